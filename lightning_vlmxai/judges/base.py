@@ -1,0 +1,43 @@
+"""What every judge is."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from ..records import JudgeRequest, Verdict
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Scores masked pictures from 0 to 5.
+
+    `open`, `judge` and `close` run in one event loop, on the worker's thread. A judge returns an
+    unscored verdict rather than raising; what it raises all the same is recorded as
+    `unscored(judge_error)`.
+    """
+
+    @property
+    def name(self) -> str:
+        """Who judges, for logs and records."""
+        ...
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests may be under way at a time."""
+        ...
+
+    def check(self) -> None:
+        """Raise `ConfigurationError` if the environment lacks something (a key, say)."""
+        ...
+
+    async def open(self) -> None:
+        """Make what needs an event loop."""
+        ...
+
+    async def judge(self, request: JudgeRequest) -> Verdict:
+        """Return the verdict on one masked picture."""
+        ...
+
+    async def close(self) -> None:
+        """Release what `open` made."""
+        ...

@@ -1,0 +1,337 @@
+"""The probe set: chosen once, read once, shown to the judge as un-normalised pixels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import ProbeError, expected
+from .live import isolated_rng
+from .records import Probe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One sample of a data set, taken apart.
+
+    Args:
+        image: What the model is given, `[C, H, W]`.
+        target: Ground truth, anything that `torch.as_tensor` takes.
+        reference_mask: Where the object is, `[H, W]` or `[1, H, W]`, non-zero on it; or None.
+    """
+
+    image: Tensor
+    target: Any
+    reference_mask: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Normalization:
+    """Mean and standard deviation a channel, of pixels in [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def undo(self, image: Tensor) -> Tensor:
+        """Return `image * std + mean`, `[C, H, W]`."""
+        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
+        return image.float() * std[:, None, None] + mean[:, None, None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeSet:
+    """The probes of a run and their fingerprint, which changes with any index or pixel."""
+
+    probes: tuple[Probe, ...]
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.probes)
+
+
+def unpack_item(sample: Any) -> Item:
+    """Return a data set's sample taken apart, for the common shapes of one.
+
+    Args:
+        sample: `(image, target)`, `(image, target, reference_mask)`, or a mapping with the keys
+            `image` or `pixel_values`, `label` or `labels` or `target`, and perhaps
+            `reference_mask` or `mask`.
+
+    Raises:
+        ProbeError: For anything else.
+    """
+    if isinstance(sample, Mapping):
+
+        def first(*keys: str) -> Any:
+            return next((sample[key] for key in keys if key in sample), None)
+
+        image, target = first("image", "pixel_values"), first("label", "labels", "target")
+        reference_mask = first("reference_mask", "mask")
+    elif isinstance(sample, Sequence) and not isinstance(sample, str) and len(sample) in (2, 3):
+        image, target, reference_mask = (*sample, None)[:3]
+    else:
+        image = target = reference_mask = None
+    if not isinstance(image, Tensor) or image.ndim != 3 or target is None:
+        raise ProbeError(
+            expected(
+                "data set sample",
+                "(image, label) or (image, label, reference_mask) with a tensor image [C, H, W]",
+                _describe(sample),
+                "Convert pictures in the data set's transform, or pass `unpack`, a function from "
+                "your sample to lightning_vlmxai.Item",
+            )
+        )
+    return Item(image=image, target=target, reference_mask=reference_mask)
+
+
+def choose_indices(labels: Sequence[int], size: int, *, seed: int) -> list[int]:
+    """Return sorted indices of a draw stratified by label: each class keeps its share.
+
+    Args:
+        labels: Label of every sample.
+        size: How many to draw; all if there are fewer.
+        seed: Of the draw; the global generators are not used.
+
+    Example:
+        >>> labels = [0] * 50 + [1] * 50
+        >>> sum(labels[i] for i in choose_indices(labels, 10, seed=0))
+        5
+    """
+    generator = np.random.default_rng(seed)
+    of_label: dict[int, list[int]] = defaultdict(list)
+    for index, label in enumerate(labels):
+        of_label[int(label)].append(index)
+    # Systematic sampling: the r-th of a class of n stands at (r + u) / n, and the draw takes the
+    # first ones; so every class gets its share, rounded up or down by the chance of u.
+    position: list[tuple[float, int]] = []
+    for label in sorted(of_label):
+        shuffled = generator.permutation(of_label[label])
+        offset = generator.random()
+        position += [((r + offset) / len(shuffled), int(i)) for r, i in enumerate(shuffled)]
+    return sorted(index for _, index in sorted(position)[:size])
+
+
+def read_probes(
+    dataset: Any,
+    *,
+    size: int,
+    seed: int,
+    normalization: Normalization | None = None,
+    unpack: Callable[[Any], Item] = unpack_item,
+) -> ProbeSet:
+    """Return a probe set drawn from a map-style data set, leaving the global generators alone.
+
+    Labels for the draw come from the data set's `targets` or `labels`; where it has neither, a
+    seeded pool of four times `size` samples is read and the draw is stratified within the pool.
+
+    Args:
+        dataset: With `__len__` and `__getitem__`.
+        size: Number of probes; the whole data set if it is smaller.
+        seed: Of the draw, and of whatever the transforms draw while the probes are read.
+        normalization: What the pixels were normalised with; found from the data set if None.
+        unpack: Takes a sample apart.
+
+    Raises:
+        ProbeError: If the data set is empty, its samples or pixels can't be understood.
+    """
+    count = len(dataset)
+    if count == 0:
+        raise ProbeError(expected("validation data set", "not empty", "no sample", "Add samples"))
+    items: dict[int, Item] = {}
+
+    def read(index: int) -> Item:
+        if index not in items:
+            with isolated_rng(seed + index):
+                items[index] = unpack(dataset[index])
+        return items[index]
+
+    labels = _labels_of(dataset)
+    pool: Sequence[int] = range(count)
+    if labels is None:
+        drawn = np.random.default_rng(seed).permutation(count)[: 4 * size]
+        pool = [int(i) for i in np.sort(drawn)]
+        labels = [_stratum(read(index).target) for index in pool]
+    indices = [pool[i] for i in choose_indices(labels, size, seed=seed)]
+    return build_probe_set([(index, read(index)) for index in indices], dataset, normalization)
+
+
+def build_probe_set(
+    items: Sequence[tuple[int, Item]], dataset: Any, normalization: Normalization | None
+) -> ProbeSet:
+    """Return the probe set of samples that were read already.
+
+    Args:
+        items: Index and sample of each.
+        dataset: Where a `Normalize` is looked for.
+        normalization: Given instead.
+
+    Raises:
+        ProbeError: If the pixels can't be established.
+    """
+    normalization = normalization or find_normalization(dataset)
+    probes = tuple(_make_probe(index, item, normalization) for index, item in items)
+    digest = hashlib.sha256()
+    for probe in probes:
+        digest.update(f"{probe.index}:{list(probe.pixels.shape)}".encode())
+        digest.update((probe.pixels * 255).round().byte().numpy().tobytes())
+    return ProbeSet(probes=probes, fingerprint=digest.hexdigest()[:16])
+
+
+def find_normalization(dataset: Any) -> Normalization | None:
+    """Return the mean and standard deviation of the one `Normalize` in a data set's transforms.
+
+    Looks into `Subset` and `ConcatDataset`, `transform` and `transforms`, and into composed
+    transforms of torchvision (both versions) and Albumentations.
+
+    Raises:
+        ProbeError: If there are several that differ.
+    """
+    found = {
+        (tuple(float(m) for m in _as_list(t.mean)), tuple(float(s) for s in _as_list(t.std)))
+        for t in _transforms_of(dataset)
+        if type(t).__name__ == "Normalize" and hasattr(t, "mean") and hasattr(t, "std")
+    }
+    if len(found) > 1:
+        raise ProbeError(
+            expected(
+                "normalization",
+                "given where a data set has several Normalize transforms",
+                f"{len(found)} different ones",
+                "Pass `normalization=(mean, std)`",
+            )
+        )
+    return next((Normalization(mean=mean, std=std) for mean, std in found), None)
+
+
+def find_class_names(dataset: Any) -> tuple[str, ...] | None:
+    """Return the data set's `classes`, torchvision's custom, if it has any."""
+    for part in _parts_of(dataset):
+        names = getattr(part, "classes", None)
+        if isinstance(names, Sequence) and not isinstance(names, str):
+            return tuple(str(name) for name in names)
+    return None
+
+
+def _make_probe(index: int, item: Item, normalization: Normalization | None) -> Probe:
+    image = item.image.detach().cpu().clone()
+    if image.ndim != 3 or image.shape[0] not in (1, 3):
+        raise ProbeError(
+            expected("image", "[C, H, W] with 1 or 3 channels", list(image.shape), "Convert it")
+        )
+    if image.dtype == torch.uint8:
+        pixels = image.float() / 255
+    elif normalization is None:
+        pixels = image.float()
+    elif len(normalization.mean) in (1, image.shape[0]):
+        pixels = normalization.undo(image)
+    else:
+        raise ProbeError(
+            expected(
+                "normalization",
+                f"of {image.shape[0]} channels like the image",
+                f"{len(normalization.mean)} means",
+                "Pass `normalization=(mean, std)` with one entry a channel",
+            )
+        )
+    low, high = float(pixels.min()), float(pixels.max())
+    if not (-0.01 <= low <= high <= 1.01):
+        how = "after undoing the Normalize found" if normalization else "and found no Normalize"
+        raise ProbeError(
+            expected(
+                "pixels",
+                "in [0, 1] once the normalisation is undone",
+                f"[{low:.2f}, {high:.2f}] in sample {index} {how} in the data set's transforms",
+                "Pass `normalization=(mean, std)` as used for the model's input",
+            )
+        )
+    pixels = pixels.clamp(0, 1).expand(3, -1, -1).contiguous()
+    mask = item.reference_mask
+    if mask is not None:
+        mask = torch.as_tensor(np.asarray(mask)).squeeze(0) != 0
+        if mask.shape != pixels.shape[1:]:
+            raise ProbeError(
+                expected(
+                    "reference_mask",
+                    f"of the image's size {list(pixels.shape[1:])}",
+                    list(mask.shape),
+                    "Give picture and mask the same geometric transforms",
+                )
+            )
+    target = torch.as_tensor(item.target).detach().cpu().clone()
+    return Probe(index=index, input=image, pixels=pixels, target=target, reference_mask=mask)
+
+
+def _labels_of(dataset: Any) -> list[int] | None:
+    """Return a label for every sample without reading any, or None."""
+    if isinstance(dataset, torch.utils.data.Subset):
+        labels = _labels_of(dataset.dataset)
+        return None if labels is None else [labels[i] for i in dataset.indices]
+    if isinstance(dataset, torch.utils.data.ConcatDataset):
+        parts = [_labels_of(part) for part in dataset.datasets]
+        return (
+            None
+            if any(part is None for part in parts)
+            else [label for part in parts if part is not None for label in part]
+        )
+    for name in ("targets", "labels"):
+        values = getattr(dataset, name, None)
+        if isinstance(values, (Sequence, np.ndarray, Tensor)) and len(values) == len(dataset):
+            array = np.asarray(values)
+            if array.ndim == 1 and array.dtype.kind in "iub":
+                return [int(value) for value in array]
+    return None
+
+
+def _stratum(target: Any) -> int:
+    """Return a label to stratify by: the class, or for a map of classes its most frequent one."""
+    values, counts = np.unique(np.asarray(target), return_counts=True)
+    return int(values[counts.argmax()])
+
+
+def _parts_of(dataset: Any) -> Iterator[Any]:
+    """Yield a data set and those that it wraps."""
+    yield dataset
+    if hasattr(dataset, "dataset"):
+        yield from _parts_of(dataset.dataset)
+    for part in getattr(dataset, "datasets", ()):
+        yield from _parts_of(part)
+
+
+def _transforms_of(dataset: Any) -> Iterator[Any]:
+    """Yield every transform of a data set, composed ones taken apart."""
+
+    def walk(transform: Any) -> Iterator[Any]:
+        yield transform
+        inner = getattr(transform, "transforms", None) or getattr(transform, "transform", None)
+        if isinstance(transform, torch.nn.Sequential):
+            inner = list(transform)
+        for child in inner if isinstance(inner, Sequence) else filter(None, [inner]):
+            if child is not transform:
+                yield from walk(child)
+
+    for part in _parts_of(dataset):
+        for name in ("transform", "transforms"):
+            transform = getattr(part, name, None)
+            if transform is not None:
+                yield from walk(transform)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (Sequence, np.ndarray, Tensor)) else [value]
+
+
+def _describe(sample: Any) -> str:
+    if isinstance(sample, Mapping):
+        return f"a mapping with the keys {sorted(map(str, sample))}"
+    if isinstance(sample, Sequence) and not isinstance(sample, str):
+        return "(" + ", ".join(_describe(part) for part in sample) + ")"
+    if isinstance(sample, Tensor):
+        return f"tensor {list(sample.shape)}"
+    return type(sample).__name__

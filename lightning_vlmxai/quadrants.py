@@ -1,0 +1,129 @@
+"""Score crossed with correctness: quadrants, their rates and intervals. Pure functions."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .records import Quadrant, Sample
+
+
+class Interval(NamedTuple):
+    """The two ends of a confidence interval."""
+
+    lower: float
+    upper: float
+
+
+def assign_quadrant(score: float, *, is_correct: bool, threshold: float = 2.5) -> Quadrant:
+    """Return the quadrant of a judged sample; High means `score >= threshold`.
+
+    Example:
+        >>> assign_quadrant(2.5, is_correct=True).value
+        'correct_high'
+        >>> assign_quadrant(2.4, is_correct=True).value
+        'correct_low'
+
+    Source: Nguyen, Pham, Ngo and Hy, 2025, arXiv 2508.20227; the paper names no threshold,
+        2.5 is the one in its authors' published code.
+    """
+    if score >= threshold:
+        return Quadrant.CORRECT_HIGH if is_correct else Quadrant.WRONG_HIGH
+    return Quadrant.CORRECT_LOW if is_correct else Quadrant.WRONG_LOW
+
+
+def wilson_interval(successes: int, total: int, *, z: float = 1.959963984540054) -> Interval:
+    """Return Wilson's score interval of a proportion (95 % by default).
+
+    Args:
+        successes: In [0, total].
+        total: At least 1.
+        z: Normal quantile of the confidence.
+
+    Raises:
+        ValueError: For an empty denominator, or more successes than trials.
+
+    Example:
+        >>> lower, upper = wilson_interval(0, 10)
+        >>> round(lower, 4), round(upper, 4)
+        (0.0, 0.2775)
+
+    Source: Wilson, 1927, "Probable inference, the law of succession, and statistical inference".
+    """
+    if total < 1 or not 0 <= successes <= total:
+        raise ValueError(f"Expected 0 <= successes <= total >= 1, got {successes} of {total}.")
+    rate, z2 = successes / total, z * z
+    centre = (rate + z2 / (2 * total)) / (1 + z2 / total)
+    half = z / (1 + z2 / total) * math.sqrt(rate * (1 - rate) / total + z2 / (4 * total * total))
+    # At the ends the exact bound is 0 or 1; rounding would leave it a hair off.
+    lower = 0.0 if successes == 0 else centre - half
+    upper = 1.0 if successes == total else centre + half
+    return Interval(lower, upper)
+
+
+def quadrant_metrics(samples: Sequence[Sample]) -> dict[str, float]:
+    """Return the rates of the four quadrants and the scores, over the *judged* samples.
+
+    Args:
+        samples: Of one round, or of one class in it; unscored ones count in no denominator.
+
+    Returns:
+        `correct_high_rate`, `correct_low_rate`, `wrong_high_rate`, `wrong_low_rate`, the Wilson
+        ends `correct_low_rate_lower` and `correct_low_rate_upper`, `low_given_correct` =
+        P(Low | correct), each in [0, 1], and `average_score` in [0, 5]. A figure whose
+        denominator is empty is absent: it is neither 0 nor NaN.
+
+    Example:
+        >>> quadrant_metrics([])
+        {}
+    """
+    scores = [s.verdict.score for s in samples if s.verdict.score is not None]
+    count = Counter(sample.quadrant for sample in samples if sample.quadrant is not None)
+    judged = count.total()
+    if judged == 0:
+        return {}
+    metrics = {f"{quadrant.value}_rate": count[quadrant] / judged for quadrant in Quadrant}
+    low, correct = count[Quadrant.CORRECT_LOW], count[Quadrant.CORRECT_HIGH]
+    interval = wilson_interval(low, judged)
+    metrics["correct_low_rate_lower"] = interval.lower
+    metrics["correct_low_rate_upper"] = interval.upper
+    if low + correct:
+        metrics["low_given_correct"] = low / (low + correct)
+    metrics["average_score"] = math.fsum(scores) / len(scores)
+    return metrics
+
+
+def round_metrics(
+    samples: Sequence[Sample], *, watch_classes: Sequence[str] = ()
+) -> dict[str, float]:
+    """Return every figure of a round that its samples determine.
+
+    Args:
+        samples: Of one round.
+        watch_classes: Names of (true) classes whose own figures are wanted as well.
+
+    Returns:
+        `quadrant_metrics`, `coverage` = judged / samples, `unscored`, `calls`, `tokens`, `cost`
+        (US dollars; absent where a price is unknown), and for each watched class its
+        `quadrant_metrics` as `class/<name>/<metric>`.
+    """
+    if not samples:
+        return {}
+    metrics = quadrant_metrics(samples)
+    judged = sum(sample.verdict.score is not None for sample in samples)
+    usages = [sample.verdict.usage for sample in samples]
+    metrics["coverage"] = judged / len(samples)
+    metrics["unscored"] = float(len(samples) - judged)
+    metrics["calls"] = float(sum(usage.calls for usage in usages))
+    metrics["tokens"] = float(sum(usage.tokens for usage in usages))
+    costs = [usage.cost_usd for usage in usages]
+    known = [cost for cost in costs if cost is not None]
+    if len(known) == len(costs):
+        metrics["cost"] = math.fsum(known)
+    for name in watch_classes:
+        of_class = [s for s in samples if s.explanation.label_name == name]
+        for key, value in quadrant_metrics(of_class).items():
+            metrics[f"class/{name}/{key}"] = value
+    return metrics

@@ -1,0 +1,258 @@
+"""What flows through the house: probes, explanations, verdicts, samples and rounds.
+
+Every record is frozen, slotted and keyword-only. Tensors in records live on the CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from torch import Tensor
+
+
+class Quadrant(str, Enum):
+    """Score crossed with correctness: one of the four outcomes of a judged sample."""
+
+    CORRECT_HIGH = "correct_high"
+    """Right, and attending to the object: understood."""
+    CORRECT_LOW = "correct_low"
+    """Right answer, wrong reason: look at the training data of that class."""
+    WRONG_HIGH = "wrong_high"
+    """Attends to something real and names it wrongly: confusable objects or a wrong label."""
+    WRONG_LOW = "wrong_low"
+    """Neither right nor attending to the object: not understood."""
+
+
+class UnscoredReason(str, Enum):
+    """Why a sample has no score. A failure is a value, never a low score."""
+
+    AUTHENTICATION = "authentication"
+    BAD_REQUEST = "bad_request"
+    BLANK_SALIENCY = "blank_saliency"
+    CONNECTION = "connection"
+    CONTENT_FILTER = "content_filter"
+    DEADLINE = "deadline"
+    EMPTY_ANSWER = "empty_answer"
+    JUDGE_ERROR = "judge_error"
+    NO_REFERENCE_MASK = "no_reference_mask"
+    NOT_FOUND = "not_found"
+    RATE_LIMIT = "rate_limit"
+    REFUSAL = "refusal"
+    SERVER_ERROR = "server_error"
+    TIMEOUT = "timeout"
+    TRUNCATED = "truncated"
+    UNPARSEABLE = "unparseable"
+
+    @property
+    def is_setup_fault(self) -> bool:
+        """Whether the cause is in the set-up, so that every later call would fail as well."""
+        return self in _SETUP_FAULTS
+
+
+_SETUP_FAULTS = frozenset(
+    {
+        UnscoredReason.AUTHENTICATION,
+        UnscoredReason.BAD_REQUEST,
+        UnscoredReason.CONNECTION,
+        UnscoredReason.JUDGE_ERROR,
+        UnscoredReason.NOT_FOUND,
+        UnscoredReason.NO_REFERENCE_MASK,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """One sample held out for explanation.
+
+    Args:
+        index: Index in the data set; position in the stream for an iterable data set.
+        input: What the model is given, `[C, H, W]`.
+        pixels: The un-normalised picture that the judge sees, `[3, H, W]`, float32 in [0, 1].
+        target: Ground truth, an int64 scalar for a class.
+        reference_mask: Where the object is, `[H, W]` bool, if the data set tells.
+    """
+
+    index: int
+    input: Tensor
+    pixels: Tensor
+    target: Tensor
+    reference_mask: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """What the model said about a probe, and where it looked.
+
+    Args:
+        probe_index: `Probe.index`.
+        label: True class.
+        label_name: Its name.
+        prediction: Predicted class.
+        prediction_name: Its name.
+        confidence: Probability of the predicted class, in [0, 1].
+        is_correct: Whether the prediction counts as right.
+        pixels: `Probe.pixels`, `[3, H, W]`, float32 in [0, 1].
+        saliency: Saliency map at picture size, `[H, W]`, float32 in [0, 1].
+        mask: Eq. 1 of the saliency map, `[H, W]`, float32 in [0, 1]; attended where >= 0.5.
+        reference_mask: `Probe.reference_mask`.
+        is_blank: The map is zero, constant or not finite: there is nothing to judge.
+    """
+
+    probe_index: int
+    label: int
+    label_name: str
+    prediction: int
+    prediction_name: str
+    confidence: float
+    is_correct: bool
+    pixels: Tensor
+    saliency: Tensor
+    mask: Tensor
+    reference_mask: Tensor | None = None
+    is_blank: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeRequest:
+    """What a judge may know about an explanation: never the true label.
+
+    Args:
+        probe_index: `Probe.index`, for bookkeeping.
+        label_name: Name of the *predicted* class.
+        masked_pixels: Eq. 2, `[3, H, W]`, float32 in [0, 1].
+        mask: Eq. 1, `[H, W]`, float32 in [0, 1].
+        reference_mask: Where the object is, `[H, W]` bool; only embedded judges look at it.
+    """
+
+    probe_index: int
+    label_name: str
+    masked_pixels: Tensor
+    mask: Tensor
+    reference_mask: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a verdict cost.
+
+    Args:
+        calls: Requests sent to a server.
+        tokens: Tokens that the server counted, prompt and answer together.
+        cost_usd: Price in US dollars; None where no price is known.
+    """
+
+    calls: int = 0
+    tokens: int = 0
+    cost_usd: float | None = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A judge's answer: scored, or unscored with a reason. Make one with the two class methods.
+
+    Args:
+        score: Attention score in [0, 5]; None if unscored.
+        evaluation: Where the attention lies, in words.
+        justification: Why this score.
+        reason: Why there is no score; None if scored.
+        detail: What exactly happened, for a person.
+        usage: What it cost.
+        latency_s: Seconds from request to answer.
+    """
+
+    score: float | None
+    evaluation: str = ""
+    justification: str = ""
+    reason: UnscoredReason | None = None
+    detail: str = ""
+    usage: Usage = field(default_factory=Usage)
+    latency_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if (self.score is None) == (self.reason is None):
+            raise ValueError("A verdict has either a score or a reason for having none.")
+        if self.score is not None and not 0.0 <= self.score <= 5.0:
+            raise ValueError(f"Expected `score` to be in [0, 5], got {self.score}.")
+
+    @classmethod
+    def scored(
+        cls,
+        score: float,
+        *,
+        evaluation: str = "",
+        justification: str = "",
+        usage: Usage | None = None,
+        latency_s: float = 0.0,
+    ) -> Verdict:
+        """Return a verdict with a score in [0, 5].
+
+        Example:
+            >>> Verdict.scored(4, evaluation="On the cat.").score
+            4.0
+        """
+        return cls(
+            score=float(score),
+            evaluation=evaluation,
+            justification=justification,
+            usage=usage or Usage(),
+            latency_s=latency_s,
+        )
+
+    @classmethod
+    def unscored(
+        cls,
+        reason: UnscoredReason,
+        detail: str = "",
+        *,
+        usage: Usage | None = None,
+        latency_s: float = 0.0,
+    ) -> Verdict:
+        """Return a verdict without a score, and why.
+
+        Example:
+            >>> Verdict.unscored(UnscoredReason.TIMEOUT).score is None
+            True
+        """
+        return cls(
+            score=None, reason=reason, detail=detail, usage=usage or Usage(), latency_s=latency_s
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """An explanation with its verdict; `quadrant` is None where the verdict is unscored."""
+
+    explanation: Explanation
+    verdict: Verdict
+    quadrant: Quadrant | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One explained validation: all its samples and figures.
+
+    Args:
+        number: Counts from 0 over the run.
+        stage: "fit", "validate" or "test".
+        epoch: Epoch that was explained.
+        step: The trainer's global step at that moment.
+        fingerprint: Of the probe set.
+        samples: In probe order.
+        metrics: Name (without prefix) to value. An empty denominator has no entry.
+    """
+
+    number: int
+    stage: str
+    epoch: int
+    step: int
+    fingerprint: str
+    samples: tuple[Sample, ...]
+    metrics: Mapping[str, float]
+
+    @property
+    def judged(self) -> int:
+        """Number of samples with a score."""
+        return sum(sample.verdict.score is not None for sample in self.samples)
