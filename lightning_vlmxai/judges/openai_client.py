@@ -22,6 +22,7 @@ class Call:
         may_try: Asked before every request to the server; a fault stops the call.
         on_status: Told the HTTP status of every response.
         tries: Requests sent.
+        responses: Of the server, of whatever status.
         prompt_tokens: As counted by the server.
         answer_tokens: Likewise.
         uncounted: Replies for which the server counted nothing.
@@ -31,9 +32,15 @@ class Call:
     may_try: Callable[[], Fault | None]
     on_status: Callable[[int], None]
     tries: int = 0
+    responses: int = 0
     prompt_tokens: int = 0
     answer_tokens: int = 0
     uncounted: int = 0
+
+    @property
+    def unanswered(self) -> int:
+        """Requests that the server may have worked on without an answer reaching us."""
+        return self.tries - self.responses
 
     def count(self, reply: Reply) -> None:
         """Add the tokens of a reply that the server was paid for."""
@@ -153,7 +160,9 @@ async def _before_try(request: Any) -> None:  # noqa: ARG001 - the client's sign
 
 
 async def _after_try(response: Any) -> None:
-    _CALL.get().on_status(response.status_code)
+    call = _CALL.get()
+    call.responses += 1
+    call.on_status(response.status_code)
     if response.status_code == 429:
         await response.aread()
         if _error_of(response.text)[0] == "insufficient_quota":
