@@ -34,7 +34,8 @@ class Ticket:
         """
         concurrent.futures.wait(self.futures, timeout=timeout_s)
         verdicts = []
-        for future in self.futures:
+        # From the end: those that wait are given up before those under way make room for them.
+        for future in reversed(self.futures):
             if future.cancelled():
                 verdict = Verdict.unscored(UnscoredReason.CLOSED, "the judge was closed before")
             elif future.cancel():
@@ -44,7 +45,7 @@ class Ticket:
             else:
                 verdict = future.result()
             verdicts.append(verdict)
-        return verdicts
+        return verdicts[::-1]
 
 
 class JudgeWorker:

@@ -114,7 +114,7 @@ class ChatClient:
                 model=body["model"], messages=body["messages"], extra_body=extra
             )
             reply = read_body(self._scrub(raw.http_response.text))
-            reply = _with_response(reply, raw.http_response)
+            reply = self._with_response(reply, raw.http_response)
             call.count(reply)
             return reply
         except _StoppedError as error:
@@ -145,7 +145,11 @@ class ChatClient:
             code=code,
             parameter=str(getattr(error, "param", None) or ""),
         )
-        return _with_response(reply, response)
+        return self._with_response(reply, response)
+
+    def _with_response(self, reply: Reply, response: Any) -> Reply:
+        request_id = self._scrub(response.headers.get("x-request-id", ""))
+        return replace(reply, status=response.status_code, request_id=request_id)
 
     def _scrub(self, text: str) -> str:
         return text.replace(self._api_key, "***") if self._api_key else text
@@ -185,11 +189,3 @@ def _stopped_in(error: BaseException) -> Fault | None:
             return cause.fault
         cause = cause.__cause__
     return None
-
-
-def _with_response(reply: Reply, response: Any) -> Reply:
-    return replace(
-        reply,
-        status=response.status_code,
-        request_id=response.headers.get("x-request-id", ""),
-    )

@@ -26,7 +26,7 @@ from .checks import (
 from .flow import AdaptiveLimit, CircuitBreaker, Fault
 from .interview import Interviewer, Outcome
 from .openai_client import Call, ChatClient
-from .pictures import FORMATS, draw_views, encode_picture, to_data_url
+from .pictures import FORMATS, encode_views, make_content
 from .prices import Estimate, estimate, price_of
 from .prompts import STYLES, VIEWS, load_prompt, neutralize_label
 from .replies import Reply
@@ -240,7 +240,9 @@ class VLMJudge:
             self._log(request, known)
             return known
         try:
-            files = self._draw(request)
+            files = encode_views(
+                request, self._view, picture_format=self._picture_format, min_side=self._min_side
+            )
         except ConfigurationError as error:
             return Verdict.unscored(UnscoredReason.BAD_REQUEST, str(error))
         verdicts = await asyncio.gather(
@@ -253,11 +255,12 @@ class VLMJudge:
 
     async def _judge_once(self, request: JudgeRequest, files: list[bytes], number: int) -> Verdict:
         key = self._key_of(request, files, number)
-        known = None if self._cache is None else self._cache.get(key)
-        if known is not None:
-            self._log(request, known, sample=number)
+        if (known := self._recall(request, key, number)) is not None:
             return known
         async with self._limit.slot() as ticket:
+            # Its twin may have been answered while this one waited.
+            if (known := self._recall(request, key, number)) is not None:
+                return known
             started = time.monotonic()
             held_usd = self._estimate(1).cost_usd or 0.0
 
@@ -272,9 +275,11 @@ class VLMJudge:
                     self._limit.slow_down(ticket)
 
             call = Call(round_number=request.round_number, may_try=may_try, on_status=on_status)
+            text = self._prompt.with_label(request.label_name)
+            content = make_content(text, files, self._picture_format)
             outcome = Outcome(reply=Reply(), detail="given up")
             try:
-                outcome = await self._interview(self._make_content(request, files), call, number)
+                outcome = await self._interview(content, call, number)
             finally:
                 verdict = self._to_verdict(outcome, call, latency_s=time.monotonic() - started)
                 if self._ledger is not None:
@@ -289,6 +294,12 @@ class VLMJudge:
                 self._cache.put(key, verdict)
             return verdict
 
+    def _recall(self, request: JudgeRequest, key: str, number: int) -> Verdict | None:
+        known = None if self._cache is None else self._cache.get(key)
+        if known is not None:
+            self._log(request, known, sample=number)
+        return known
+
     async def _interview(self, content: list[dict[str, Any]], call: Call, number: int) -> Outcome:
         seed = self._settings.get("seed")
         overrides = {"seed": seed + number} if isinstance(seed, int) else {}
@@ -299,18 +310,6 @@ class VLMJudge:
         except asyncio.TimeoutError:
             detail = f"no judgement within {self._call_timeout_s:g} s"
             return Outcome(reason=UnscoredReason.TIMEOUT, detail=detail, reply=Reply())
-
-    def _draw(self, request: JudgeRequest) -> list[bytes]:
-        return [
-            encode_picture(picture, picture_format=self._picture_format, min_side=self._min_side)
-            for picture in draw_views(request, self._view)
-        ]
-
-    def _make_content(self, request: JudgeRequest, files: list[bytes]) -> list[dict[str, Any]]:
-        text = self._prompt.with_label(request.label_name)
-        urls = [to_data_url(data, self._picture_format) for data in files]
-        pictures = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
-        return [{"type": "text", "text": text}, *pictures]
 
     def _key_of(self, request: JudgeRequest, files: list[bytes], number: int) -> str:
         assert self._client is not None  # noqa: S101 - set by `open`
