@@ -1,5 +1,6 @@
 """Judges: a masked picture and a predicted label in, a verdict out."""
 
 from .base import Judge
+from .reference import ReferenceMaskJudge, overlap_score
 
-__all__ = ["Judge"]
+__all__ = ["Judge", "ReferenceMaskJudge", "overlap_score"]
