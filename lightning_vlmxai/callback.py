@@ -285,8 +285,9 @@ class VLMExplainCallback(pl.Callback):
 
     def _rehearse(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Explain all probes and judge one, end to end; log nothing."""
+        explanations = self._explain(trainer, module)
         book = self._make_book(lag=0)
-        book.open(self._explain(trainer, module)[:1], stage="fit", epoch=0, step=0)
+        book.open(explanations[:1], stage="fit", epoch=0, step=0)
         (closed,) = book.drain()
         self._is_rehearsed = True
         for sample in closed.samples:

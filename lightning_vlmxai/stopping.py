@@ -94,7 +94,7 @@ class QuadrantStopping(EarlyStopping):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Check once for each closed round in which something was judged."""
         latest = self._source.latest_round if self._source else None
-        if trainer.sanity_checking or not self._is_news(latest):
+        if trainer.sanity_checking or trainer.should_stop or not self._is_news(latest):
             return
         super().on_validation_end(trainer, pl_module)
 
