@@ -8,7 +8,7 @@ from .errors import (
     ProbeError,
     VLMExplainError,
 )
-from .judges import Judge, ReferenceMaskJudge
+from .judges import Judge, ReferenceMaskJudge, VLMJudge
 from .probe import Item
 from .records import Explanation, Probe, Quadrant, Round, Sample, UnscoredReason, Verdict
 from .stopping import QuadrantStopping
@@ -33,5 +33,6 @@ __all__ = [
     "UnscoredReason",
     "VLMExplainCallback",
     "VLMExplainError",
+    "VLMJudge",
     "Verdict",
 ]

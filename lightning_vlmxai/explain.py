@@ -20,7 +20,7 @@ from .attribution import (
 )
 from .errors import ConfigurationError, expected
 from .live import borrowed
-from .masking import apply_mask, soft_mask
+from .masking import soft_mask
 from .records import Explanation, JudgeRequest, Probe
 from .tasks import Classification, Prediction, Task
 
@@ -140,14 +140,16 @@ class Explainer:
         return str(index) if self.class_names is None else self.class_names[index]
 
 
-def make_request(explanation: Explanation) -> JudgeRequest:
+def make_request(explanation: Explanation, *, round_number: int = 0) -> JudgeRequest:
     """Return what a judge is told about an explanation: the predicted label, never the true one."""
     return JudgeRequest(
         probe_index=explanation.probe_index,
         label_name=explanation.prediction_name,
-        masked_pixels=apply_mask(explanation.pixels, explanation.mask),
+        pixels=explanation.pixels,
         mask=explanation.mask,
+        saliency=explanation.saliency,
         reference_mask=explanation.reference_mask,
+        round_number=round_number,
     )
 
 

@@ -31,17 +31,25 @@ class UnscoredReason(str, Enum):
     AUTHENTICATION = "authentication"
     BAD_REQUEST = "bad_request"
     BLANK_SALIENCY = "blank_saliency"
+    BROKEN_JSON = "broken_json"
+    CLOSED = "closed"
     CONNECTION = "connection"
     CONTENT_FILTER = "content_filter"
     DEADLINE = "deadline"
     EMPTY_ANSWER = "empty_answer"
+    HTML_ANSWER = "html_answer"
     JUDGE_ERROR = "judge_error"
     NO_REFERENCE_MASK = "no_reference_mask"
     NOT_FOUND = "not_found"
+    OUT_OF_RANGE = "out_of_range"
+    OVER_BUDGET = "over_budget"
+    QUEUE_FULL = "queue_full"
+    QUOTA_EXHAUSTED = "quota_exhausted"
     RATE_LIMIT = "rate_limit"
     REFUSAL = "refusal"
     SERVER_ERROR = "server_error"
     TIMEOUT = "timeout"
+    TOO_LARGE = "too_large"
     TRUNCATED = "truncated"
     UNPARSEABLE = "unparseable"
 
@@ -56,9 +64,12 @@ _SETUP_FAULTS = frozenset(
         UnscoredReason.AUTHENTICATION,
         UnscoredReason.BAD_REQUEST,
         UnscoredReason.CONNECTION,
+        UnscoredReason.HTML_ANSWER,
         UnscoredReason.JUDGE_ERROR,
         UnscoredReason.NOT_FOUND,
         UnscoredReason.NO_REFERENCE_MASK,
+        UnscoredReason.QUOTA_EXHAUSTED,
+        UnscoredReason.TOO_LARGE,
     }
 )
 
@@ -122,16 +133,21 @@ class JudgeRequest:
     Args:
         probe_index: `Probe.index`, for bookkeeping.
         label_name: Name of the *predicted* class.
-        masked_pixels: Eq. 2, `[3, H, W]`, float32 in [0, 1].
+        pixels: `Probe.pixels`, `[3, H, W]`, float32 in [0, 1]. A judge makes its picture from
+            these at the moment it needs it, so that a waiting request holds no copy.
         mask: Eq. 1, `[H, W]`, float32 in [0, 1].
+        saliency: Saliency map at picture size, `[H, W]`, float32 in [0, 1], for an overlay.
         reference_mask: Where the object is, `[H, W]` bool; only embedded judges look at it.
+        round_number: `Round.number`: what a broken set-up and a budget per round are counted by.
     """
 
     probe_index: int
     label_name: str
-    masked_pixels: Tensor
+    pixels: Tensor
     mask: Tensor
+    saliency: Tensor | None = None
     reference_mask: Tensor | None = None
+    round_number: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +155,7 @@ class Usage:
     """What a verdict cost.
 
     Args:
-        calls: Requests sent to a server.
+        calls: Requests sent to a server, retries among them.
         tokens: Tokens that the server counted, prompt and answer together.
         cost_usd: Price in US dollars; None where no price is known.
     """
@@ -161,6 +177,9 @@ class Verdict:
         detail: What exactly happened, for a person.
         usage: What it cost.
         latency_s: Seconds from request to answer.
+        spread: Largest minus smallest score where a judge was asked several times, in [0, 5].
+        is_cached: The answer was given, and paid for, before.
+        is_reused: The probe's last verdict stands: its prediction and its mask hardly changed.
     """
 
     score: float | None
@@ -170,6 +189,9 @@ class Verdict:
     detail: str = ""
     usage: Usage = field(default_factory=Usage)
     latency_s: float = 0.0
+    spread: float | None = None
+    is_cached: bool = False
+    is_reused: bool = False
 
     def __post_init__(self) -> None:
         if (self.score is None) == (self.reason is None):

@@ -2,5 +2,6 @@
 
 from .base import Judge
 from .reference import ReferenceMaskJudge, overlap_score
+from .vlm import VLMJudge
 
-__all__ = ["Judge", "ReferenceMaskJudge", "overlap_score"]
+__all__ = ["Judge", "ReferenceMaskJudge", "VLMJudge", "overlap_score"]

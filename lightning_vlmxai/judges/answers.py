@@ -1,0 +1,187 @@
+"""From a server's words to an answer, or to the reason why there is none. Pure functions."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..records import UnscoredReason
+
+ANSWER_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "evaluation": {"type": "string", "description": "Where the attention lies, and why."},
+        "justification": {"type": "string", "description": "Why this score."},
+        "score": {"type": "number", "description": "From 0 to 5."},
+    },
+    "required": ["evaluation", "justification", "score"],
+    "additionalProperties": False,
+}
+"""JSON schema of an answer. Not every server enforces bounds, so they are checked here."""
+
+_NUMBER = r"[-+]?\d+(?:\.\d+)?"
+_SCORE = re.compile(rf"({_NUMBER})(?:\s*(?:/|out of)\s*({_NUMBER}))?\.?")
+_JSON_BEGINS = re.compile(r"\{\s*\"")
+_THOUGHTS = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
+_IN_TEXT = re.compile(
+    r"\bscore\b[\s\"'*_]*(?:[:=]|is|of)?[\s\"'*_]*"
+    rf"(?P<score>{_NUMBER}(?:\s*(?:/|out of)\s*{_NUMBER})?)"
+    rf"(?P<range>\s*(?:-|\u2013|to|or)\s*{_NUMBER})?",
+    re.IGNORECASE,
+)
+_HEADINGS = re.compile(
+    r"^[\s#*_]*(evaluation|justification|score)\b[\s*_]*[:=]", re.IGNORECASE | re.MULTILINE
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A judgement as the model gave it; `score` is in [0, 5]."""
+
+    evaluation: str
+    justification: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unusable:
+    """Why words are no answer. `problem` ends the sentence "That answer can't be used: ..."."""
+
+    reason: UnscoredReason
+    problem: str
+
+
+def read_answer(text: str) -> Answer | Unusable:
+    """Return the one judgement that a text holds, or why there is none.
+
+    Read are: a JSON object, alone, in a code fence or amid prose; failing that, prose that names
+    its score ("Score: 4/5"). A leading block of `<think>` is skipped. Nothing is guessed: no
+    rescaling ("8/10"), no words for numbers, no choice between two different scores.
+
+    Example:
+        >>> read_answer('{"evaluation": "On it.", "justification": "All.", "score": "4/5"}').score
+        4.0
+        >>> read_answer("Score: 3 or 4").reason.value
+        'unparseable'
+    """
+    text = _THOUGHTS.sub("", text).strip()
+    found = [obj for obj in _json_objects(text) if "score" in obj]
+    if not found and _JSON_BEGINS.search(text):
+        # Not read as prose: a number at the place where JSON broke off may have lost its digits.
+        return _unparseable("its JSON is broken or has no score")
+    if not found:
+        return _read_prose(text)
+    answers = [_read_object(obj) for obj in found]
+    usable = {answer.score for answer in answers if isinstance(answer, Answer)}
+    if len(answers) > 1 and (len(usable) > 1 or not all(isinstance(a, Answer) for a in answers)):
+        return _unparseable("it holds several judgements")
+    return answers[0]
+
+
+def read_score(value: object) -> float | Unusable:
+    """Return a score in [0, 5], or why the value is none.
+
+    Example:
+        >>> read_score("4.5"), read_score("4 out of 5")
+        (4.5, 4.0)
+        >>> read_score(10).reason.value
+        'out_of_range'
+    """
+    if isinstance(value, str):
+        match = _SCORE.fullmatch(value.strip())
+        if match is None or (match[2] is not None and float(match[2]) != 5):
+            return _unparseable(f"its score {_short(value)} is not a number from 0 to 5")
+        score = float(match[1])
+    elif isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        score = float(value)
+    else:
+        return _unparseable(f"its score {_short(value)} is not a number from 0 to 5")
+    if not 0 <= score <= 5:
+        return Unusable(
+            reason=UnscoredReason.OUT_OF_RANGE, problem=f"its score {score:g} is not from 0 to 5"
+        )
+    return score
+
+
+class _Objects(dict[str, Any]):
+    """A JSON object that remembers whether one key was given two values."""
+
+    contradicts = False
+
+
+def _make_object(pairs: list[tuple[str, Any]]) -> _Objects:
+    made = _Objects()
+    for key, value in pairs:
+        made.contradicts |= key in made and made[key] != value
+        made[key] = value
+    return made
+
+
+def _json_objects(text: str) -> Iterator[_Objects]:
+    decoder = json.JSONDecoder(object_pairs_hook=_make_object, strict=False)
+    start = text.find("{")
+    while start >= 0:
+        try:
+            found, end = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            end = start + 1
+        else:
+            yield found
+        start = text.find("{", end)
+
+
+def _read_object(found: _Objects) -> Answer | Unusable:
+    if found.contradicts:
+        return _unparseable("it gives one key two values")
+    score = read_score(found["score"])
+    if isinstance(score, Unusable):
+        return score
+    words = {key: found.get(key) for key in ("evaluation", "justification")}
+    for key, value in words.items():
+        if not isinstance(value, str) or not value.strip():
+            return _unparseable(f'"{key}" is missing or empty')
+    return Answer(
+        score=score,
+        evaluation=str(words["evaluation"]).strip(),
+        justification=str(words["justification"]).strip(),
+    )
+
+
+def _read_prose(text: str) -> Answer | Unusable:
+    matches = list(_IN_TEXT.finditer(text))
+    if not matches:
+        return _unparseable("it names no score")
+    if any(match["range"] for match in matches):
+        return _unparseable("it names a range of scores")
+    scores = [read_score(match["score"]) for match in matches]
+    if len({score if isinstance(score, float) else score.problem for score in scores}) > 1:
+        return _unparseable("it names different scores")
+    if isinstance(scores[0], Unusable):
+        return scores[0]
+    sections = _split_sections(text)
+    evaluation = sections.get("evaluation", text)
+    return Answer(
+        score=scores[0], evaluation=evaluation, justification=sections.get("justification", "")
+    )
+
+
+def _split_sections(text: str) -> dict[str, str]:
+    headings = list(_HEADINGS.finditer(text))
+    ends = [heading.start() for heading in headings[1:]] + [len(text)]
+    return {
+        heading[1].lower(): text[heading.end() : end].strip(" *_\n")
+        for heading, end in zip(headings, ends, strict=False)
+    }
+
+
+def _unparseable(problem: str) -> Unusable:
+    return Unusable(reason=UnscoredReason.UNPARSEABLE, problem=problem)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,186 @@
+"""The only room that knows the `openai` package: one request in, one reply out, never an error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..records import UnscoredReason
+from .flow import Fault
+from .replies import Reply, read_body, read_error, reason_of_status, shorten
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """What one judgement takes, counted as it happens: a call given up half-way has cost too.
+
+    Args:
+        round_number: Of the request that is judged.
+        may_try: Asked before every request to the server; a fault stops the call.
+        on_status: Told the HTTP status of every response.
+        tries: Requests sent.
+        prompt_tokens: As counted by the server.
+        answer_tokens: Likewise.
+        uncounted: Replies for which the server counted nothing.
+    """
+
+    round_number: int
+    may_try: Callable[[], Fault | None]
+    on_status: Callable[[int], None]
+    tries: int = 0
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+    uncounted: int = 0
+
+    def count(self, reply: Reply) -> None:
+        """Add the tokens of a reply that the server was paid for."""
+        if reply.prompt_tokens is not None and reply.answer_tokens is not None:
+            self.prompt_tokens += reply.prompt_tokens
+            self.answer_tokens += reply.answer_tokens
+        elif reply.status is not None and reply.status < 300:
+            self.uncounted += 1
+
+
+class _StoppedError(Exception):
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.detail)
+        self.fault = fault
+
+
+_CALL: ContextVar[Call] = ContextVar("vlmxai_call")
+
+
+class ChatClient:
+    """Speaks the chat completions protocol; retries and back-off are the `openai` client's own.
+
+    Make it, use it and close it in one event loop.
+
+    Args:
+        base_url: Of the server; the environment's or the client's default if None.
+        api_key: Removed from whatever a server echoes; None for a server that asks for none.
+        timeout_s: Longest silence of the server in one try.
+        max_retries: Tries after the first.
+    """
+
+    def __init__(
+        self, *, base_url: str | None, api_key: str | None, timeout_s: float, max_retries: int
+    ) -> None:
+        import openai  # here, because it is slow to import and other judges do without
+
+        self._openai = openai
+        self._api_key = api_key
+        self._client = openai.AsyncOpenAI(
+            base_url=base_url,
+            api_key=api_key or "none",  # the client insists on one
+            timeout=timeout_s,
+            max_retries=max_retries,
+            http_client=openai.DefaultAsyncHttpxClient(
+                event_hooks={"request": [_before_try], "response": [_after_try]}
+            ),
+        )
+
+    @property
+    def base_url(self) -> str:
+        """Where the requests go."""
+        return str(self._client.base_url)
+
+    async def complete(
+        self, body: Mapping[str, Any], call: Call, *, max_retries: int | None = None
+    ) -> Reply:
+        """Return the server's reply to one request body.
+
+        Args:
+            body: All of it, as the protocol has it: model, messages, settings.
+            call: Keeps count.
+            max_retries: Instead of the client's.
+        """
+        token = _CALL.set(call)
+        extra = {key: value for key, value in body.items() if key not in ("model", "messages")}
+        client = self._client
+        if max_retries is not None:
+            client = client.with_options(max_retries=max_retries)
+        try:
+            raw = await client.chat.completions.with_raw_response.create(
+                model=body["model"], messages=body["messages"], extra_body=extra
+            )
+            reply = read_body(self._scrub(raw.http_response.text))
+            reply = _with_response(reply, raw.http_response)
+            call.count(reply)
+            return reply
+        except _StoppedError as error:
+            return Reply(reason=error.fault.reason, detail=error.fault.detail)
+        except self._openai.APITimeoutError:
+            return Reply(reason=UnscoredReason.TIMEOUT, detail="the server kept silent too long")
+        except self._openai.APIStatusError as error:
+            return self._read_status(error)
+        except self._openai.APIConnectionError as error:
+            stopped = _stopped_in(error)
+            if stopped is not None:
+                return Reply(reason=stopped.reason, detail=stopped.detail)
+            cause = shorten(self._scrub(f"{error.__cause__ or error}"))
+            return Reply(reason=UnscoredReason.CONNECTION, detail=cause or "the connection broke")
+        finally:
+            _CALL.reset(token)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._client.close()
+
+    def _read_status(self, error: Any) -> Reply:
+        response = error.response
+        code, message = _error_of(self._scrub(response.text))
+        reply = Reply(
+            reason=reason_of_status(response.status_code, code, message),
+            detail=f"HTTP {response.status_code}" + (f": {message}" if message else ""),
+            code=code,
+            parameter=str(getattr(error, "param", None) or ""),
+        )
+        return _with_response(reply, response)
+
+    def _scrub(self, text: str) -> str:
+        return text.replace(self._api_key, "***") if self._api_key else text
+
+
+async def _before_try(request: Any) -> None:  # noqa: ARG001 - the client's signature
+    call = _CALL.get()
+    fault = call.may_try()
+    if fault is not None:
+        raise _StoppedError(fault)
+    call.tries += 1
+
+
+async def _after_try(response: Any) -> None:
+    _CALL.get().on_status(response.status_code)
+    if response.status_code == 429:
+        await response.aread()
+        if _error_of(response.text)[0] == "insufficient_quota":
+            # No waiting brings the money back: the client's own sign against trying again.
+            response.headers["x-should-retry"] = "false"
+
+
+def _error_of(body: str) -> tuple[str, str]:
+    try:
+        return read_error(json.loads(body))
+    except (ValueError, RecursionError):
+        return "", ""
+
+
+def _stopped_in(error: BaseException) -> Fault | None:
+    """Return the fault inside an error: older clients wrap whatever a hook raises."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, _StoppedError):
+            return cause.fault
+        cause = cause.__cause__
+    return None
+
+
+def _with_response(reply: Reply, response: Any) -> Reply:
+    return replace(
+        reply,
+        status=response.status_code,
+        request_id=response.headers.get("x-request-id", ""),
+    )

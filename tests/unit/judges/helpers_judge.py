@@ -1,0 +1,47 @@
+"""Requests and judges for the tests of the VLM judge."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from lightning_vlmxai.judges import VLMJudge
+from lightning_vlmxai.records import JudgeRequest, Verdict
+
+
+def make_request(
+    index: int = 0, *, lit: float = 0.5, label: str = "cat", size: int = 16, round_number: int = 0
+) -> JudgeRequest:
+    """Return a request for a white picture of which the upper share `lit` is kept."""
+    mask = torch.zeros(size, size)
+    mask[: round(size * lit)] = 1.0
+    return JudgeRequest(
+        probe_index=index,
+        label_name=label,
+        pixels=torch.ones(3, size, size),
+        mask=mask,
+        saliency=mask,
+        round_number=round_number,
+    )
+
+
+def make_judge(base_url: str, **arguments: Any) -> VLMJudge:
+    """Return a judge for a server without key that gives up within a second or so."""
+    defaults: dict[str, Any] = {"api_key_env": None, "timeout_s": 0.5, "call_timeout_s": 5.0}
+    return VLMJudge("loopback", base_url=base_url, **{**defaults, **arguments})
+
+
+def judge_all(judge: VLMJudge, requests: Sequence[JudgeRequest]) -> list[Verdict]:
+    """Return the verdicts, asked for together in one event loop."""
+
+    async def run() -> list[Verdict]:
+        await judge.open()
+        try:
+            return list(await asyncio.gather(*(judge.judge(request) for request in requests)))
+        finally:
+            await judge.close()
+
+    return asyncio.run(run())
