@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .datasets import Normalization, find_labels, find_normalization
 from .errors import ProbeError, expected
 from .live import isolated_rng
 from .records import Probe
@@ -30,19 +31,6 @@ class Item:
     image: Tensor
     target: Any
     reference_mask: Any = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Normalization:
-    """Mean and standard deviation a channel, of pixels in [0, 1]."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def undo(self, image: Tensor) -> Tensor:
-        """Return `image * std + mean`, `[C, H, W]`."""
-        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
-        return image.float() * std[:, None, None] + mean[:, None, None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +140,7 @@ def read_probes(
                 items[index] = unpack(dataset[index])
         return items[index]
 
-    labels = _labels_of(dataset)
+    labels = find_labels(dataset)
     pool: Sequence[int] = range(count)
     if labels is None:
         drawn = np.random.default_rng(seed).permutation(count)[: 4 * size]
@@ -182,41 +170,6 @@ def build_probe_set(
         digest.update(f"{probe.index}:{list(probe.pixels.shape)}".encode())
         digest.update((probe.pixels * 255).round().byte().numpy().tobytes())
     return ProbeSet(probes=probes, fingerprint=digest.hexdigest()[:16])
-
-
-def find_normalization(dataset: Any) -> Normalization | None:
-    """Return the mean and standard deviation of the one `Normalize` in a data set's transforms.
-
-    Looks into `Subset` and `ConcatDataset`, `transform` and `transforms`, and into composed
-    transforms of torchvision (both versions) and Albumentations.
-
-    Raises:
-        ProbeError: If there are several that differ.
-    """
-    found = {
-        (tuple(float(m) for m in _as_list(t.mean)), tuple(float(s) for s in _as_list(t.std)))
-        for t in _transforms_of(dataset)
-        if type(t).__name__ == "Normalize" and hasattr(t, "mean") and hasattr(t, "std")
-    }
-    if len(found) > 1:
-        raise ProbeError(
-            expected(
-                "normalization",
-                "given where a data set has several Normalize transforms",
-                f"{len(found)} different ones",
-                "Pass `normalization=(mean, std)`",
-            )
-        )
-    return next((Normalization(mean=mean, std=std) for mean, std in found), None)
-
-
-def find_class_names(dataset: Any) -> tuple[str, ...] | None:
-    """Return the data set's `classes`, torchvision's custom, if it has any."""
-    for part in _parts_of(dataset):
-        names = getattr(part, "classes", None)
-        if isinstance(names, Sequence) and not isinstance(names, str):
-            return tuple(str(name) for name in names)
-    return None
 
 
 def _make_probe(index: int, item: Item, normalization: Normalization | None) -> Probe:
@@ -268,63 +221,10 @@ def _make_probe(index: int, item: Item, normalization: Normalization | None) -> 
     return Probe(index=index, input=image, pixels=pixels, target=target, reference_mask=mask)
 
 
-def _labels_of(dataset: Any) -> list[int] | None:
-    """Return a label for every sample without reading any, or None."""
-    if isinstance(dataset, torch.utils.data.Subset):
-        labels = _labels_of(dataset.dataset)
-        return None if labels is None else [labels[i] for i in dataset.indices]
-    if isinstance(dataset, torch.utils.data.ConcatDataset):
-        parts = [_labels_of(part) for part in dataset.datasets]
-        return (
-            None
-            if any(part is None for part in parts)
-            else [label for part in parts if part is not None for label in part]
-        )
-    for name in ("targets", "labels"):
-        values = getattr(dataset, name, None)
-        if isinstance(values, (Sequence, np.ndarray, Tensor)) and len(values) == len(dataset):
-            array = np.asarray(values)
-            if array.ndim == 1 and array.dtype.kind in "iub":
-                return [int(value) for value in array]
-    return None
-
-
 def _stratum(target: Any) -> int:
     """Return a label to stratify by: the class, or for a map of classes its most frequent one."""
     values, counts = np.unique(np.asarray(target), return_counts=True)
     return int(values[counts.argmax()])
-
-
-def _parts_of(dataset: Any) -> Iterator[Any]:
-    """Yield a data set and those that it wraps."""
-    yield dataset
-    if hasattr(dataset, "dataset"):
-        yield from _parts_of(dataset.dataset)
-    for part in getattr(dataset, "datasets", ()):
-        yield from _parts_of(part)
-
-
-def _transforms_of(dataset: Any) -> Iterator[Any]:
-    """Yield every transform of a data set, composed ones taken apart."""
-
-    def walk(transform: Any) -> Iterator[Any]:
-        yield transform
-        inner = getattr(transform, "transforms", None) or getattr(transform, "transform", None)
-        if isinstance(transform, torch.nn.Sequential):
-            inner = list(transform)
-        for child in inner if isinstance(inner, Sequence) else filter(None, [inner]):
-            if child is not transform:
-                yield from walk(child)
-
-    for part in _parts_of(dataset):
-        for name in ("transform", "transforms"):
-            transform = getattr(part, name, None)
-            if transform is not None:
-                yield from walk(transform)
-
-
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (Sequence, np.ndarray, Tensor)) else [value]
 
 
 def _describe(sample: Any) -> str:

@@ -9,6 +9,26 @@ from typing import NamedTuple
 
 from .records import Quadrant, Sample
 
+QUADRANT_METRICS = (
+    *(f"{quadrant.value}_rate" for quadrant in Quadrant),
+    "correct_low_rate_lower",
+    "correct_low_rate_upper",
+    "low_given_correct",
+    "average_score",
+)
+"""Names of the figures of `quadrant_metrics`."""
+
+ROUND_METRICS = (
+    *QUADRANT_METRICS,
+    "coverage",
+    "unscored",
+    "attention_drift",
+    "calls",
+    "tokens",
+    "cost",
+)
+"""Names of the figures of `round_metrics`, without those of the watched classes."""
+
 
 class Interval(NamedTuple):
     """The two ends of a confidence interval."""
@@ -105,14 +125,18 @@ def round_metrics(
         watch_classes: Names of (true) classes whose own figures are wanted as well.
 
     Returns:
-        `quadrant_metrics`, `coverage` = judged / samples, `unscored`, `calls`, `tokens`, `cost`
-        (US dollars; absent where a price is unknown), and for each watched class its
-        `quadrant_metrics` as `class/<name>/<metric>`.
+        `quadrant_metrics`, `coverage` = judged / samples, `unscored`, `attention_drift` = mean of
+        1 - IoU of a probe's mask with its last one, `calls`, `tokens`, `cost` (US dollars; absent
+        where a price is unknown), and for each watched class its `quadrant_metrics` as
+        `class/<name>/<metric>`.
     """
     if not samples:
         return {}
     metrics = quadrant_metrics(samples)
     judged = sum(sample.verdict.score is not None for sample in samples)
+    drifts = [s.attention_drift for s in samples if s.attention_drift is not None]
+    if drifts:
+        metrics["attention_drift"] = math.fsum(drifts) / len(drifts)
     usages = [sample.verdict.usage for sample in samples]
     metrics["coverage"] = judged / len(samples)
     metrics["unscored"] = float(len(samples) - judged)

@@ -245,11 +245,19 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """An explanation with its verdict; `quadrant` is None where the verdict is unscored."""
+    """An explanation with its verdict.
+
+    Args:
+        explanation: What was judged.
+        verdict: The judge's answer.
+        quadrant: None where the verdict is unscored.
+        attention_drift: 1 - IoU of the mask with the probe's last one, in [0, 1]; None at first.
+    """
 
     explanation: Explanation
     verdict: Verdict
     quadrant: Quadrant | None
+    attention_drift: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

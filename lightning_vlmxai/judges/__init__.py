@@ -3,6 +3,7 @@
 from .base import Judge, PaidJudge
 from .budget import Budget
 from .failures import FailureReporter, describe_failures
+from .reference import ReferenceMaskJudge, overlap_score
 from .vlm import VLMJudge
 
 __all__ = [
@@ -10,6 +11,8 @@ __all__ = [
     "FailureReporter",
     "Judge",
     "PaidJudge",
+    "ReferenceMaskJudge",
     "VLMJudge",
     "describe_failures",
+    "overlap_score",
 ]

@@ -1,0 +1,186 @@
+"""What the red-dot examples share: the choice of a judge, the table, the picture."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import matplotlib as mpl
+from rich.console import Console
+from rich.table import Table
+
+from lightning_vlmxai import (
+    Judge,
+    QuadrantStopping,
+    ReferenceMaskJudge,
+    Sample,
+    VLMExplainCallback,
+    VLMJudge,
+)
+from lightning_vlmxai.quadrants import quadrant_metrics
+
+mpl.use("agg")
+import matplotlib.pyplot as plt  # noqa: E402 - after the backend is chosen
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What is told of a run.
+
+    Args:
+        name: Of the run.
+        accuracy: Validation accuracy at its end, in [0, 1].
+        samples: Of its last round.
+        fired: Epoch in which the gate fired; None if it did not.
+        epochs: Number of epochs that were trained.
+        run_dir: The run folder.
+    """
+
+    name: str
+    accuracy: float
+    samples: tuple[Sample, ...]
+    fired: int | None
+    epochs: int
+    run_dir: Path
+
+
+def add_judge_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `--judge` and `--model`."""
+    parser.add_argument(
+        "--judge",
+        choices=["reference", "vlm"],
+        default="reference",
+        help="reference: overlap with the object masks; vlm: a model behind OPENAI_BASE_URL",
+    )
+    parser.add_argument("--model", default=os.environ.get("OPENAI_MODEL", "gpt-4o-mini"))
+
+
+def make_judge(args: argparse.Namespace) -> Judge:
+    """Return the judge that was asked for."""
+    return VLMJudge(model=args.model) if args.judge == "vlm" else ReferenceMaskJudge()
+
+
+def quieten() -> None:
+    """Keep Lightning's hints about hardware and workers out of a short demo."""
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+
+
+def summarize(
+    name: str, trainer: pl.Trainer, explain: VLMExplainCallback, gate: QuadrantStopping
+) -> Outcome:
+    """Return the outcome of a finished fit."""
+    assert explain.latest_round is not None
+    assert explain.run_dir is not None
+    return Outcome(
+        name=name,
+        accuracy=float(trainer.callback_metrics["val_accuracy"]),
+        samples=explain.latest_round.samples,
+        fired=gate.stopped_epoch if trainer.should_stop else None,
+        epochs=trainer.current_epoch,
+        run_dir=explain.run_dir,
+    )
+
+
+def report(outcomes: list[Outcome], watched: str, root: Path) -> None:
+    """Print the table of the runs, draw the picture, and say where to look next."""
+    table = Table(title="Last round of each run", title_justify="left")
+    for column in ("run", "val. accuracy", "samples", "CH", "CL", "WH", "WL", "score", "the gate"):
+        table.add_column(column, justify="left" if column in ("run", "samples") else "right")
+    for outcome in outcomes:
+        gate = "did not fire"
+        if outcome.fired is not None:
+            gate = f"fired in epoch {outcome.fired}, ended the run after {outcome.epochs}"
+        of_class = [s for s in outcome.samples if s.explanation.label_name == watched]
+        for name, samples in (("all", outcome.samples), (f"{watched} only", of_class)):
+            head = [outcome.name, f"{outcome.accuracy:.1%}"] if name == "all" else ["", ""]
+            table.add_row(*head, f"{name} ({len(samples)})", *_rates(samples), gate)
+            gate = ""
+        table.add_section()
+    console = Console()
+    console.print(table)
+    console.print(
+        "CH, CL, WH, WL: rates of Correct-High, Correct-Low (right answer, wrong reason), "
+        "Wrong-High, Wrong-Low; score: mean attention score, 0 to 5.\n"
+    )
+    picture = draw(outcomes, watched, root / "red_dot.png")
+    console.print(f"Picture:      {picture}", soft_wrap=True)
+    console.print(f"Curves:       tensorboard --logdir {root}", soft_wrap=True)
+    for outcome in outcomes:
+        console.print(f"Run folder:   ls {outcome.run_dir}", soft_wrap=True)
+
+
+def _rates(samples: Any) -> list[str]:
+    metrics = quadrant_metrics(samples)
+    names = ["correct_high_rate", "correct_low_rate", "wrong_high_rate", "wrong_low_rate"]
+    cells = [f"{metrics[name]:.2f}" if name in metrics else "-" for name in names]
+    return [*cells, f"{metrics['average_score']:.2f}" if "average_score" in metrics else "-"]
+
+
+def draw(outcomes: list[Outcome], watched: str, path: Path) -> Path:
+    """Draw the watched class's quadrants of each run over a strip of one of its masked probes."""
+    colours = {
+        "correct_high": "#0072B2",
+        "correct_low": "#D55E00",
+        "wrong_high": "#CC79A7",
+        "wrong_low": "#999999",
+    }  # Okabe and Ito: told apart by colour-blind readers too
+    samples = [_read(outcome.run_dir / "samples.jsonl") for outcome in outcomes]
+    rounds = [sorted({s["round"] for s in own}) for own in samples]
+    columns = max(len(numbers) for numbers in rounds)
+    figure = plt.figure(figsize=(5.2 * len(outcomes), 4.4), layout="constrained")
+    grid = figure.add_gridspec(2, columns * len(outcomes), height_ratios=[3, 1.15])
+    probe = next(s["probe"] for s in samples[0] if s["label_name"] == watched)
+    for i, (outcome, own, numbers) in enumerate(zip(outcomes, samples, rounds, strict=True)):
+        axis = figure.add_subplot(grid[0, i * columns : (i + 1) * columns])
+        for quadrant, colour in colours.items():
+            rates = []
+            for number in numbers:
+                judged = [
+                    s["quadrant"]
+                    for s in own
+                    if s["round"] == number and s["label_name"] == watched and s["quadrant"]
+                ]
+                rates.append(judged.count(quadrant) / len(judged) if judged else float("nan"))
+            name = quadrant.replace("_", "-").title()
+            axis.plot(numbers, rates, marker="o", color=colour, label=name, clip_on=False)
+        axis.set(
+            title=f"{outcome.name}: accuracy {outcome.accuracy:.1%}",
+            xlabel="epoch",
+            ylim=(0, 1),
+            xlim=(-0.1, columns - 0.9),
+            xticks=range(columns),
+        )
+        axis.spines[["top", "right"]].set_visible(False)
+        if i == 0:
+            axis.set_ylabel(f"share of the {watched} probes")
+            axis.legend(frameon=False)
+        if outcome.fired is not None:
+            axis.axvline(outcome.fired, color="black", linestyle=":", linewidth=1)
+            axis.annotate("gate fires", (outcome.fired + 0.06, 0.5))
+        for column, number in enumerate(numbers):
+            shown = next(s for s in own if s["round"] == number and s["probe"] == probe)
+            tile = figure.add_subplot(grid[1, i * columns + column])
+            tile.imshow(plt.imread(outcome.run_dir / shown["image"]))
+            tile.set(xticks=[], yticks=[])
+            score = "-" if shown["score"] is None else f"{shown['score']:.1f}"
+            tile.set_xlabel(score, fontsize=9)
+            if i == column == 0:
+                tile.set_ylabel("kept; score", fontsize=9)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
