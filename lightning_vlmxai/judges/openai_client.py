@@ -105,13 +105,16 @@ class ChatClient:
             max_retries: Instead of the client's.
         """
         token = _CALL.set(call)
-        extra = {key: value for key, value in body.items() if key not in ("model", "messages")}
         client = self._client
         if max_retries is not None:
             client = client.with_options(max_retries=max_retries)
         try:
             raw = await client.chat.completions.with_raw_response.create(
-                model=body["model"], messages=body["messages"], extra_body=extra
+                # The body goes past the client's own treatment of messages, which for pictures
+                # costs as much as encoding them.
+                model=body["model"],
+                messages=[],
+                extra_body=body,
             )
             reply = read_body(self._scrub(raw.http_response.text))
             reply = self._with_response(reply, raw.http_response)

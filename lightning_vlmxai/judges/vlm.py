@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,7 @@ class VLMJudge:
         self._share = concurrency
         self._breaker = CircuitBreaker()
         self._client: ChatClient | None = None
+        self._encoder: ThreadPoolExecutor
         self._interviewer: Interviewer
         self._limit: AdaptiveLimit
         self._call_log: CallLog
@@ -203,6 +205,7 @@ class VLMJudge:
             self._cache = VerdictCache(folder / CACHE_FILE)
         if self._budget is not None:
             self._ledger = Ledger(self._budget, folder and folder / LEDGER_FILE)
+        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="vlmxai-encoder")
         self._call_log = CallLog(folder and folder / LOG_FILE)
         self._client = ChatClient(
             base_url=self._base_url,
@@ -220,6 +223,7 @@ class VLMJudge:
             return
         await self._client.close()
         self._client = None
+        self._encoder.shutdown()
         self._call_log.close()
         if self._cache is not None:
             self._cache.close()
@@ -240,8 +244,9 @@ class VLMJudge:
             self._log(request, known)
             return known
         try:
-            files = encode_views(
-                request, self._view, picture_format=self._picture_format, min_side=self._min_side
+            # On a thread of its own, so that sending does not wait for compressing.
+            files = await asyncio.get_running_loop().run_in_executor(
+                self._encoder, self._encode, request
             )
         except ConfigurationError as error:
             return Verdict.unscored(UnscoredReason.BAD_REQUEST, str(error))
@@ -293,6 +298,11 @@ class VLMJudge:
             if self._cache is not None:
                 self._cache.put(key, verdict)
             return verdict
+
+    def _encode(self, request: JudgeRequest) -> list[bytes]:
+        return encode_views(
+            request, self._view, picture_format=self._picture_format, min_side=self._min_side
+        )
 
     def _recall(self, request: JudgeRequest, key: str, number: int) -> Verdict | None:
         known = None if self._cache is None else self._cache.get(key)
@@ -366,24 +376,15 @@ class VLMJudge:
         sample: int = 0,
         outcome: Outcome | None = None,
     ) -> None:
-        self._call_log.write(
-            round=request.round_number,
-            probe=request.probe_index,
-            sample=sample,
+        self._call_log.add(
+            request,
+            verdict,
             model=self.model,
             prompt=self._prompt.version,
+            sample=sample,
             answer_format=outcome.answer_format if outcome else "",
             status=outcome.reply.status if outcome else None,
             request_id=outcome.reply.request_id if outcome else "",
-            tries=verdict.usage.calls,
-            latency_s=round(verdict.latency_s, 4),
-            tokens=verdict.usage.tokens,
-            cost_usd=verdict.usage.cost_usd,
-            score=verdict.score,
-            reason=None if verdict.reason is None else verdict.reason.value,
-            detail=verdict.detail,
-            cached=verdict.is_cached,
-            reused=verdict.is_reused,
         )
 
     def _read_key(self) -> str | None:
