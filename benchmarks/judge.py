@@ -31,7 +31,6 @@ from lightning_vlmxai.worker import JudgeWorker
 LATENCY_S = 0.2
 CONCURRENCY = 16
 SIDE = 224
-COUNTS = (16, 64, 1024)
 
 _ANSWER = json.dumps(
     {
@@ -123,6 +122,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, help="measure one row and print it as JSON")
     parser.add_argument("--base-url")
     parser.add_argument("--run-dir", default="")
+    parser.add_argument("--counts", type=int, nargs="*", default=(16, 64, 1024))
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     if arguments.count:
@@ -141,11 +141,11 @@ def main() -> None:
         f"{LATENCY_S} s, concurrency {CONCURRENCY}; median of {arguments.repeats} runs\n"
     )
     print(
-        "| pictures | cache and log | ideal s | wall s | wall / ideal | CPU s per 1,000 "
-        "| peak MiB | grown MiB |"
+        "| pictures | cache and log | ideal s | wall s | wall / ideal | best / ideal "
+        "| CPU s per 1,000 | peak MiB | grown MiB |"
     )
-    print("|---:|---|---:|---:|---:|---:|---:|---:|")
-    for count in COUNTS:
+    print("|---:|---|---:|---:|---:|---:|---:|---:|---:|")
+    for count in arguments.counts:
         for keeps_files in (False, True):
             rows = []
             for _ in range(arguments.repeats):
@@ -158,10 +158,11 @@ def main() -> None:
                     )
                     rows.append(json.loads(done.stdout))
             median = {key: sorted(row[key] for row in rows)[len(rows) // 2] for key in rows[0]}
+            best = min(row["wall_s"] for row in rows)
             ideal = math.ceil(count / CONCURRENCY) * LATENCY_S
             print(
                 f"| {count:,} | {'yes' if keeps_files else 'no'} | {ideal:.1f} "
-                f"| {median['wall_s']:.2f} | {median['wall_s'] / ideal:.2f} "
+                f"| {median['wall_s']:.2f} | {median['wall_s'] / ideal:.2f} | {best / ideal:.2f} "
                 f"| {median['cpu_s'] / count * 1000:.2f} | {median['peak_mib']:.0f} "
                 f"| {median['grown_mib']:.1f} |",
                 flush=True,
