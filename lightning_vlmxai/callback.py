@@ -287,7 +287,8 @@ class VLMExplainCallback(pl.Callback):
         """Explain all probes and judge one, end to end; log nothing."""
         explanations = self._explain(trainer, module)
         book = self._make_book(lag=0)
-        book.open(explanations[:1], stage="fit", epoch=0, step=0)
+        # An untrained model's maps may be blank, which says nothing about the judge.
+        book.open([e for e in explanations if not e.is_blank][:1], stage="fit", epoch=0, step=0)
         (closed,) = book.drain()
         self._is_rehearsed = True
         for sample in closed.samples:
@@ -319,9 +320,10 @@ class VLMExplainCallback(pl.Callback):
         self._next_number[stage] += 1
         for closed in self._book.collect():
             self._publish(closed)
-            # Every rank logs the same to the callback metrics, which monitors read; the loggers
-            # get the figures from the sinks, at the step that they describe.
-            module.log_dict(prefixed_metrics(closed), logger=False, sync_dist=False)
+            # Every rank logs the same to the callback metrics, which monitors read. In a fit the
+            # loggers get the figures from the sinks, at the step that they describe.
+            logger = False if stage == "fit" else None
+            module.log_dict(prefixed_metrics(closed), logger=logger, sync_dist=False)
 
     def _make_book(self, *, lag: int, stage: str = "fit") -> RoundBook:
         assert self._worker is not None  # noqa: S101 - made in `setup`

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-import torch.nn.functional as F  # noqa: N812 - torch's own custom
+import torch.nn.functional as F
 from torch import Tensor
 
 from .capture import Capture

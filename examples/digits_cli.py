@@ -1,0 +1,10 @@
+"""The digits under LightningCLI.
+
+python examples/digits_cli.py fit --config configs/digits.yaml
+"""
+
+from digits_red_dot import DigitsData, DigitsModule
+from lightning.pytorch.cli import LightningCLI
+
+if __name__ == "__main__":
+    LightningCLI(DigitsModule, DigitsData)
