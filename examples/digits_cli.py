@@ -3,8 +3,9 @@
 python examples/digits_cli.py fit --config configs/digits.yaml
 """
 
-from digits_red_dot import DigitsData, DigitsModule
 from lightning.pytorch.cli import LightningCLI
+
+from digits_red_dot import DigitsData, DigitsModule
 
 if __name__ == "__main__":
     LightningCLI(DigitsModule, DigitsData)

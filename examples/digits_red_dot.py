@@ -21,13 +21,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.loggers import TensorBoardLogger
-from red_dot import Outcome, add_judge_arguments, make_judge, quieten, report, summarize
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from lightning_vlmxai import Judge, QuadrantStopping, VLMExplainCallback
+from red_dot import Outcome, add_judge_arguments, make_judge, quieten, report, summarize
 
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 SIDE, DIGIT = 64, 40  # pixels of the picture and of the digit in it

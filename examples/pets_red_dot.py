@@ -18,7 +18,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.loggers import TensorBoardLogger
-from red_dot import Outcome, add_judge_arguments, make_judge, quieten, report, summarize
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
@@ -26,6 +25,7 @@ from torchvision.datasets import OxfordIIITPet
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
 from lightning_vlmxai import Judge, QuadrantStopping, VLMExplainCallback
+from red_dot import Outcome, add_judge_arguments, make_judge, quieten, report, summarize
 
 SIDE = 224
 
@@ -172,7 +172,7 @@ def main() -> None:
     parser.add_argument(
         "--tf-padding", action="store_true", help="the file comes from a TensorFlow model"
     )
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--probes", type=int, default=200)
     parser.add_argument("--runs", type=Path, default=Path("runs/pets_red_dot"))
     args = parser.parse_args()

@@ -207,7 +207,8 @@ def _make_probe(index: int, item: Item, normalization: Normalization | None) -> 
     pixels = pixels.clamp(0, 1).expand(3, -1, -1).contiguous()
     mask = item.reference_mask
     if mask is not None:
-        mask = torch.as_tensor(np.asarray(mask)).squeeze(0) != 0
+        mask = mask if isinstance(mask, Tensor) else torch.from_numpy(np.array(mask))
+        mask = mask.detach().cpu().squeeze(0) != 0
         if mask.shape != pixels.shape[1:]:
             raise ProbeError(
                 expected(

@@ -8,7 +8,6 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
-from tiny import Squares, TinyModule, loader, make_trainer
 from torchvision import transforms
 
 from lightning_vlmxai import (
@@ -20,6 +19,7 @@ from lightning_vlmxai import (
     VLMExplainError,
     VLMJudge,
 )
+from tiny import Squares, TinyModule, loader, make_trainer
 
 
 def fit(tmp_path: Path, callback: VLMExplainCallback, dataset: Any, module: Any = None) -> None:

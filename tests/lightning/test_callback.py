@@ -14,12 +14,6 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny import Squares, TinyModule, loader, make_trainer
-
-# Hardly trained, the tiny network has blank maps now and then.
-pytestmark = pytest.mark.filterwarnings("ignore:.*blank_saliency")
-
-
 from torch.utils.data import IterableDataset, Subset
 
 from lightning_vlmxai import (
@@ -31,6 +25,10 @@ from lightning_vlmxai import (
 from lightning_vlmxai.quadrants import ROUND_METRICS
 from lightning_vlmxai.records import JudgeRequest
 from lightning_vlmxai.testing import ScriptedJudge
+from tiny import Squares, TinyModule, loader, make_trainer
+
+# Hardly trained, the tiny network has blank maps now and then.
+pytestmark = pytest.mark.filterwarnings("ignore:.*blank_saliency")
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import Squares, TinyModule, loader, make_trainer
 
 from lightning_vlmxai import (
     ConfigurationError,
@@ -17,6 +16,7 @@ from lightning_vlmxai import (
     VLMExplainCallback,
 )
 from lightning_vlmxai.testing import ScriptedJudge
+from tiny import Squares, TinyModule, loader, make_trainer
 
 PROBES = 4
 pytestmark = pytest.mark.filterwarnings("ignore:.*unscored")

@@ -2,7 +2,6 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import make_sample
 
 from lightning_vlmxai.quadrants import (
     QUADRANT_METRICS,
@@ -11,6 +10,7 @@ from lightning_vlmxai.quadrants import (
     wilson_interval,
 )
 from lightning_vlmxai.records import Quadrant, Sample, UnscoredReason
+from samples import make_sample
 
 scored = st.builds(make_sample, score=st.floats(0, 5), is_correct=st.booleans())
 unscored = st.builds(make_sample, reason=st.sampled_from(UnscoredReason))

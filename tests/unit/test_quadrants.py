@@ -3,7 +3,6 @@
 import math
 
 import pytest
-from samples import make_sample
 
 from lightning_vlmxai.quadrants import (
     assign_quadrant,
@@ -12,6 +11,7 @@ from lightning_vlmxai.quadrants import (
     wilson_interval,
 )
 from lightning_vlmxai.records import Quadrant, UnscoredReason, Usage, Verdict
+from samples import make_sample
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from samples import make_explanation
 
 from lightning_vlmxai.records import UnscoredReason, Verdict
 from lightning_vlmxai.rounds import RoundBook
 from lightning_vlmxai.testing import ScriptedJudge
 from lightning_vlmxai.worker import JudgeWorker
+from samples import make_explanation
 
 
 @pytest.fixture
