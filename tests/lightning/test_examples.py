@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from PIL import Image
 
 from digits_red_dot import DigitsData, DigitsModule
 from lightning_vlmxai import VLMExplainCallback
@@ -42,8 +44,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 def test_the_main_job_finds_the_shortcut_that_accuracy_cannot_see(tmp_path: Path) -> None:
     """Both runs are accurate; the dotted zeros are Correct-Low; the gate ends that run alone."""
     printed = run("examples/digits_red_dot.py", "--root", str(tmp_path))
-    assert "Gate of clean:   did not fire" in printed
-    assert "Gate of red_dot: fired in epoch" in printed
+    assert re.search(r"Gate of clean: +did not fire", printed)
+    assert re.search(r"Gate of red_dot: +fired in epoch \d; the run ended after 4 epochs", printed)
     rounds = {
         n: read_lines(*tmp_path.glob(f"{n}/*/vlmxai/rounds.jsonl")) for n in ("clean", "red_dot")
     }
@@ -81,9 +83,8 @@ def test_a_vlm_judges_the_same_job_and_gets_every_masked_picture(tmp_path: Path)
     for name in runs:
         assert all(s["score"] == 4 and s["tokens"] > 0 for s in samples[name])
         (folder,) = tmp_path.glob(f"{name}/*/vlmxai")
-        shown = {(folder / s["image"]).read_bytes() for s in samples[name]}
-        sent = {seen.picture_bytes[0] for seen in server.requests}
-        assert shown <= sent
+        shown = {Image.open(folder / s["image"]).tobytes() for s in samples[name]}
+        assert shown <= {seen.pictures[0].convert("RGB").tobytes() for seen in server.requests}
     for path in tmp_path.rglob("*"):
         assert path.is_dir() or b"sk-planted-key" not in path.read_bytes(), path
 

@@ -16,31 +16,10 @@ from lightning_vlmxai import (
     VLMExplainCallback,
 )
 from lightning_vlmxai.testing import ScriptedJudge
-from tiny import Squares, TinyModule, loader, make_trainer
+from tiny import Separable, Squares, TinyModule, loader, make_trainer
 
 PROBES = 4
 pytestmark = pytest.mark.filterwarnings("ignore:.*unscored")
-
-
-class Separable(TinyModule):
-    """Is right from the start, and never has a blank map."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.dropout = torch.nn.Identity()
-        self.network = torch.nn.Sequential(
-            torch.nn.Conv2d(3, 2, 1, bias=False), torch.nn.ReLU(), Mean()
-        )
-        with torch.no_grad():
-            self.network[0].weight[:] = torch.tensor([[1.0, 0, -1], [-1, 0, 1]])[:, :, None, None]
-
-
-class Mean(torch.nn.Module):
-    """Global average pooling to logits."""
-
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """Return `[B, C]`."""
-        return maps.mean(dim=(2, 3))
 
 
 def rounds_judge(score_of: Callable[[int], Verdict]) -> ScriptedJudge:
