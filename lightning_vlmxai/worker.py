@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import concurrent.futures
+import logging
+import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .errors import ConfigurationError, JudgeError, expected
 from .judges import Judge
 from .records import JudgeRequest, UnscoredReason, Verdict
+
+_log = logging.getLogger(__name__)
+
+_GRACE_S = 10.0
+"""How long closing may take beyond the drain before the thread is left to the interpreter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,65 +34,137 @@ class Ticket:
         """
         concurrent.futures.wait(self.futures, timeout=timeout_s)
         verdicts = []
-        for future in self.futures:
-            if not future.done():
-                future.cancel()
+        # From the end: those that wait are given up before those under way make room for them.
+        for future in reversed(self.futures):
+            if future.cancelled():
+                verdict = Verdict.unscored(UnscoredReason.CLOSED, "the judge was closed before")
+            elif future.cancel():
                 verdict = Verdict.unscored(
                     UnscoredReason.DEADLINE, f"no verdict within {timeout_s:g} s"
                 )
-            elif future.cancelled():
-                verdict = Verdict.unscored(UnscoredReason.JUDGE_ERROR, "the judge was closed")
             else:
                 verdict = future.result()
             verdicts.append(verdict)
-        return verdicts
+        return verdicts[::-1]
 
 
 class JudgeWorker:
     """Runs a judge on a thread with one long-lived event loop.
 
-    The thread starts at the first submission and ends with `close`. It is a daemon, so that a
-    trainer killed half-way is not kept alive by it.
+    The thread starts at the first submission and ends with `close`, or with the interpreter. In a
+    process that was forked off (a DataLoader's, say) the worker does nothing: the thread, the loop
+    and the judge's connections are the parent's.
 
     Args:
         judge: To run.
+        max_pending: Most requests without a verdict at a time; further ones come back as
+            unscored(queue_full) at once, because training never waits for a queue.
+
+    Raises:
+        ConfigurationError: If `max_pending` is below 1.
     """
 
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, judge: Judge, *, max_pending: int = 4096) -> None:
+        if max_pending < 1:
+            raise ConfigurationError(
+                expected("max_pending", "at least 1", max_pending, "Pass the size of two rounds")
+            )
         self._judge = judge
+        self._max_pending = max_pending
+        self._pending: set[concurrent.futures.Future[Verdict]] = set()
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._slots: asyncio.Semaphore | None = None
 
-    def submit(self, requests: Sequence[JudgeRequest]) -> Ticket:
-        """Return at once with a ticket for the verdicts on these requests."""
-        loop = self._start()
-        return Ticket(
-            futures=tuple(
-                asyncio.run_coroutine_threadsafe(self._judge_one(request), loop)
-                for request in requests
-            )
-        )
+    @property
+    def pending(self) -> int:
+        """Number of requests without a verdict."""
+        with self._lock:
+            return len(self._pending)
 
-    def close(self) -> None:
-        """Give up what is under way, close the judge, end the thread. Safe to call twice."""
-        if self._loop is None or self._thread is None:
+    def submit(self, requests: Sequence[JudgeRequest]) -> Ticket:
+        """Return at once with a ticket for the verdicts on these requests.
+
+        Raises:
+            ConfigurationError: If the judge can't be opened.
+            JudgeError: In a process forked off from the one that made the worker.
+        """
+        loop = self._start()
+        return Ticket(futures=tuple(self._submit_one(request, loop) for request in requests))
+
+    def close(self, *, drain_s: float = 0.0) -> None:
+        """End the thread and release all that the judge holds. Safe to call twice.
+
+        Args:
+            drain_s: How long to wait for verdicts under way, in seconds; then they are given up
+                and come back as unscored(closed).
+        """
+        if self._loop is None or self._thread is None or self._pid != os.getpid():
             return
-        asyncio.run_coroutine_threadsafe(self._shut_down(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-        self._loop = self._thread = self._slots = None
+        loop, thread = self._loop, self._thread
+        self._loop = self._thread = None
+        atexit.unregister(self.close)
+        done = asyncio.run_coroutine_threadsafe(self._shut_down(drain_s), loop)
+        try:
+            done.result(drain_s + _GRACE_S)
+        except concurrent.futures.TimeoutError:
+            # Its code blocks the loop; being a daemon, the thread can't keep the process alive.
+            _log.warning("The judge did not close within %g s; its thread is left.", _GRACE_S)
+            for future in self._snapshot():
+                future.cancel()
+            return
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
     def _start(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
-            loop = asyncio.new_event_loop()
-            thread = threading.Thread(target=loop.run_forever, name="vlmxai-judge", daemon=True)
-            thread.start()
-            self._loop, self._thread = loop, thread
-            self._slots = asyncio.Semaphore(self._judge.concurrency)
+        if self._pid != os.getpid():
+            raise JudgeError(
+                expected("process", "the one that made the worker", "one forked off", "Judge there")
+            )
+        if self._loop is not None:
+            return self._loop
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever, name="vlmxai-judge", daemon=True)
+        thread.start()
+        try:
             asyncio.run_coroutine_threadsafe(self._judge.open(), loop).result()
-        return self._loop
+        except BaseException:  # Ctrl-C too: half a judge is none
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+            raise
+        self._loop, self._thread = loop, thread
+        self._slots = asyncio.Semaphore(self._judge.concurrency)
+        atexit.register(self.close)
+        return loop
+
+    def _submit_one(
+        self, request: JudgeRequest, loop: asyncio.AbstractEventLoop
+    ) -> concurrent.futures.Future[Verdict]:
+        with self._lock:
+            is_full = len(self._pending) >= self._max_pending
+        if is_full:
+            refused: concurrent.futures.Future[Verdict] = concurrent.futures.Future()
+            detail = f"{self._max_pending} requests are waiting already"
+            refused.set_result(Verdict.unscored(UnscoredReason.QUEUE_FULL, detail))
+            return refused
+        future = asyncio.run_coroutine_threadsafe(self._judge_one(request), loop)
+        with self._lock:
+            self._pending.add(future)
+        future.add_done_callback(self._forget)
+        return future
+
+    def _forget(self, future: concurrent.futures.Future[Verdict]) -> None:
+        with self._lock:
+            self._pending.discard(future)
+
+    def _snapshot(self) -> list[concurrent.futures.Future[Verdict]]:
+        with self._lock:
+            return list(self._pending)
 
     async def _judge_one(self, request: JudgeRequest) -> Verdict:
         assert self._slots is not None  # noqa: S101 - set before the first submission
@@ -93,9 +174,17 @@ class JudgeWorker:
             except Exception as error:  # a judge's bug is one sample's failure, not the run's
                 return Verdict.unscored(UnscoredReason.JUDGE_ERROR, f"{error!r}")
 
-    async def _shut_down(self) -> None:
+    async def _shut_down(self, drain_s: float) -> None:
         pending = asyncio.all_tasks() - {asyncio.current_task()}
+        if pending and drain_s > 0:
+            _, pending = await asyncio.wait(pending, timeout=drain_s)
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
-        await self._judge.close()
+        try:
+            await self._judge.close()
+        except Exception as error:  # all verdicts are in: nothing is lost by going on
+            _log.warning("The judge did not close properly: %r", error)
+        loop = asyncio.get_running_loop()
+        await loop.shutdown_asyncgens()
+        await loop.shutdown_default_executor()

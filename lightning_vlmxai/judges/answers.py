@@ -146,8 +146,8 @@ def _read_object(found: _Objects) -> Answer | Unusable:
             return _unparseable(f'"{key}" is missing or empty')
     return Answer(
         score=score,
-        evaluation=str(words["evaluation"]).strip(),
-        justification=str(words["justification"]).strip(),
+        evaluation=_to_writable(str(words["evaluation"])),
+        justification=_to_writable(str(words["justification"])),
     )
 
 
@@ -176,6 +176,11 @@ def _split_sections(text: str) -> dict[str, str]:
         heading[1].lower(): text[heading.end() : end].strip(" *_\n")
         for heading, end in zip(headings, ends, strict=False)
     }
+
+
+def _to_writable(text: str) -> str:
+    """Return a text without the halves of characters that JSON can spell and no file can hold."""
+    return text.encode("utf-8", "replace").decode().strip()
 
 
 def _unparseable(problem: str) -> Unusable:

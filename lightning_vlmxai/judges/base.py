@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from ..records import JudgeRequest, Verdict
+from .prices import Estimate
 
 
 @runtime_checkable
@@ -40,4 +42,17 @@ class Judge(Protocol):
 
     async def close(self) -> None:
         """Release what `open` made."""
+        ...
+
+
+@runtime_checkable
+class PaidJudge(Protocol):
+    """A judge whose calls cost: it keeps files in the run folder and can say what is to come."""
+
+    def bind(self, run_dir: Path, *, world_size: int = 1) -> None:
+        """Keep files in this folder, and take one process's share of the concurrency."""
+        ...
+
+    def estimate(self, *, pictures: int, rounds: int) -> Estimate:
+        """Return what judging so many pictures in each of so many rounds will take."""
         ...

@@ -22,6 +22,7 @@ class Call:
         may_try: Asked before every request to the server; a fault stops the call.
         on_status: Told the HTTP status of every response.
         tries: Requests sent.
+        responses: Of the server, of whatever status.
         prompt_tokens: As counted by the server.
         answer_tokens: Likewise.
         uncounted: Replies for which the server counted nothing.
@@ -31,9 +32,15 @@ class Call:
     may_try: Callable[[], Fault | None]
     on_status: Callable[[int], None]
     tries: int = 0
+    responses: int = 0
     prompt_tokens: int = 0
     answer_tokens: int = 0
     uncounted: int = 0
+
+    @property
+    def unanswered(self) -> int:
+        """Requests that the server may have worked on without an answer reaching us."""
+        return self.tries - self.responses
 
     def count(self, reply: Reply) -> None:
         """Add the tokens of a reply that the server was paid for."""
@@ -98,16 +105,19 @@ class ChatClient:
             max_retries: Instead of the client's.
         """
         token = _CALL.set(call)
-        extra = {key: value for key, value in body.items() if key not in ("model", "messages")}
         client = self._client
         if max_retries is not None:
             client = client.with_options(max_retries=max_retries)
         try:
             raw = await client.chat.completions.with_raw_response.create(
-                model=body["model"], messages=body["messages"], extra_body=extra
+                # The body goes past the client's own treatment of messages, which for pictures
+                # costs as much as encoding them.
+                model=body["model"],
+                messages=[],
+                extra_body=body,
             )
             reply = read_body(self._scrub(raw.http_response.text))
-            reply = _with_response(reply, raw.http_response)
+            reply = self._with_response(reply, raw.http_response)
             call.count(reply)
             return reply
         except _StoppedError as error:
@@ -138,7 +148,11 @@ class ChatClient:
             code=code,
             parameter=str(getattr(error, "param", None) or ""),
         )
-        return _with_response(reply, response)
+        return self._with_response(reply, response)
+
+    def _with_response(self, reply: Reply, response: Any) -> Reply:
+        request_id = self._scrub(response.headers.get("x-request-id", ""))
+        return replace(reply, status=response.status_code, request_id=request_id)
 
     def _scrub(self, text: str) -> str:
         return text.replace(self._api_key, "***") if self._api_key else text
@@ -153,7 +167,9 @@ async def _before_try(request: Any) -> None:  # noqa: ARG001 - the client's sign
 
 
 async def _after_try(response: Any) -> None:
-    _CALL.get().on_status(response.status_code)
+    call = _CALL.get()
+    call.responses += 1
+    call.on_status(response.status_code)
     if response.status_code == 429:
         await response.aread()
         if _error_of(response.text)[0] == "insufficient_quota":
@@ -176,11 +192,3 @@ def _stopped_in(error: BaseException) -> Fault | None:
             return cause.fault
         cause = cause.__cause__
     return None
-
-
-def _with_response(reply: Reply, response: Any) -> Reply:
-    return replace(
-        reply,
-        status=response.status_code,
-        request_id=response.headers.get("x-request-id", ""),
-    )

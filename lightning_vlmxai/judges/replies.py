@@ -123,8 +123,8 @@ def read_error(data: object) -> tuple[str, str]:
 
 
 def shorten(text: str) -> str:
-    """Return a text on one line, cut to a length that a log can bear."""
-    text = " ".join(text.split())
+    """Return a text on one line, writable, and cut to a length that a log can bear."""
+    text = " ".join(text.encode("utf-8", "replace").decode().split())
     return text if len(text) <= _MAX_DETAIL else text[: _MAX_DETAIL - 3] + "..."
 
 
@@ -154,7 +154,7 @@ def _read_content(content: Any) -> str:
             for part in content
             if isinstance(part, dict) and isinstance(part.get("text"), str)
         )
-    return content.strip() if isinstance(content, str) else ""
+    return content.encode("utf-8", "replace").decode().strip() if isinstance(content, str) else ""
 
 
 def _read_usage(usage: Any) -> tuple[int | None, int | None]:

@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import hashlib
 import os
-import re
-import statistics
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError, expected
 from ..records import JudgeRequest, UnscoredReason, Usage, Verdict
-from .flow import AdaptiveLimit, CircuitBreaker
+from .budget import Budget, Ledger
+from .cache import VerdictCache, cache_key
+from .call_log import CallLog
+from .checks import (
+    at_least,
+    check_base_url,
+    check_key,
+    check_key_name,
+    check_settings,
+    one_of,
+    require,
+)
+from .flow import AdaptiveLimit, CircuitBreaker, Fault
 from .interview import Interviewer, Outcome
 from .openai_client import Call, ChatClient
-from .pictures import FORMATS, draw_views, encode_picture, to_data_url
+from .pictures import FORMATS, encode_views, make_content
+from .prices import Estimate, estimate, price_of
 from .prompts import STYLES, VIEWS, load_prompt, neutralize_label
 from .replies import Reply
+from .reuse import VerdictReuse
+from .samples import combine_samples
 
-_OURS = frozenset({"model", "messages", "response_format", "stream", "n", "extra_headers"})
+CACHE_FILE = "verdicts.sqlite"
+LEDGER_FILE = "judge_budget.sqlite"
+LOG_FILE = "judge_calls.jsonl"
 
 
 class VLMJudge:
@@ -50,6 +65,13 @@ class VLMJudge:
         picture_format: "png" or "jpeg".
         min_side: Smaller pictures are enlarged until their longer side has this many pixels;
             0 leaves them as they are.
+        budget: The most that may be spent; no limit if None.
+        prices: US dollars per million tokens, [prompt, answer], by model; they win over the
+            table in `judges.prices`.
+        cache: Whether answers are kept in the run folder and never paid for again, or the path
+            of a file to keep them in.
+        reuse_iou: Agreement of a probe's mask with the one last judged, in (0, 1], from which
+            its verdict stays while the prediction does; always asked anew if None.
 
     Raises:
         ConfigurationError: If an argument is not as described.
@@ -77,37 +99,54 @@ class VLMJudge:
         concurrency: int = 8,
         picture_format: str = "png",
         min_side: int = 0,
+        budget: Budget | None = None,
+        prices: dict[str, list[float]] | None = None,
+        cache: bool | str = True,
+        reuse_iou: float | None = None,
     ) -> None:
-        _require("model", "the name of a model", bool(model.strip()), repr(model), "Pass one")
-        _check_base_url(base_url)
-        _check_key_name(api_key_env)
-        _one_of("style", style, STYLES)
-        _one_of("view", view, VIEWS)
-        _one_of("picture_format", picture_format, FORMATS)
-        _at_least("samples", samples, 1)
-        _at_least("max_retries", max_retries, 0)
-        _at_least("concurrency", concurrency, 1)
-        _at_least("min_side", min_side, 0)
+        require("model", "the name of a model", bool(model.strip()), repr(model), "Pass one")
+        check_base_url(base_url)
+        check_key_name(api_key_env)
+        check_settings(request or {})
+        one_of("style", style, STYLES)
+        one_of("view", view, VIEWS)
+        one_of("picture_format", picture_format, FORMATS)
+        at_least("samples", samples, 1)
+        at_least("max_retries", max_retries, 0)
+        at_least("concurrency", concurrency, 1)
+        at_least("min_side", min_side, 0)
         for name, seconds in (("timeout_s", timeout_s), ("call_timeout_s", call_timeout_s)):
-            _require(name, "above 0 seconds", seconds > 0, seconds, "Pass a longer time")
+            require(name, "above 0 seconds", seconds > 0, seconds, "Pass a longer time")
+        if reuse_iou is not None:
+            require("reuse_iou", "in (0, 1]", 0 < reuse_iou <= 1, reuse_iou, "Pass 0.95 or None")
         self.model = model
         self._base_url = base_url
         self._api_key_env = api_key_env
         self._style = style
         self._view = view
         self._samples = samples
-        self._settings = _check_settings(request or {})
+        self._settings = dict(request or {})
         self._timeout_s = timeout_s
         self._call_timeout_s = call_timeout_s
         self._max_retries = max_retries
         self._concurrency = concurrency
         self._picture_format = picture_format
         self._min_side = min_side
+        self._budget = budget
+        self._price = price_of(model, prices or {})
         self._prompt = load_prompt(style, view)
+        self._run_dir: Path | None = None
+        self._cache_choice = cache
+        self._reuse = None if reuse_iou is None else VerdictReuse(reuse_iou)
+        self._share = concurrency
+        self._breaker = CircuitBreaker()
         self._client: ChatClient | None = None
+        self._encoder: ThreadPoolExecutor
         self._interviewer: Interviewer
         self._limit: AdaptiveLimit
-        self._breaker: CircuitBreaker
+        self._call_log: CallLog
+        self._cache: VerdictCache | None = None
+        self._ledger: Ledger | None = None
 
     @property
     def name(self) -> str:
@@ -122,14 +161,52 @@ class VLMJudge:
     @property
     def concurrency(self) -> int:
         """How many requests to hand over at a time: as many again as are sent wait, encoded."""
-        return 2 * self._concurrency
+        return 2 * self._share
+
+    def bind(self, run_dir: Path, *, world_size: int = 1) -> None:
+        """Keep cache, account and call log in this folder, and take one process's share.
+
+        Args:
+            run_dir: Of the run; made if need be. The processes of one machine may share it.
+            world_size: Over how many processes the concurrency is spread.
+        """
+        self._run_dir = Path(run_dir)
+        self._share = max(1, self._concurrency // world_size)
 
     def check(self) -> None:
-        """Raise `ConfigurationError` if the key's environment variable is missing."""
+        """Raise `ConfigurationError` if the environment lacks what every call needs.
+
+        That is the key's variable, and for a budget in dollars a known price.
+        """
         self._read_key()
+        require(
+            "budget",
+            f"in calls, because no price is known for {self.model}",
+            self._budget is None or self._budget.max_usd is None or self._price is not None,
+            "max_usd",
+            f"Pass prices={{{self.model!r}: [dollars per million prompt tokens, per million "
+            "answer tokens]} or Budget(max_calls=...)",
+        )
+
+    def estimate(self, *, pictures: int, rounds: int) -> Estimate:
+        """Return what judging so many pictures in each of so many rounds will take."""
+        return self._estimate(pictures * rounds * self._samples)
 
     async def open(self) -> None:
-        """Make the client, in the loop where it is used."""
+        """Make client and files, in the loop where they are used."""
+        self.check()
+        folder = self._run_dir
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        self._limit = AdaptiveLimit(self._share)
+        if isinstance(self._cache_choice, str):
+            self._cache = VerdictCache(Path(self._cache_choice).expanduser())
+        elif self._cache_choice and folder is not None:
+            self._cache = VerdictCache(folder / CACHE_FILE)
+        if self._budget is not None:
+            self._ledger = Ledger(self._budget, folder and folder / LEDGER_FILE)
+        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="vlmxai-encoder")
+        self._call_log = CallLog(folder and folder / LOG_FILE)
         self._client = ChatClient(
             base_url=self._base_url,
             api_key=self._read_key(),
@@ -139,14 +216,20 @@ class VLMJudge:
         self._interviewer = Interviewer(
             self._client, model=self.model, prompt=self._prompt, settings=self._settings
         )
-        self._limit = AdaptiveLimit(self._concurrency)
-        self._breaker = CircuitBreaker()
 
     async def close(self) -> None:
-        """Close every connection."""
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
+        """Close every connection and file. Safe to call twice."""
+        if self._client is None:
+            return
+        await self._client.close()
+        self._client = None
+        self._encoder.shutdown()
+        self._call_log.close()
+        if self._cache is not None:
+            self._cache.close()
+        if self._ledger is not None:
+            self._ledger.close()
+        self._cache = self._ledger = None
 
     async def judge(self, request: JudgeRequest) -> Verdict:
         """Return the model's verdict, or why there is none."""
@@ -156,33 +239,76 @@ class VLMJudge:
                 UnscoredReason.BAD_REQUEST,
                 expected("label_name", "a readable name", repr(request.label_name), "Rename it"),
             )
-        content = self._make_content(request)
+        known = None if self._reuse is None else self._reuse.find(request)
+        if known is not None:
+            self._log(request, known)
+            return known
+        try:
+            # On a thread of its own, so that sending does not wait for compressing.
+            files = await asyncio.get_running_loop().run_in_executor(
+                self._encoder, self._encode, request
+            )
+        except ConfigurationError as error:
+            return Verdict.unscored(UnscoredReason.BAD_REQUEST, str(error))
         verdicts = await asyncio.gather(
-            *(self._judge_once(request, content, number) for number in range(self._samples))
+            *(self._judge_once(request, files, number) for number in range(self._samples))
         )
-        return combine_samples(verdicts, latency_s=time.monotonic() - started)
+        verdict = combine_samples(verdicts, latency_s=time.monotonic() - started)
+        if self._reuse is not None:
+            self._reuse.remember(request, verdict)
+        return verdict
 
-    async def _judge_once(
-        self, request: JudgeRequest, content: list[dict[str, Any]], number: int
-    ) -> Verdict:
+    async def _judge_once(self, request: JudgeRequest, files: list[bytes], number: int) -> Verdict:
+        key = self._key_of(request, files, number)
+        if (known := self._recall(request, key, number)) is not None:
+            return known
         async with self._limit.slot() as ticket:
+            # Its twin may have been answered while this one waited.
+            if (known := self._recall(request, key, number)) is not None:
+                return known
             started = time.monotonic()
+            held_usd = self._estimate(1).cost_usd or 0.0
+
+            def may_try() -> Fault | None:
+                fault = self._breaker.fault_of(request.round_number)
+                if fault is None and self._ledger is not None:
+                    fault = self._ledger.take(request.round_number, held_usd)
+                return fault
 
             def on_status(status: int) -> None:
                 if status == 429:
                     self._limit.slow_down(ticket)
 
-            call = Call(
-                round_number=request.round_number,
-                may_try=lambda: self._breaker.fault_of(request.round_number),
-                on_status=on_status,
-            )
-            outcome = await self._interview(content, call, number)
+            call = Call(round_number=request.round_number, may_try=may_try, on_status=on_status)
+            text = self._prompt.with_label(request.label_name)
+            content = make_content(text, files, self._picture_format)
+            outcome = Outcome(reply=Reply(), detail="given up")
+            try:
+                outcome = await self._interview(content, call, number)
+            finally:
+                verdict = self._to_verdict(outcome, call, latency_s=time.monotonic() - started)
+                if self._ledger is not None:
+                    cost = self._spent_on(call) + held_usd * (call.unanswered + call.uncounted)
+                    self._ledger.correct(request.round_number, cost - held_usd * call.tries)
+                self._log(request, verdict, sample=number, outcome=outcome)
             if outcome.answer is not None:
                 self._limit.speed_up()
             elif outcome.reason is not None:
                 self._breaker.report(request.round_number, outcome.reason, outcome.detail)
-            return _to_verdict(outcome, call, latency_s=time.monotonic() - started)
+            if self._cache is not None:
+                self._cache.put(key, verdict)
+            return verdict
+
+    def _encode(self, request: JudgeRequest) -> list[bytes]:
+        return encode_views(
+            request, self._view, picture_format=self._picture_format, min_side=self._min_side
+        )
+
+    def _recall(self, request: JudgeRequest, key: str, number: int) -> Verdict | None:
+        known = None if self._cache is None else self._cache.get(key)
+        if known is not None:
+            self._log(request, known, sample=number)
+        return known
 
     async def _interview(self, content: list[dict[str, Any]], call: Call, number: int) -> Outcome:
         seed = self._settings.get("seed")
@@ -195,145 +321,75 @@ class VLMJudge:
             detail = f"no judgement within {self._call_timeout_s:g} s"
             return Outcome(reason=UnscoredReason.TIMEOUT, detail=detail, reply=Reply())
 
-    def _make_content(self, request: JudgeRequest) -> list[dict[str, Any]]:
-        content: list[dict[str, Any]] = [
-            {"type": "text", "text": self._prompt.with_label(request.label_name)}
-        ]
-        for picture in draw_views(request, self._view):
-            data = encode_picture(
-                picture, picture_format=self._picture_format, min_side=self._min_side
-            )
-            url = to_data_url(data, self._picture_format)
-            content.append({"type": "image_url", "image_url": {"url": url}})
-        return content
+    def _key_of(self, request: JudgeRequest, files: list[bytes], number: int) -> str:
+        assert self._client is not None  # noqa: S101 - set by `open`
+        return cache_key(
+            {
+                "pictures": [hashlib.sha256(data).hexdigest() for data in files],
+                "label": neutralize_label(request.label_name),
+                "prompt": self._prompt.version,
+                "model": self.model,
+                "base_url": self._client.base_url,
+                "settings": self._settings,
+                "sample": number,
+            }
+        )
+
+    def _estimate(self, calls: int) -> Estimate:
+        limits = (self._settings.get(key) for key in ("max_completion_tokens", "max_tokens"))
+        return estimate(
+            calls=calls,
+            prompt_characters=len(self._prompt.template),
+            pictures=2 if self._view == "both" else 1,
+            answer_tokens=next((limit for limit in limits if isinstance(limit, int)), None),
+            price=self._price,
+        )
+
+    def _spent_on(self, call: Call) -> float:
+        if self._price is None:
+            return 0.0
+        return self._price.of(call.prompt_tokens, call.answer_tokens)
+
+    def _to_verdict(self, outcome: Outcome, call: Call, *, latency_s: float) -> Verdict:
+        is_known = call.tries == 0 or (self._price is not None and not call.uncounted)
+        usage = Usage(
+            calls=call.tries,
+            tokens=call.prompt_tokens + call.answer_tokens,
+            cost_usd=self._spent_on(call) if is_known else None,
+        )
+        if outcome.answer is None:
+            reason = outcome.reason or UnscoredReason.DEADLINE
+            return Verdict.unscored(reason, outcome.detail, usage=usage, latency_s=latency_s)
+        return Verdict.scored(
+            outcome.answer.score,
+            evaluation=outcome.answer.evaluation,
+            justification=outcome.answer.justification,
+            usage=usage,
+            latency_s=latency_s,
+        )
+
+    def _log(
+        self,
+        request: JudgeRequest,
+        verdict: Verdict,
+        *,
+        sample: int = 0,
+        outcome: Outcome | None = None,
+    ) -> None:
+        self._call_log.add(
+            request,
+            verdict,
+            model=self.model,
+            prompt=self._prompt.version,
+            sample=sample,
+            answer_format=outcome.answer_format if outcome else "",
+            status=outcome.reply.status if outcome else None,
+            request_id=outcome.reply.request_id if outcome else "",
+        )
 
     def _read_key(self) -> str | None:
         if self._api_key_env is None:
             return None
         key = os.environ.get(self._api_key_env, "").strip()
-        _require(
-            "api_key_env",
-            "the name of an environment variable that holds the key",
-            bool(key),
-            f"{self._api_key_env}, which is not set",
-            f"Run `export {self._api_key_env}=...`, name another variable, or pass "
-            "api_key_env=None for a server that asks for no key",
-        )
-        _require(
-            "api_key_env",
-            "the name of a variable that holds a key of printable ASCII characters",
-            key.isascii() and key.isprintable(),
-            f"{self._api_key_env}, whose value has others",
-            "Copy the key again",
-        )
+        check_key(self._api_key_env, key)
         return key
-
-
-def combine_samples(verdicts: Sequence[Verdict], *, latency_s: float) -> Verdict:
-    """Return the median of several verdicts on one picture, with their spread.
-
-    The words are those of the sample nearest to the median. Where no more than half of the
-    samples have a score there is none, for the most frequent reason.
-
-    Args:
-        verdicts: At least one.
-        latency_s: Of all together, in seconds.
-
-    Example:
-        >>> combined = combine_samples([Verdict.scored(s) for s in (1, 4, 5)], latency_s=0.0)
-        >>> combined.score, combined.spread
-        (4.0, 4.0)
-    """
-    costs = [verdict.usage.cost_usd for verdict in verdicts]
-    known = [cost for cost in costs if cost is not None]
-    usage = Usage(
-        calls=sum(verdict.usage.calls for verdict in verdicts),
-        tokens=sum(verdict.usage.tokens for verdict in verdicts),
-        cost_usd=sum(known) if len(known) == len(costs) else None,
-    )
-    scored = {i: verdict.score for i, verdict in enumerate(verdicts) if verdict.score is not None}
-    if 2 * len(scored) <= len(verdicts):
-        reasons = Counter(verdict.reason for verdict in verdicts if verdict.reason is not None)
-        reason, _ = reasons.most_common(1)[0]
-        detail = next(verdict.detail for verdict in verdicts if verdict.reason is reason)
-        return Verdict.unscored(reason, detail, usage=usage, latency_s=latency_s)
-    median = statistics.median(scored.values())
-    nearest = verdicts[min(scored, key=lambda i: abs(scored[i] - median))]
-    return Verdict(
-        score=median,
-        evaluation=nearest.evaluation,
-        justification=nearest.justification,
-        usage=usage,
-        latency_s=latency_s,
-        spread=max(scored.values()) - min(scored.values()) if len(verdicts) > 1 else None,
-    )
-
-
-def _to_verdict(outcome: Outcome, call: Call, *, latency_s: float) -> Verdict:
-    usage = Usage(calls=call.tries, tokens=call.prompt_tokens + call.answer_tokens, cost_usd=None)
-    if outcome.answer is None:
-        reason = outcome.reason or UnscoredReason.JUDGE_ERROR
-        return Verdict.unscored(reason, outcome.detail, usage=usage, latency_s=latency_s)
-    return Verdict.scored(
-        outcome.answer.score,
-        evaluation=outcome.answer.evaluation,
-        justification=outcome.answer.justification,
-        usage=usage,
-        latency_s=latency_s,
-    )
-
-
-def _require(argument: str, rule: str, holds: bool, got: object, remedy: str) -> None:
-    if not holds:
-        raise ConfigurationError(expected(argument, rule, got, remedy))
-
-
-def _one_of(argument: str, value: str, allowed: Sequence[str]) -> None:
-    _require(argument, f"one of {', '.join(allowed)}", value in allowed, repr(value), "Pass one")
-
-
-def _at_least(argument: str, value: int, least: int) -> None:
-    _require(argument, f"at least {least}", value >= least, value, f"Pass {argument}={least}")
-
-
-def _check_base_url(base_url: str | None) -> None:
-    if base_url is None:
-        return
-    is_web = base_url.startswith(("http://", "https://"))
-    _require("base_url", "a URL", is_web, repr(base_url), "Begin it with http:// or https://")
-    _require(
-        "base_url",
-        "free of user names and passwords",
-        "@" not in base_url.split("://", 1)[1].split("/", 1)[0],
-        "one with them",
-        "Put the key into an environment variable and name that as `api_key_env`",
-    )
-
-
-def _check_key_name(api_key_env: str | None) -> None:
-    # The value is not shown: it may be the key itself.
-    _require(
-        "api_key_env",
-        "the name of an environment variable, in capitals",
-        api_key_env is None or re.fullmatch(r"[A-Z_][A-Z0-9_]*", api_key_env) is not None,
-        "something else",
-        "Put the key into the environment and pass the variable's name, such as OPENAI_API_KEY",
-    )
-
-
-def _check_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    taken = sorted(_OURS & settings.keys())
-    _require(
-        "request",
-        "free of what the judge itself sets",
-        not taken,
-        ", ".join(taken),
-        "Leave these out",
-    )
-    try:
-        json.dumps(settings)
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(
-            expected("request", "writable as JSON", error, "Pass plain values")
-        ) from None
-    return dict(settings)

@@ -46,7 +46,7 @@ def test_request_holds_what_the_protocol_asks_for():
     [
         ({"model": " "}, "Expected `model` to be the name of a model"),
         ({"base_url": "localhost:1/v1"}, "Begin it with http:// or https://"),
-        ({"base_url": "http://me:secret@host/v1"}, "free of user names and passwords"),
+        ({"base_url": "http://me:secret@host/v1"}, "free of user names, passwords and queries"),
         ({"style": "short"}, "Expected `style` to be one of original, concise, extended"),
         ({"view": "heat"}, "Expected `view` to be one of masked, overlay, both"),
         ({"picture_format": "webp"}, "Expected `picture_format` to be one of png, jpeg"),
