@@ -8,8 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Literal
 
 from torch import Tensor
+
+Fill = Literal["black", "blur", "grey", "mean"]
+"""What stands where the mask takes the picture away."""
+
+View = Literal["masked", "overlay"]
+"""What a judge is shown: the masked picture (Eq. 2), or a heat map over it."""
 
 
 class Quadrant(str, Enum):
@@ -99,6 +106,8 @@ class Explanation:
         mask: Eq. 1 of the saliency map, `[H, W]`, float32 in [0, 1]; attended where >= 0.5.
         reference_mask: `Probe.reference_mask`.
         is_blank: The map is zero, constant or not finite: there is nothing to judge.
+        view: What the judge is shown: the masked picture, or the overlay of the saliency map.
+        fill: What stands where the mask takes the picture away.
     """
 
     probe_index: int
@@ -113,6 +122,8 @@ class Explanation:
     mask: Tensor
     reference_mask: Tensor | None = None
     is_blank: bool = False
+    view: View = "masked"
+    fill: Fill = "black"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,9 +133,10 @@ class JudgeRequest:
     Args:
         probe_index: `Probe.index`, for bookkeeping.
         label_name: Name of the *predicted* class.
-        masked_pixels: Eq. 2, `[3, H, W]`, float32 in [0, 1].
+        masked_pixels: The picture to show, `[3, H, W]`, float32 in [0, 1]: Eq. 2, or the overlay.
         mask: Eq. 1, `[H, W]`, float32 in [0, 1].
         reference_mask: Where the object is, `[H, W]` bool; only embedded judges look at it.
+        view: Which of the two the picture is.
     """
 
     probe_index: int
@@ -132,6 +144,7 @@ class JudgeRequest:
     masked_pixels: Tensor
     mask: Tensor
     reference_mask: Tensor | None = None
+    view: View = "masked"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
