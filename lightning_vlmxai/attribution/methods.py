@@ -146,19 +146,19 @@ def eigencam(activations: Tensor) -> Tensor:
     """Return EigenCAM, the ReLU of the activations' first principal component.
 
     The activations, `h w` rows of C features less their mean, are projected on their first right
-    singular vector. Its sign is arbitrary; ours is the one under which the projection grows with
-    the activations' strength (the norm of a position's features): a network answers to an object
-    more than to its surroundings.
+    singular vector. Its sign is arbitrary; ours makes the extreme of larger size positive: what
+    stands out from the rest of a picture is more often the object than the background.
 
     Args:
         activations: `A`.
 
     Example:
-        >>> eigencam(torch.tensor([[[[0.0, 2.0]], [[0.0, 2.0]]]])).round(decimals=3)
-        tensor([[[0.0000, 1.4140]]])
+        >>> eigencam(torch.tensor([[[[1.0, 1.0, 4.0]]]])).round(decimals=3)
+        tensor([[[0., 0., 2.]]])
 
     Source: Muhammad and Yeasin, 2020, arXiv 2008.00299, section 3; the centring as in
-    pytorch-grad-cam, which leaves the sign to LAPACK.
+    pytorch-grad-cam, which leaves the sign to LAPACK; the sign as in Chung and Ying, 2025,
+    doi 10.3390/app15137562, Eq. 13.
     """
     rows = activations.flatten(2).transpose(1, 2)
     centred = rows - rows.mean(dim=1, keepdim=True)
@@ -171,9 +171,8 @@ def eigencam(activations: Tensor) -> Tensor:
         values, vectors = torch.linalg.eigh(centred.transpose(1, 2) @ centred)
         spread = values[:, -1].clamp(min=0).sqrt()
         projection = (centred @ vectors[:, :, -1:]).squeeze(2)
-    strength = rows.norm(dim=2)
-    agreement = (projection * (strength - strength.mean(dim=1, keepdim=True))).sum(dim=1)
-    projection = projection * torch.where(agreement < 0, -1.0, 1.0)[:, None]
+    flipped = -projection.amin(dim=1) > projection.amax(dim=1)
+    projection = torch.where(flipped[:, None], -projection, projection)
     # Rounding around a constant is no component.
     is_signal = spread > 1e-5 * rows.flatten(1).norm(dim=1)
     return F.relu(projection.where(is_signal[:, None], 0.0)).reshape(-1, *activations.shape[2:])

@@ -58,10 +58,12 @@ def scorecam(subject: Subject, options: Perturbation) -> Attribution:
 
     Source: Wang et al., 2020, arXiv 1910.01279, Eq. 6 and 7; the score of the baseline picture
     cancels in the softmax. The paper doesn't say how to enlarge; corners are aligned, as in
-    pytorch-grad-cam. A constant channel masks everything.
+    pytorch-grad-cam. Constant channels all mask the whole picture, so a sample's share one answer.
     """
     captured, prediction = subject.capture(gradients=False)
-    maps, channels = _choose_channels(captured.activations, options.top_channels)
+    maps, _ = _choose_channels(captured.activations, options.top_channels)
+    is_constant = maps.amax(dim=(2, 3)) == maps.amin(dim=(2, 3))
+    asked = ~is_constant | (is_constant & (is_constant.cumsum(dim=1) == 1))
 
     def perturb(rows: Tensor, columns: Tensor) -> Tensor:
         up = F.interpolate(
@@ -74,11 +76,10 @@ def scorecam(subject: Subject, options: Perturbation) -> Attribution:
         masks = (up - low) / (high - low + 1e-8)
         return subject.inputs[rows] * masks.to(subject.inputs.dtype)
 
-    scores = _ask(
-        subject, prediction, channels.shape[1], options.batch_size, perturb, subject.task.score
-    )
-    raw = cam(maps, scores.softmax(dim=1))
-    return Attribution(raw=raw, prediction=prediction)
+    scores = _ask(subject, prediction, asked, options.batch_size, perturb, subject.task.score)
+    shared = scores.where(asked & is_constant, 0.0).sum(dim=1, keepdim=True)
+    scores = torch.where(is_constant, shared, scores)
+    return Attribution(raw=cam(maps, scores.softmax(dim=1)), prediction=prediction)
 
 
 def ablationcam(subject: Subject, options: Perturbation) -> Attribution:
@@ -115,7 +116,12 @@ def ablationcam(subject: Subject, options: Perturbation) -> Attribution:
     handle = subject.layer.register_forward_hook(ablate)
     try:
         scores = _ask(
-            subject, prediction, channels.shape[1], options.batch_size, perturb, subject.task.score
+            subject,
+            prediction,
+            torch.ones_like(channels, dtype=torch.bool),
+            options.batch_size,
+            perturb,
+            subject.task.score,
         )
     finally:
         handle.remove()
@@ -140,9 +146,8 @@ def rise(subject: Subject, options: Perturbation) -> Attribution:
     def perturb(rows: Tensor, columns: Tensor) -> Tensor:
         return subject.inputs[rows] * make(columns).unsqueeze(1).to(subject.inputs.dtype)
 
-    weights = _ask(
-        subject, prediction, options.masks, options.batch_size, perturb, subject.task.confidence
-    )
+    asked = prediction.scores.new_ones(len(subject.inputs), options.masks, dtype=torch.bool)
+    weights = _ask(subject, prediction, asked, options.batch_size, perturb, subject.task.confidence)
     raw = torch.zeros(len(subject.inputs), *subject.picture_size, device=weights.device)
     for columns in _chunks(options.masks, options.batch_size, weights.device):
         raw += cam(make(columns).expand(len(raw), -1, -1, -1), weights[:, columns])
@@ -188,23 +193,32 @@ def _choose_channels(activations: Tensor, top: int | None) -> tuple[Tensor, Tens
 def _ask(
     subject: Subject,
     prediction: Prediction,
-    count: int,
+    asked: Tensor,
     batch_size: int,
     perturb: Callable[[Tensor, Tensor], Tensor],
     read: Callable[[object, Prediction], Tensor],
 ) -> Tensor:
-    """Return what the model says to each of `count` perturbations of each sample, `[B, count]`."""
-    device = subject.inputs.device
-    pairs = _chunks(len(subject.inputs) * count, batch_size, device)
-    answers = []
+    """Return what the model says to each perturbation that is asked about, else 0; `[B, N]`.
+
+    Args:
+        subject: What is explained.
+        prediction: Of the whole pictures.
+        asked: Which perturbations of which sample, `[B, N]` bool.
+        batch_size: Perturbed pictures a forward.
+        perturb: From numbers of samples and of perturbations, `[n]` each, to pictures.
+        read: From the output and the samples' predictions to one number each.
+    """
+    rows, columns = asked.nonzero(as_tuple=True)
+    chunks = _chunks(len(rows), batch_size, rows.device)
+    answers = torch.zeros(asked.shape, device=rows.device)
     with torch.no_grad():
-        for done, pair in enumerate(pairs, start=1):
-            rows, columns = pair // count, pair % count
-            output = subject.module(perturb(rows, columns))
-            answers.append(read(output, prediction.rows(rows)).float())
-            if len(pairs) >= 100 and done % (len(pairs) // 10) == 0:
-                logger.info("%d of %d forwards of perturbed pictures", done, len(pairs))
-    return torch.cat(answers).view(-1, count)
+        for done, chunk in enumerate(chunks, start=1):
+            row, column = rows[chunk], columns[chunk]
+            output = subject.module(perturb(row, column))
+            answers[row, column] = read(output, prediction.rows(row)).float()
+            if len(chunks) >= 100 and done % (len(chunks) // 10) == 0:
+                logger.info("%d of %d forwards of perturbed pictures", done, len(chunks))
+    return answers
 
 
 def _chunks(count: int, size: int, device: torch.device) -> Sequence[Tensor]:
