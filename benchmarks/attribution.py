@@ -56,7 +56,7 @@ PEERS: dict[str, Any] = {
 }
 
 
-class LogitsOnly(nn.Module):
+class _LogitsOnly(nn.Module):
     """pytorch-grad-cam wants a bare tensor."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -134,7 +134,7 @@ def contest(
         ]
     else:
         targets = [ClassifierOutputTarget(k) for k in classes]
-    wrapped = LogitsOnly(model)
+    wrapped = _LogitsOnly(model)
 
     def bare() -> Tensor:
         with torch.no_grad(), context():
@@ -220,7 +220,8 @@ def score_cam(device: str, repeats: int, side: int) -> str:
     gap = float((found - expected).abs().amax())
     share = peak_of(ours, device) / peak_of(peer, device)
     speed = median(theirs) / median(mine)
-    return f"| resnet18 (1, float32) | scorecam, 512 channels | - | {speed:.1f} | - | {share:.2f} | {gap:.0e} |"
+    label = "| resnet18 (1, float32) | scorecam, 512 channels"
+    return f"{label} | - | {speed:.1f} | - | {share:.2f} | {gap:.0e} |"
 
 
 def main() -> None:

@@ -42,7 +42,7 @@ from lightning_vlmxai.tasks import Classification, Segmentation, Task, WithTarge
 needs_data = pytest.mark.skipif(bool(real_data.MISSING), reason=real_data.MISSING)
 
 
-class SignedEigenCAM(EigenCAM):  # type: ignore[misc]
+class _SignedEigenCAM(EigenCAM):  # type: ignore[misc]
     """The peer's EigenCAM with our sign, which it leaves to LAPACK."""
 
     def get_cam_image(self, *args: Any, **kwargs: Any) -> Any:
@@ -57,11 +57,11 @@ GRADIENT_PEERS = {
     "xgradcam": XGradCAM,
     "hirescam": HiResCAM,
     "layercam": LayerCAM,
-    "eigencam": SignedEigenCAM,
+    "eigencam": _SignedEigenCAM,
 }
 
 
-class LogitsOnly(nn.Module):
+class _LogitsOnly(nn.Module):
     """The peer wants a bare tensor."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -72,7 +72,7 @@ class LogitsOnly(nn.Module):
         return logits_of(self.model(images))
 
 
-def our_map(
+def _our_map(
     model: nn.Module, layer: nn.Module, images: Tensor, method: str, task: Task | None = None
 ) -> Tensor:
     subject = Subject(module=model, layer=layer, inputs=images, task=task or Classification())
@@ -82,23 +82,23 @@ def our_map(
     return normalize_saliency(found.raw, size=(images.shape[-2], images.shape[-1]))
 
 
-def peer_map(
+def _peer_map(
     peer: type, model: nn.Module, layer: nn.Module, images: Tensor, targets: list[Any] | None = None
 ) -> Tensor:
     def reshape(features: Tensor) -> Tensor:
         return fold(features, picture_size=(images.shape[-2], images.shape[-1]))
 
-    with peer(model=LogitsOnly(model), target_layers=[layer], reshape_transform=reshape) as cam:
+    with peer(model=_LogitsOnly(model), target_layers=[layer], reshape_transform=reshape) as cam:
         return torch.from_numpy(cam(input_tensor=images.clone(), targets=targets))
 
 
-def assert_same(found: Tensor, expected: Tensor, tolerance: float = 1e-4) -> None:
+def _assert_same(found: Tensor, expected: Tensor, tolerance: float = 1e-4) -> None:
     assert (found.amax(dim=(1, 2)) == 1).all(), "a blank map proves nothing"
     assert expected.std(dim=(1, 2)).amin() > 0.01, "a constant map proves nothing"
     assert float((found - expected).abs().amax()) <= tolerance
 
 
-def architecture(name: str) -> tuple[nn.Module, Tensor]:
+def _architecture(name: str) -> tuple[nn.Module, Tensor]:
     torch.manual_seed(0)
     sizes = {"resnet18": 96, "convnext_tiny": 64, "vit_b_16": 64}
     options = {"image_size": 64} if name == "vit_b_16" else {}
@@ -117,13 +117,13 @@ def architecture(name: str) -> tuple[nn.Module, Tensor]:
 @pytest.mark.parametrize("name", ["resnet18", "convnext_tiny", "vit_b_16"])
 def test_gradient_methods_equal_the_peer(name: str) -> None:
     """On a residual, a convolutional and a transformer network all maps are the peer's."""
-    model, images = architecture(name)
+    model, images = _architecture(name)
     with borrowed(model):
         layer = resolve_target_layer(model, find_target_layer(model, images[:1]))
     for method, peer in GRADIENT_PEERS.items():
         if name == "vit_b_16" and method in ("gradcam++", "xgradcam"):
             continue  # see the next test
-        assert_same(our_map(model, layer, images, method), peer_map(peer, model, layer, images))
+        _assert_same(_our_map(model, layer, images, method), _peer_map(peer, model, layer, images))
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -134,7 +134,7 @@ def test_quotients_equal_the_peer_on_tokens(method: str, seed: int) -> None:
     Normalised tokens sum up to nearly 0 and both formulas divide by that, so rounding grows: in
     float32 the peer is itself up to 1e-3 away from its formula, and 5e-4 is what is asked of us.
     """
-    model, _ = architecture("vit_b_16")
+    model, _ = _architecture("vit_b_16")
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
     layer = resolve_target_layer(model, "encoder.layers.encoder_layer_11.ln_1")
     subject = Subject(module=model, layer=layer, inputs=images, task=Classification())
@@ -145,7 +145,7 @@ def test_quotients_equal_the_peer_on_tokens(method: str, seed: int) -> None:
     exact = [tensor.double().numpy() for tensor in (captured.activations, captured.gradients)]
     raw = torch.from_numpy(peer.get_cam_image(images, layer, None, *exact)).relu()
     expected = normalize_saliency(raw, size=(64, 64))
-    assert_same(our_map(model, layer, images, method), expected, tolerance=5e-4)
+    _assert_same(_our_map(model, layer, images, method), expected, tolerance=5e-4)
 
 
 @pytest.mark.parametrize(
@@ -158,25 +158,25 @@ def test_quotients_equal_the_peer_on_tokens(method: str, seed: int) -> None:
 )
 def test_scorecam_equals_the_peer(name: str, layer_name: str) -> None:
     """Score-CAM over all channels gives the peer's maps."""
-    model, images = architecture(name)
+    model, images = _architecture(name)
     layer = resolve_target_layer(model, layer_name)
-    assert_same(
-        our_map(model, layer, images[:1], "scorecam"),
-        peer_map(ScoreCAM, model, layer, images[:1]),
+    _assert_same(
+        _our_map(model, layer, images[:1], "scorecam"),
+        _peer_map(ScoreCAM, model, layer, images[:1]),
     )
 
 
 def test_ablationcam_equals_the_peer_behind_a_relu() -> None:
     """Where activations can't be negative the peer sets channels to zero as the paper does."""
-    model, images = architecture("resnet18")
+    model, images = _architecture("resnet18")
     layer = resolve_target_layer(model, "layer1.1")
-    expected = peer_map(AblationCAM, model, layer, images)
-    assert_same(our_map(model, layer, images, "ablationcam"), expected)
+    expected = _peer_map(AblationCAM, model, layer, images)
+    _assert_same(_our_map(model, layer, images, "ablationcam"), expected)
 
 
 def test_targets_of_the_peer_are_targets_here() -> None:
     """A softmax target of pytorch-grad-cam gives the same map here as there."""
-    model, images = architecture("resnet18")
+    model, images = _architecture("resnet18")
     with torch.no_grad():
         model.fc.weight.mul_(0.02)  # a softmax that isn't saturated
     layer = resolve_target_layer(model, "layer4.1")
@@ -184,9 +184,9 @@ def test_targets_of_the_peer_are_targets_here() -> None:
     with torch.no_grad():
         classes = model(images).argmax(dim=1).tolist()
     targets = [ClassifierOutputSoftmaxTarget(k) for k in classes]
-    found = our_map(model, layer, images, "gradcam++", task)
-    assert_same(found, peer_map(GradCAMPlusPlus, model, layer, images, targets))
-    plain = our_map(model, layer, images, "gradcam++")
+    found = _our_map(model, layer, images, "gradcam++", task)
+    _assert_same(found, _peer_map(GradCAMPlusPlus, model, layer, images, targets))
+    plain = _our_map(model, layer, images, "gradcam++")
     assert not torch.allclose(found, plain, atol=1e-3)
 
 
@@ -208,7 +208,7 @@ def test_photos_equal_the_peer(load: Callable[[], nn.Module], layer_name: str) -
     assert hits >= 3, "the weights or their preprocessing are wrong"
     layer = resolve_target_layer(model, layer_name)
     for method, peer in GRADIENT_PEERS.items():
-        assert_same(our_map(model, layer, images, method), peer_map(peer, model, layer, images))
+        _assert_same(_our_map(model, layer, images, method), _peer_map(peer, model, layer, images))
 
 
 @needs_data
@@ -218,7 +218,7 @@ def test_perturbations_of_photos_equal_the_peer() -> None:
     images, _ = real_data.imagenet_photos(1, side=160)
     layer = resolve_target_layer(model, "features.12")
     for method, peer in (("scorecam", ScoreCAM), ("ablationcam", AblationCAM)):
-        assert_same(our_map(model, layer, images, method), peer_map(peer, model, layer, images))
+        _assert_same(_our_map(model, layer, images, method), _peer_map(peer, model, layer, images))
 
 
 @needs_data
@@ -241,16 +241,16 @@ def test_segmented_photos_equal_the_peer() -> None:
     assert name == "backbone.17"
     layer = resolve_target_layer(model, name)
     for method, peer in GRADIENT_PEERS.items():
-        assert_same(
-            our_map(model, layer, images, method, Segmentation()),
-            peer_map(peer, model, layer, images, targets),
+        _assert_same(
+            _our_map(model, layer, images, method, Segmentation()),
+            _peer_map(peer, model, layer, images, targets),
         )
 
 
 def test_a_wrong_class_would_be_seen() -> None:
     """The maps of another class differ by far more than the tolerance."""
-    model, images = architecture("resnet18")
+    model, images = _architecture("resnet18")
     layer = resolve_target_layer(model, "layer4.1")
     other = [ClassifierOutputTarget(7) for _ in images]
-    found = our_map(model, layer, images, "gradcam")
-    assert (found - peer_map(GradCAM, model, layer, images, other)).abs().amax() > 0.1
+    found = _our_map(model, layer, images, "gradcam")
+    assert (found - _peer_map(GradCAM, model, layer, images, other)).abs().amax() > 0.1

@@ -59,7 +59,7 @@ def test_normalisation_equals_its_literal_twin() -> None:
         torch.testing.assert_close(found[i], twins.as_tensor(twin), atol=1e-6, rtol=1e-5)
 
 
-class Net(nn.Module):
+class _Net(nn.Module):
     """A small convolutional classifier, with signed or positive features."""
 
     def __init__(self, *, positive: bool) -> None:
@@ -80,14 +80,14 @@ class Net(nn.Module):
 @pytest.fixture(params=[True, False], ids=["after ReLU", "signed"])
 def subject(request: pytest.FixtureRequest) -> Subject:
     """A small net, explained at its features, with three pictures that aren't square."""
-    net = Net(positive=request.param).eval()
+    net = _Net(positive=request.param).eval()
     images = torch.randn(3, 3, 9, 12, generator=torch.Generator().manual_seed(4))
     return Subject(module=net, layer=net.rectify, inputs=images, task=Classification())
 
 
-def features_of(subject: Subject, image: Tensor) -> Tensor:
+def _features_of(subject: Subject, image: Tensor) -> Tensor:
     net = subject.module
-    assert isinstance(net, Net)
+    assert isinstance(net, _Net)
     with torch.no_grad():
         return net.rectify(net.features(image[None]))[0]
 
@@ -98,7 +98,7 @@ def test_scorecam_equals_its_literal_twin(subject: Subject, batch_size: int) -> 
     with borrowed(subject.module):
         found = attribute(subject, "scorecam", perturbation=Perturbation(batch_size=batch_size))
     for i, image in enumerate(subject.inputs):
-        features = features_of(subject, image).tolist()
+        features = _features_of(subject, image).tolist()
         with torch.no_grad():
             c = int(subject.module(image[None]).argmax())
             scores = []
@@ -115,11 +115,11 @@ def test_ablationcam_equals_its_literal_twin(subject: Subject, batch_size: int) 
     with borrowed(subject.module):
         found = attribute(subject, "ablationcam", perturbation=Perturbation(batch_size=batch_size))
     for i, image in enumerate(subject.inputs):
-        features = features_of(subject, image)
+        features = _features_of(subject, image)
 
         def score(values: Tensor, c: int | None = None) -> tuple[float, int]:
             net = subject.module
-            assert isinstance(net, Net)
+            assert isinstance(net, _Net)
             with torch.no_grad():
                 logits = net.head(
                     torch.tanh(values).square().mean(dim=(1, 2)) + values.mean(dim=(1, 2))
@@ -139,7 +139,7 @@ def test_ablationcam_equals_its_literal_twin(subject: Subject, batch_size: int) 
 
 def test_rise_equals_its_literal_twin() -> None:
     """The map is the mean of the masks, each weighted by the probability that it leaves."""
-    net = Net(positive=True).eval()
+    net = _Net(positive=True).eval()
     images = torch.randn(2, 3, 9, 12, generator=torch.Generator().manual_seed(4))
     subject = Subject(module=net, layer=net.rectify, inputs=images, task=Classification())
     options = Perturbation(masks=40, cells=3, keep=0.4, seed=5, batch_size=7)

@@ -37,7 +37,7 @@ TABLE: dict[str, tuple[int, Pick, bool]] = {
 }
 
 
-def build(name: str) -> tuple[nn.Module, Tensor, Task]:
+def _build(name: str) -> tuple[nn.Module, Tensor, Task]:
     torch.manual_seed(0)
     side, _, is_dense = TABLE[name]
     options = {"weights_backbone": None} if is_dense else {}
@@ -50,7 +50,7 @@ def build(name: str) -> tuple[nn.Module, Tensor, Task]:
     return model, images, Segmentation() if is_dense else Classification()
 
 
-def check(
+def _check(
     module: nn.Module,
     images: Tensor,
     task: Task,
@@ -70,16 +70,16 @@ def check(
 
 @pytest.mark.parametrize("name", list(TABLE))
 def test_layer_is_the_table_s_in_every_condition(name: str) -> None:
-    """The layer is that of the table, its maps vary: plain, half, frozen, channels last, compiled."""
-    model, images, task = build(name)
+    """The layer is the table's and its maps vary: plain, bf16, frozen, compiled, channels last."""
+    model, images, task = _build(name)
     wanted = TABLE[name][1](model)
-    check(model, images, task, wanted)
-    check(model, images, task, wanted, lambda: torch.autocast("cpu", dtype=torch.bfloat16))
+    _check(model, images, task, wanted)
+    _check(model, images, task, wanted, lambda: torch.autocast("cpu", dtype=torch.bfloat16))
     model.requires_grad_(False)
-    check(model, images, task, wanted)
-    check(torch.compile(model), images, task, wanted)
+    _check(model, images, task, wanted)
+    _check(torch.compile(model), images, task, wanted)
     model.to(memory_format=torch.channels_last)
-    check(model, images.to(memory_format=torch.channels_last), task, wanted)
+    _check(model, images.to(memory_format=torch.channels_last), task, wanted)
 
 
 def test_layer_of_a_fresh_vit_is_found() -> None:
