@@ -229,6 +229,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="batches of 4 (2), two repeats")
     parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--batch", type=int, help="images a batch; a quarter for segmentation")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--no-scorecam", action="store_true", help="leave Score-CAM out")
     arguments = parser.parse_args()
@@ -247,6 +248,8 @@ def main() -> None:
         batches = [16, 256] if device == "cuda" else [8 if dense else 32]
         if arguments.quick:
             batches = [2 if dense else 4]
+        if arguments.batch:
+            batches = [max(1, arguments.batch // 4) if dense else arguments.batch]
         dtypes = [torch.float32, torch.bfloat16] if device == "cuda" else [torch.float32]
         for batch in batches:
             for dtype in dtypes:

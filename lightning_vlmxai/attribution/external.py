@@ -51,11 +51,12 @@ def load_guest(path: str) -> Callable[[Subject, Perturbation], Attribution]:
             )
         )
     guest = getattr(pytorch_grad_cam, name, None)
-    takes = list(inspect.signature(guest).parameters) if inspect.isclass(guest) else []
+    takes = _parameters(guest) if inspect.isclass(guest) else []
     if (
         path != f"pytorch_grad_cam.{name}"
         or guest is None
         or takes[:2] != ["model", "target_layers"]
+        or "targets" not in _parameters(getattr(guest, "forward", guest))
     ):
         raise ConfigurationError(
             expected(
@@ -84,7 +85,12 @@ def _run(guest: Any, subject: Subject, _options: Perturbation) -> Attribution:
             )
         targets = None
     with torch.enable_grad():
-        running = guest(stand_in, [stand_in.cut], reshape_transform=subject.as_map)
+        running = guest(
+            stand_in,
+            [stand_in.cut],
+            # NumPy, where a guest works, knows no bfloat16.
+            reshape_transform=lambda features: subject.as_map(features).float(),
+        )
         try:
             raw = running(subject.inputs, targets)
         finally:
@@ -138,3 +144,7 @@ class _StandIn(nn.Module):
             raise TypeError("A target is asked after the model has run.")
         prediction = self.prediction.rows(torch.tensor([row], device=logits.device))
         return subject.task.score(logits[None], prediction)[0]
+
+
+def _parameters(function: Callable[..., Any]) -> list[str]:
+    return list(inspect.signature(function).parameters)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 from torch import Tensor
 
@@ -19,9 +19,9 @@ MAX_PREFIX = 16
 def fold(features: Tensor, *, picture_size: tuple[int, int]) -> Tensor:
     """Return a layer's output as a feature map, `[B, C, h, w]`.
 
-    A grid is told by its aspect, which is that of the picture up to a cell of rounding. Four axes
-    are read channels first, and channels last where only that gives such a grid; three axes are
-    tokens `[B, N, C]`, of which the first few may be no patches (class token, registers).
+    Four axes are read channels first, and channels last where only that gives a grid of the
+    picture's aspect, up to a cell of rounding; three axes are tokens `[B, N, C]`, of which the
+    first few may be no patches (class token, registers).
 
     Args:
         features: `[B, C, h, w]`, `[B, h, w, C]` or `[B, N, C]`.
@@ -67,30 +67,30 @@ def is_channels_last(features: Tensor, picture_size: tuple[int, int]) -> bool:
     return not _is_alike(second, third, picture_size) and _is_alike(first, second, picture_size)
 
 
+@lru_cache(maxsize=64)
 def token_grid(count: int, picture_size: tuple[int, int]) -> tuple[int, int] | None:
     """Return height and width of the grid that the last of `count` tokens make, if there is one.
 
-    The fewest prefix tokens that leave a grid of exactly the picture's aspect win, then the fewest
-    that leave one up to a cell of rounding (a side that the patch doesn't divide).
+    The fewest prefix tokens win that leave as many as square patches of some size fit into the
+    picture, those over the border all counted or none.
 
     Example:
         >>> token_grid(1 + 4 + 16 * 16, (256, 256))
         (16, 16)
-        >>> token_grid(1 + 14 * 20, (224, 320))
-        (14, 20)
+        >>> token_grid(1 + 14 * 19, (225, 310))
+        (14, 19)
     """
     height, width = picture_size
-    for slack in (0, max(height, width)):
-        for patches in range(count, max(count - MAX_PREFIX, 2) - 1, -1):
-            fits = [
-                (abs(rows * width - patches // rows * height), rows)
-                for rows in range(1, patches + 1)
-                if patches % rows == 0
-            ]
-            error, rows = min(fits)
-            if error <= slack and patches > 1:
-                return rows, patches // rows
-    return None
+    grids = {
+        rows * columns: (rows, columns)
+        for side in range(1, max(height, width) + 1)
+        for rows, columns in (
+            (-(-height // side), -(-width // side)),
+            (height // side, width // side),
+        )
+    }
+    fitting = (grids[n] for n in range(count, max(count - MAX_PREFIX - 1, 1), -1) if n in grids)
+    return next(fitting, None)
 
 
 def _is_alike(rows: int, columns: int, picture_size: tuple[int, int]) -> bool:

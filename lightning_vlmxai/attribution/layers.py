@@ -112,7 +112,9 @@ def _find_in_cnn(module: nn.Module, observed: Observation) -> str | None:
         inner = [other for other in same if other.startswith(f"{name}.")]
         if not inner:
             break
-        name = min(inner, key=lambda other: other.count("."))
+        depth = min(other.count(".") for other in inner)
+        # The last child: one that works in place returns its predecessor's very tensor.
+        name = [other for other in inner if other.count(".") == depth][-1]
     return name
 
 
