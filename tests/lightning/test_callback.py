@@ -125,7 +125,7 @@ def test_sanity_check_judges_one_probe_and_logs_nothing(tmp_path: Path) -> None:
 def test_without_a_sanity_check_the_rehearsal_is_at_the_start_of_training(tmp_path: Path) -> None:
     """`num_sanity_val_steps=0` doesn't put off the discovery of a broken judge."""
     judge = ScriptedJudge([Verdict.unscored(UnscoredReason.AUTHENTICATION, "wrong key")])
-    with pytest.raises(JudgeError, match=r"unscored\(authentication\): wrong key"):
+    with pytest.raises(JudgeError, match=r"unscored \(authentication\): wrong key"):
         fit(tmp_path, VLMExplainCallback(judge, probe_size=4), num_sanity_val_steps=0)
     assert len(judge.requests) == 1
 
@@ -142,7 +142,7 @@ def test_a_passing_failure_in_the_rehearsal_only_warns(tmp_path: Path) -> None:
     """A timeout may pass, so training goes on, with one warning that names the cause."""
     timeout = Verdict.unscored(UnscoredReason.TIMEOUT, "60 s")
     callback = VLMExplainCallback(ScriptedJudge([timeout]), probe_size=4)
-    with pytest.warns(UserWarning, match=r"1 of 1 samples .* unscored \(timeout\): 60 s") as caught:
+    with pytest.warns(UserWarning, match=r"1 of 1 samples unscored \(timeout\): 60 s") as caught:
         trainer = fit(tmp_path, callback)
     assert sum("vlmxai" in str(w.message) for w in caught) == 1
     assert trainer.current_epoch == 2
@@ -155,7 +155,7 @@ def test_judge_failures_raise_where_that_was_asked_for(tmp_path: Path) -> None:
     """`on_judge_error="raise"` ends training with the reason, and no thread is left."""
     judge = ScriptedJudge([Verdict.scored(5), Verdict.unscored(UnscoredReason.TIMEOUT, "60 s")])
     callback = VLMExplainCallback(judge, probe_size=4, on_judge_error="raise", lag=0)
-    with pytest.raises(JudgeError, match=r'on_judge_error="raise".*unscored\(timeout\): 60 s'):
+    with pytest.raises(JudgeError, match=r"4 of 4 samples unscored \(timeout\): 60 s"):
         fit(tmp_path, callback)
     assert judge_threads() == []
 
