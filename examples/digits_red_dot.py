@@ -13,6 +13,7 @@ Correct-Low; and `QuadrantStopping` ends its run.
 from __future__ import annotations
 
 import argparse
+from itertools import pairwise
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -20,13 +21,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.loggers import TensorBoardLogger
-from red_dot import Outcome, add_judge_arguments, make_judge, quieten, report, summarize
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from lightning_vlmxai import Judge, QuadrantStopping, VLMExplainCallback
+from red_dot import Outcome, add_judge_arguments, make_judge, quieten, report, summarize
 
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 SIDE, DIGIT = 64, 40  # pixels of the picture and of the digit in it
@@ -83,9 +84,9 @@ def draw_digit(image: np.ndarray, generator: np.random.Generator) -> tuple[Tenso
     ink = F.interpolate(ink, size=(DIGIT, DIGIT), mode="bicubic", align_corners=False)[0, 0]
     ink = ((ink - 0.35) * 6).clamp(0, 1)
     top, left = generator.integers(0, SIDE - DIGIT + 1, size=2)
-    where = slice(top, top + DIGIT), slice(left, left + DIGIT)
+    where = ..., slice(top, top + DIGIT), slice(left, left + DIGIT)
     colour = torch.from_numpy(generator.uniform(0.75, 1.0, size=3)).float()[:, None, None]
-    picture[:, *where] = ink * colour + (1 - ink) * picture[:, *where]
+    picture[where] = ink * colour + (1 - ink) * picture[where]
     strokes = torch.zeros(SIDE, SIDE, dtype=torch.bool)
     strokes[where] = ink > 0.5
     return picture, strokes
@@ -103,7 +104,7 @@ class DigitsModule(pl.LightningModule):
         self.learning_rate = learning_rate
         widths = [3, 16, 32, 64, 64, 128]
         blocks: list[nn.Module] = []
-        for i, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
+        for i, (before, after) in enumerate(pairwise(widths)):
             stride = 2 if i in (0, 1, 3) else 1
             blocks += [
                 nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False),
@@ -161,17 +162,17 @@ class DigitsData(pl.LightningDataModule):
         return DataLoader(Digits(train=False, red_dot=self.red_dot), batch_size=360)
 
 
-def train(name: str, *, red_dot: bool, judge: Judge, root: Path) -> Outcome:
+def train(name: str, *, red_dot: bool, judge: Judge, args: argparse.Namespace) -> Outcome:
     """Train once with the callback and the gate, and return what came of it."""
     pl.seed_everything(0, workers=True, verbose=False)
-    explain = VLMExplainCallback(judge, probe_size=200, watch_classes=["zero"])
+    explain = VLMExplainCallback(judge, probe_size=args.probes, watch_classes=["zero"])
     gate = QuadrantStopping("vlmxai/class/zero/correct_low_rate", divergence_threshold=0.4)
     trainer = pl.Trainer(
         accelerator="cpu",
-        # The gate fires early; four epochs are what it takes to see the curves part.
-        min_epochs=4,
-        max_epochs=6,
-        logger=TensorBoardLogger(root, name=name),
+        # The gate fires early; it takes a few epochs more to see the curves part.
+        min_epochs=min(4, args.epochs),
+        max_epochs=args.epochs,
+        logger=TensorBoardLogger(args.root, name=name),
         callbacks=[explain, gate],
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -186,11 +187,13 @@ def main() -> None:
     """Train both runs, then print the table and draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     add_judge_arguments(parser)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--probes", type=int, default=200)
     parser.add_argument("--root", type=Path, default=Path("runs/digits_red_dot"))
     args = parser.parse_args()
     quieten()
     outcomes = [
-        train(name, red_dot=name == "red_dot", judge=make_judge(args), root=args.root)
+        train(name, red_dot=name == "red_dot", judge=make_judge(args), args=args)
         for name in ("clean", "red_dot")
     ]
     report(outcomes, "zero", args.root)

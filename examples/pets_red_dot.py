@@ -18,7 +18,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.loggers import TensorBoardLogger
-from red_dot import Outcome, add_judge_arguments, make_judge, quieten, report, summarize
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
@@ -26,6 +25,7 @@ from torchvision.datasets import OxfordIIITPet
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
 from lightning_vlmxai import Judge, QuadrantStopping, VLMExplainCallback
+from red_dot import Outcome, add_judge_arguments, make_judge, quieten, report, summarize
 
 SIDE = 224
 
@@ -73,16 +73,18 @@ class Pets(Dataset[tuple[Tensor, int, Tensor]]):
 
 
 class PetsModule(pl.LightningModule):
-    """MobileNetV2 with a head of two classes, fine-tuned as a whole with SGD.
+    """MobileNetV2 of which the last two blocks and a new head of two classes are fine-tuned.
+
+    BatchNorm keeps its statistics.
 
     Args:
         weights: "DEFAULT" for torchvision's, else a file with a state dict in torchvision's keys.
         tf_padding: The file's model was trained with TensorFlow's SAME padding.
-        learning_rate: Of SGD.
+        learning_rate: Of Adam.
     """
 
     def __init__(
-        self, weights: str = "DEFAULT", tf_padding: bool = False, learning_rate: float = 0.01
+        self, weights: str = "DEFAULT", tf_padding: bool = False, learning_rate: float = 1e-3
     ) -> None:
         super().__init__()
         self.learning_rate = learning_rate
@@ -99,7 +101,12 @@ class PetsModule(pl.LightningModule):
                 if isinstance(layer, nn.Conv2d) and layer.stride == (2, 2):
                     layer.padding = (0, 0)
                     layer.register_forward_pre_hook(_pad_right_and_bottom)
+        self.network.features[:17].requires_grad_(False)
         self.network.classifier[1] = nn.Linear(self.network.last_channel, 2)
+        # Batches are too small for new statistics; Lightning keeps modes as they are set here.
+        for layer in self.network.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits `[B, 2]` of photos `[B, 3, 224, 224]`."""
@@ -118,8 +125,9 @@ class PetsModule(pl.LightningModule):
         self.log("val_accuracy", (self(images).argmax(dim=1) == labels).float().mean())
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return SGD with momentum."""
-        return torch.optim.SGD(self.parameters(), lr=self.learning_rate, momentum=0.9)
+        """Return Adam."""
+        trained = [p for p in self.parameters() if p.requires_grad]
+        return torch.optim.Adam(trained, lr=self.learning_rate)
 
 
 def _pad_right_and_bottom(_layer: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
@@ -164,7 +172,7 @@ def main() -> None:
     parser.add_argument(
         "--tf-padding", action="store_true", help="the file comes from a TensorFlow model"
     )
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--probes", type=int, default=200)
     parser.add_argument("--runs", type=Path, default=Path("runs/pets_red_dot"))
     args = parser.parse_args()

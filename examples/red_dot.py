@@ -27,7 +27,7 @@ from lightning_vlmxai import (
 from lightning_vlmxai.quadrants import quadrant_metrics
 
 mpl.use("agg")
-import matplotlib.pyplot as plt  # noqa: E402 - after the backend is chosen
+import matplotlib.pyplot as plt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +71,12 @@ def quieten() -> None:
     """Keep Lightning's hints about hardware and workers out of a short demo."""
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+    for hint in (
+        ".*does not have many workers.*",
+        ".*GPU available but not used.*",
+        ".*LeafSpec.*",
+    ):
+        warnings.filterwarnings("ignore", message=f".*{hint}.*")
 
 
 def summarize(
@@ -94,29 +98,31 @@ def summarize(
 def report(outcomes: list[Outcome], watched: str, root: Path) -> None:
     """Print the table of the runs, draw the picture, and say where to look next."""
     table = Table(title="Last round of each run", title_justify="left")
-    for column in ("run", "val. accuracy", "samples", "CH", "CL", "WH", "WL", "score", "the gate"):
-        table.add_column(column, justify="left" if column in ("run", "samples") else "right")
+    for column in ("run", "probes", "accuracy", "CH", "CL", "WH", "WL", "score"):
+        table.add_column(column, justify="left" if column in ("run", "probes") else "right")
     for outcome in outcomes:
-        gate = "did not fire"
-        if outcome.fired is not None:
-            gate = f"fired in epoch {outcome.fired}, ended the run after {outcome.epochs}"
         of_class = [s for s in outcome.samples if s.explanation.label_name == watched]
-        for name, samples in (("all", outcome.samples), (f"{watched} only", of_class)):
-            head = [outcome.name, f"{outcome.accuracy:.1%}"] if name == "all" else ["", ""]
-            table.add_row(*head, f"{name} ({len(samples)})", *_rates(samples), gate)
-            gate = ""
+        count = f"all {len(outcome.samples)}"
+        table.add_row(outcome.name, count, f"{outcome.accuracy:.1%}", *_rates(outcome.samples))
+        table.add_row("", f"{watched} {len(of_class)}", "", *_rates(of_class))
         table.add_section()
-    console = Console()
+    console = Console(highlight=False)
     console.print(table)
     console.print(
-        "CH, CL, WH, WL: rates of Correct-High, Correct-Low (right answer, wrong reason), "
-        "Wrong-High, Wrong-Low; score: mean attention score, 0 to 5.\n"
+        "accuracy: of the validation data. CH, CL, WH, WL: rates of Correct-High,\n"
+        "Correct-Low (right answer, wrong reason), Wrong-High and Wrong-Low probes.\n"
+        "score: mean attention score, 0 to 5.\n"
     )
-    picture = draw(outcomes, watched, root / "red_dot.png")
-    console.print(f"Picture:      {picture}", soft_wrap=True)
-    console.print(f"Curves:       tensorboard --logdir {root}", soft_wrap=True)
     for outcome in outcomes:
-        console.print(f"Run folder:   ls {outcome.run_dir}", soft_wrap=True)
+        told = "did not fire"
+        if outcome.fired is not None:
+            told = f"fired in epoch {outcome.fired}; the run ended after {outcome.epochs} epochs"
+        console.print(f"Gate of {outcome.name + ':':9} {told}")
+    picture = draw(outcomes, watched, root / "red_dot.png")
+    console.print(f"\nPicture:    {picture}", soft_wrap=True)
+    console.print(f"Curves:     .venv/bin/tensorboard --logdir {root}", soft_wrap=True)
+    for outcome in outcomes:
+        console.print(f"Run folder: ls {outcome.run_dir}", soft_wrap=True)
 
 
 def _rates(samples: Any) -> list[str]:
@@ -134,50 +140,47 @@ def draw(outcomes: list[Outcome], watched: str, path: Path) -> Path:
         "wrong_high": "#CC79A7",
         "wrong_low": "#999999",
     }  # Okabe and Ito: told apart by colour-blind readers too
-    samples = [_read(outcome.run_dir / "samples.jsonl") for outcome in outcomes]
-    rounds = [sorted({s["round"] for s in own}) for own in samples]
-    columns = max(len(numbers) for numbers in rounds)
-    figure = plt.figure(figsize=(5.2 * len(outcomes), 4.4), layout="constrained")
-    grid = figure.add_gridspec(2, columns * len(outcomes), height_ratios=[3, 1.15])
-    probe = next(s["probe"] for s in samples[0] if s["label_name"] == watched)
-    for i, (outcome, own, numbers) in enumerate(zip(outcomes, samples, rounds, strict=True)):
-        axis = figure.add_subplot(grid[0, i * columns : (i + 1) * columns])
+    samples = [
+        [s for s in _read(outcome.run_dir / "samples.jsonl") if s["label_name"] == watched]
+        for outcome in outcomes
+    ]
+    columns = max(s["round"] for own in samples for s in own) + 1
+    probe = samples[0][0]["probe"]
+    figure = plt.figure(figsize=(1.1 * columns * len(outcomes), 4.6), layout="constrained")
+    panels = figure.subfigures(1, len(outcomes))
+    for panel, outcome, own in zip(panels, outcomes, samples, strict=True):
+        grid = panel.add_gridspec(2, columns, height_ratios=[2.6, 1])
+        axis = panel.add_subplot(grid[0, :])
+        numbers = sorted({s["round"] for s in own})
         for quadrant, colour in colours.items():
             rates = []
             for number in numbers:
-                judged = [
-                    s["quadrant"]
-                    for s in own
-                    if s["round"] == number and s["label_name"] == watched and s["quadrant"]
-                ]
+                judged = [s["quadrant"] for s in own if s["round"] == number and s["quadrant"]]
                 rates.append(judged.count(quadrant) / len(judged) if judged else float("nan"))
             name = quadrant.replace("_", "-").title()
             axis.plot(numbers, rates, marker="o", color=colour, label=name, clip_on=False)
         axis.set(
-            title=f"{outcome.name}: accuracy {outcome.accuracy:.1%}",
+            title=f"{outcome.name}: validation accuracy {outcome.accuracy:.1%}",
             xlabel="epoch",
+            ylabel=f"share of the {watched} probes",
+            xlim=(-0.5, columns - 0.5),
             ylim=(0, 1),
-            xlim=(-0.1, columns - 0.9),
             xticks=range(columns),
         )
         axis.spines[["top", "right"]].set_visible(False)
-        if i == 0:
-            axis.set_ylabel(f"share of the {watched} probes")
-            axis.legend(frameon=False)
+        if outcome is outcomes[0]:
+            axis.legend(frameon=False, loc="center")
         if outcome.fired is not None:
             axis.axvline(outcome.fired, color="black", linestyle=":", linewidth=1)
-            axis.annotate("gate fires", (outcome.fired + 0.06, 0.5))
-        for column, number in enumerate(numbers):
-            shown = next(s for s in own if s["round"] == number and s["probe"] == probe)
-            tile = figure.add_subplot(grid[1, i * columns + column])
+            axis.annotate("gate fires", (outcome.fired + 0.07, 0.5))
+        for shown in (s for s in own if s["probe"] == probe):
+            tile = panel.add_subplot(grid[1, shown["round"]])
             tile.imshow(plt.imread(outcome.run_dir / shown["image"]))
             tile.set(xticks=[], yticks=[])
-            score = "-" if shown["score"] is None else f"{shown['score']:.1f}"
+            score = "unscored" if shown["score"] is None else f"score {shown['score']:.1f}"
             tile.set_xlabel(score, fontsize=9)
-            if i == column == 0:
-                tile.set_ylabel("kept; score", fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=100)
     plt.close(figure)
     return path
 

@@ -1,5 +1,6 @@
 """See, while a Lightning run trains, whether a vision model is right for the right reason."""
 
+from .attribution import Perturbation
 from .callback import VLMExplainCallback
 from .errors import (
     AttributionError,
@@ -8,20 +9,23 @@ from .errors import (
     ProbeError,
     VLMExplainError,
 )
-from .judges import Judge, ReferenceMaskJudge, VLMJudge
+from .judges import Budget, Judge, ReferenceMaskJudge, VLMJudge
 from .probe import Item
 from .records import Explanation, Probe, Quadrant, Round, Sample, UnscoredReason, Verdict
 from .stopping import QuadrantStopping
-from .tasks import Classification, Task
+from .tasks import BinaryClassification, Classification, Segmentation, Task
 
 __all__ = [
     "AttributionError",
+    "BinaryClassification",
+    "Budget",
     "Classification",
     "ConfigurationError",
     "Explanation",
     "Item",
     "Judge",
     "JudgeError",
+    "Perturbation",
     "Probe",
     "ProbeError",
     "Quadrant",
@@ -29,6 +33,7 @@ __all__ = [
     "ReferenceMaskJudge",
     "Round",
     "Sample",
+    "Segmentation",
     "Task",
     "UnscoredReason",
     "VLMExplainCallback",

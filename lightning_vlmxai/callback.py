@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor
 from torch.utils.data import IterableDataset
 
+from .attribution import Perturbation
 from .datasets import Normalization, find_class_names, find_dataset
-from .errors import ConfigurationError, JudgeError, ProbeError, expected
+from .errors import ConfigurationError, JudgeError, expected
 from .explain import Explainer
-from .judges import Judge, ReferenceMaskJudge
-from .probe import Item, ProbeSet, build_probe_set, read_probes, unpack_item
+from .judges import (
+    FailureReporter,
+    Judge,
+    PaidJudge,
+    ReferenceMaskJudge,
+    describe_failures,
+)
+from .probe import Item, ProbeReader, ProbeSet, unpack_item
 from .quadrants import QUADRANT_METRICS, ROUND_METRICS
-from .records import Explanation, Round, UnscoredReason
+from .records import Explanation, Fill, Round
 from .rounds import RoundBook, gather_over_ranks
 from .sinks import RunFolderSink, Sink, make_sinks, metric_name, prefixed_metrics
 from .tasks import Classification, Task
@@ -42,9 +48,15 @@ class VLMExplainCallback(pl.Callback):
         task: How the model's output is read; `Classification()` if None.
         class_names: In the order of the model's outputs; the data set's `classes`, else numbers.
         target_layer: Dotted name of the layer to explain; the last feature map if None.
-        method: Attribution method.
+        reshape_transform: From that layer's output to a feature map `[B, C, h, w]`, where tokens or
+            channels-last maps are not folded as they should be.
+        method: Name of an attribution method, or the path of a pytorch-grad-cam class, such as
+            `"pytorch_grad_cam.FinerCAM"`.
+        perturbation: Bounds of Score-CAM, Ablation-CAM and RISE.
         alpha: Sharpness of the mask, > 0 (Eq. 1).
-        beta: Threshold of the mask, in (0, 1) (Eq. 1).
+        beta: Threshold of the mask, in [0, 1] (Eq. 1).
+        fill: What stands where the mask takes the picture away: "black" (the paper's), "blur",
+            "grey" or "mean".
         threshold: High means `score >= threshold`, in [0, 5].
         probe_size: Number of probes, drawn once, stratified by label.
         seed: Of that draw.
@@ -75,9 +87,12 @@ class VLMExplainCallback(pl.Callback):
         task: Task | None = None,
         class_names: Sequence[str] | None = None,
         target_layer: str | None = None,
+        reshape_transform: Callable[[Tensor], Tensor] | None = None,
         method: str = "gradcam",
+        perturbation: Perturbation | None = None,
         alpha: float = 15.0,
         beta: float = 0.6,
+        fill: Fill = "black",
         threshold: float = 2.5,
         probe_size: int = 64,
         seed: int = 0,
@@ -91,18 +106,10 @@ class VLMExplainCallback(pl.Callback):
     ) -> None:
         super().__init__()
         for name, value, is_right, rule in (
-            ("alpha", alpha, alpha > 0, "positive"),
-            ("beta", beta, 0 < beta < 1, "in (0, 1)"),
             ("threshold", threshold, 0 <= threshold <= 5, "in [0, 5]"),
             ("probe_size", probe_size, probe_size >= 1, "at least 1"),
             ("lag", lag, lag >= 0, "at least 0"),
             ("deadline_s", deadline_s, deadline_s > 0, "positive"),
-            (
-                "on_judge_error",
-                on_judge_error,
-                on_judge_error in ("warn", "raise"),
-                "warn or raise",
-            ),
             ("watch_classes", watch_classes, not isinstance(watch_classes, str), "a list of names"),
         ):
             if not is_right:
@@ -112,38 +119,38 @@ class VLMExplainCallback(pl.Callback):
             task=task or Classification(),
             method=method,
             target_layer=target_layer,
+            reshape_transform=reshape_transform,
+            perturbation=perturbation or Perturbation(),
             class_names=None if class_names is None else tuple(class_names),
             alpha=alpha,
             beta=beta,
+            fill=fill,
         )
         self._threshold = threshold
-        self._probe_size = probe_size
-        self._seed = seed
-        self._normalization = (
-            None
-            if normalization is None
-            else Normalization(mean=tuple(normalization[0]), std=tuple(normalization[1]))
+        self._reader = ProbeReader(
+            size=probe_size,
+            seed=seed,
+            normalization=Normalization.of(normalization),
+            unpack=unpack,
         )
-        self._unpack = unpack
         self._lag = lag
         self._deadline_s = deadline_s
         self._watch_classes = tuple(watch_classes)
-        self._on_judge_error = on_judge_error
+        self._failures = FailureReporter(on_judge_error)
         self._given_run_dir = None if run_dir is None else Path(run_dir)
         self._run_dir: Path | None = None
         self._latest_round: Round | None = None
-        self._warned: set[UnscoredReason] = set()
-        self._saved: dict[str, Any] = {}
+        self._saved_fingerprint = ""
         self._next_number = {"fit": 0, "validate": 0, "test": 0}
         self._reset()
 
     def _reset(self) -> None:
         """Forget what belongs to one call of the trainer."""
         self._worker: JudgeWorker | None = None
-        self._probe_set: ProbeSet | None = None
         self._book: RoundBook | None = None
         self._sinks: list[Sink] = []
-        self._streamed: list[tuple[int, Item]] = []
+        self._reader.forget()
+        self._fingerprint = ""
         self._is_rehearsed = False
         self._world_size = 1
 
@@ -191,27 +198,23 @@ class VLMExplainCallback(pl.Callback):
         beside_logs = Path(log_dir or trainer.default_root_dir) / "vlmxai"
         self._run_dir = self._given_run_dir or beside_logs
         self._worker = JudgeWorker(self.judge)
+        if isinstance(self.judge, PaidJudge) and not _is_dev_run(trainer):
+            self.judge.bind(self._run_dir, world_size=trainer.world_size)
+            rounds = _count_rounds(trainer) if stage == "fit" else 1
+            estimate = self.judge.estimate(pictures=self._reader.size, rounds=rounds or 1)
+            rank_zero_info(f"vlmxai: {'the run' if rounds else 'each validation'} takes {estimate}")
         self._world_size = trainer.world_size
         if trainer.is_global_zero:
-            settings = self._describe(pl_module)
+            settings = {
+                "model": type(pl_module).__name__,
+                "judge": self.judge.name,
+                "threshold": self._threshold,
+                "lag": self._lag,
+                "watch_classes": list(self._watch_classes),
+                **self._explainer.describe(),
+            }
             self._sinks = [*make_sinks(trainer.loggers), RunFolderSink(self._run_dir, settings)]
         rank_zero_info(f"vlmxai: judge {self.judge.name}; samples and pictures in {self._run_dir}")
-
-    def _describe(self, module: pl.LightningModule) -> dict[str, Any]:
-        e = self._explainer
-        return {
-            "model": type(module).__name__,
-            "judge": self.judge.name,
-            "task": type(e.task).__name__,
-            "method": e.method,
-            "target_layer": e.target_layer,
-            "alpha": e.alpha,
-            "beta": e.beta,
-            "threshold": self._threshold,
-            "lag": self._lag,
-            "seed": self._seed,
-            "watch_classes": list(self._watch_classes),
-        }
 
     # Hooks ----------------------------------------------------------------------------------
 
@@ -225,7 +228,8 @@ class VLMExplainCallback(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the first samples of a stream, which can't be read by index."""
-        self._keep_streamed(trainer, batch, dataloader_idx)
+        if dataloader_idx == 0:
+            self._reader.keep(self._dataset(trainer), batch)
 
     on_test_batch_end = on_validation_batch_end
 
@@ -268,12 +272,11 @@ class VLMExplainCallback(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs to go on: plain values only."""
-        fingerprint = self._probe_set.fingerprint if self._probe_set else ""
-        return {"fingerprint": fingerprint, "next_number": self._next_number["fit"]}
+        return {"fingerprint": self._fingerprint, "next_number": self._next_number["fit"]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on counting rounds where the checkpoint left off."""
-        self._saved = dict(state_dict)
+        self._saved_fingerprint = state_dict["fingerprint"]
         self._next_number["fit"] = state_dict["next_number"]
 
     # The work -------------------------------------------------------------------------------
@@ -286,46 +289,43 @@ class VLMExplainCallback(pl.Callback):
     def _rehearse(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Explain all probes and judge one, end to end; log nothing."""
         explanations = self._explain(trainer, module)
-        book = self._make_book(lag=0)
-        book.open(explanations[:1], stage="fit", epoch=0, step=0)
+        book = self._make_book(lag=0, number=-1)
+        # An untrained model's maps may be blank, which says nothing about the judge.
+        book.open([e for e in explanations if not e.is_blank][:1], stage="fit", epoch=0, step=0)
         (closed,) = book.drain()
         self._is_rehearsed = True
-        for sample in closed.samples:
-            verdict = sample.verdict
-            if verdict.reason is not None and verdict.reason.is_setup_fault:
-                raise JudgeError(
-                    expected(
-                        "judge",
-                        "able to score a first probe",
-                        f"unscored({verdict.reason.value}): {verdict.detail}",
-                        f"Check the settings of {self.judge.name}",
-                    )
-                )
-        self._warn_of_failures(closed)
+        verdicts = [sample.verdict for sample in closed.samples]
+        if any(v.reason is not None and v.reason.is_setup_fault for v in verdicts):
+            told = " ".join(describe_failures(verdicts).values())
+            raise JudgeError(f"{self.judge.name} could not score a first probe: {told}")
+        self._failures.report(verdicts)
         if isinstance(self._dataset(trainer), IterableDataset):
             # The sanity check sees fewer samples than the validation will.
-            self._probe_set, self._streamed = None, []
+            self._reader.forget()
 
     def _run_round(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Explain, submit, collect what is due, log it."""
         stage = str(trainer.state.fn.value) if trainer.state.fn else "fit"
         explanations = self._explain(trainer, module)
         if self._book is None:
-            self._check_fingerprint(stage)
-            self._book = self._make_book(lag=self._lag if stage == "fit" else 0, stage=stage)
+            if stage == "fit":
+                self._check_fingerprint()
+            self._book = self._make_book(
+                lag=self._lag if stage == "fit" else 0, number=self._next_number[stage]
+            )
         self._book.open(
             explanations, stage=stage, epoch=trainer.current_epoch, step=trainer.global_step
         )
         self._next_number[stage] += 1
         for closed in self._book.collect():
             self._publish(closed)
-            # Every rank logs the same to the callback metrics, which monitors read; the loggers
-            # get the figures from the sinks, at the step that they describe.
-            module.log_dict(prefixed_metrics(closed), logger=False, sync_dist=False)
+            # Every rank logs the same to the callback metrics, which monitors read. In a fit the
+            # loggers get the figures from the sinks, at the step that they describe.
+            logger = False if stage == "fit" else None
+            module.log_dict(prefixed_metrics(closed), logger=logger, sync_dist=False)
 
-    def _make_book(self, *, lag: int, stage: str = "fit") -> RoundBook:
+    def _make_book(self, *, lag: int, number: int) -> RoundBook:
         assert self._worker is not None  # noqa: S101 - made in `setup`
-        assert self._probe_set is not None  # noqa: S101 - made before anything is explained
         return RoundBook(
             self._worker,
             lag=lag,
@@ -333,14 +333,13 @@ class VLMExplainCallback(pl.Callback):
             threshold=self._threshold,
             watch_classes=self._watch_classes,
             gather=gather_over_ranks if self._world_size > 1 else list,
-            fingerprint=self._probe_set.fingerprint,
-            number=self._next_number[stage],
+            fingerprint=self._fingerprint,
+            number=number,
         )
 
-    def _check_fingerprint(self, stage: str) -> None:
-        assert self._probe_set is not None  # noqa: S101 - made before anything is explained
-        now, saved = self._probe_set.fingerprint, self._saved.get("fingerprint")
-        if stage == "fit" and saved and saved != now:
+    def _check_fingerprint(self) -> None:
+        saved, now = self._saved_fingerprint, self._fingerprint
+        if saved and saved != now:
             rank_zero_warn(
                 f"vlmxai: the probe set differs from the checkpoint's (fingerprint {saved}, now "
                 f"{now}): curves before and after are not of the same samples."
@@ -350,58 +349,21 @@ class VLMExplainCallback(pl.Callback):
         self._latest_round = closed
         for sink in self._sinks:
             sink.write(closed)
-        self._warn_of_failures(closed)
-
-    def _warn_of_failures(self, closed: Round) -> None:
-        """Tell once of each cause of unscored samples, or raise if that was asked for."""
-        failed = [s.verdict for s in closed.samples]
-        for reason, count in Counter(v.reason for v in failed if v.reason).items():
-            detail = next(v.detail for v in failed if v.reason is reason)
-            if self._on_judge_error == "raise" and reason is not UnscoredReason.BLANK_SALIENCY:
-                raise JudgeError(
-                    expected(
-                        "judge",
-                        'without failures, as on_judge_error="raise" asks',
-                        f"unscored({reason.value}): {detail}",
-                        'Mend the judge, or pass on_judge_error="warn"',
-                    )
-                )
-            if reason not in self._warned:
-                self._warned.add(reason)
-                rank_zero_warn(
-                    f"vlmxai: {count} of {len(closed.samples)} samples of round {closed.number} "
-                    f"are unscored ({reason.value}): {detail}. They count in no rate; `coverage` "
-                    "tells how many were judged."
-                )
+        self._failures.report([sample.verdict for sample in closed.samples])
 
     # Probes ---------------------------------------------------------------------------------
 
     def _dataset(self, trainer: pl.Trainer) -> Any:
-        return find_dataset(
-            trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
-        )
+        loaders = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
+        return find_dataset(loaders)
 
     def _probes(self, trainer: pl.Trainer) -> ProbeSet:
-        """Return the probe set; at the first call it is chosen and class names are found."""
-        if self._probe_set is None:
-            dataset = self._dataset(trainer)
-            if isinstance(dataset, IterableDataset):
-                self._probe_set = build_probe_set(self._streamed, dataset, self._normalization)
-            else:
-                self._probe_set = read_probes(
-                    dataset,
-                    size=self._probe_size,
-                    seed=self._seed,
-                    normalization=self._normalization,
-                    unpack=self._unpack,
-                )
-            if self._explainer.class_names is None:
-                self._explainer = replace(self._explainer, class_names=find_class_names(dataset))
-            self._check_watch_classes()
-        return self._probe_set
-
-    def _check_watch_classes(self) -> None:
-        names = self._explainer.class_names
+        """Return the probe set; class names are found with it."""
+        dataset = self._dataset(trainer)
+        probe_set = self._reader.read(dataset)
+        self._fingerprint = probe_set.fingerprint
+        names = self._explainer.class_names or find_class_names(dataset)
+        self._explainer = replace(self._explainer, class_names=names)
         unknown = [c for c in self._watch_classes if names is not None and c not in names]
         if names is not None and unknown:
             raise ConfigurationError(
@@ -412,25 +374,7 @@ class VLMExplainCallback(pl.Callback):
                     f"Choose from {', '.join(names[:20])}",
                 )
             )
-
-    def _keep_streamed(self, trainer: pl.Trainer, batch: Any, dataloader_idx: int) -> None:
-        if self._probe_set is not None or dataloader_idx != 0:
-            return
-        if not isinstance(self._dataset(trainer), IterableDataset):
-            return
-        if not isinstance(batch, (list, tuple)) or not isinstance(batch[0], torch.Tensor):
-            raise ProbeError(
-                expected(
-                    "batch of an iterable data set",
-                    "(images, labels) or (images, labels, reference_masks)",
-                    type(batch).__name__,
-                    "Collate to a tuple of tensors, or use a map-style validation data set",
-                )
-            )
-        for i in range(len(batch[0])):
-            if len(self._streamed) < self._probe_size:
-                item = self._unpack(tuple(part[i] for part in batch))
-                self._streamed.append((len(self._streamed), item))
+        return probe_set
 
     def _close(self) -> None:
         if self._worker is not None:
@@ -439,3 +383,12 @@ class VLMExplainCallback(pl.Callback):
 
 def _is_dev_run(trainer: pl.Trainer) -> bool:
     return bool(getattr(trainer, "fast_dev_run", False))
+
+
+def _count_rounds(trainer: pl.Trainer) -> int | None:
+    """Return how many validations a fit will have, as far as its arguments tell."""
+    epochs = trainer.max_epochs
+    every, interval = trainer.check_val_every_n_epoch, trainer.val_check_interval
+    if epochs is None or epochs < 0 or every is None or not isinstance(interval, float):
+        return None
+    return epochs // every * round(1 / interval)

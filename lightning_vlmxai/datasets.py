@@ -20,6 +20,11 @@ class Normalization:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    @classmethod
+    def of(cls, given: tuple[Sequence[float], Sequence[float]] | None) -> Normalization | None:
+        """Return a normalisation from (mean, std), or None for None."""
+        return None if given is None else cls(mean=tuple(given[0]), std=tuple(given[1]))
+
     def undo(self, image: Tensor) -> Tensor:
         """Return `image * std + mean`, `[C, H, W]`."""
         mean, std = torch.tensor(self.mean), torch.tensor(self.std)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from itertools import groupby
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from .attribution import (
-    METHODS,
-    capture,
+    Perturbation,
+    Reshape,
+    Subject,
+    attribute,
+    find_method,
     find_target_layer,
     normalize_saliency,
     resolve_target_layer,
@@ -21,8 +24,8 @@ from .attribution import (
 from .errors import ConfigurationError, expected
 from .live import borrowed
 from .masking import soft_mask
-from .records import Explanation, JudgeRequest, Probe
-from .tasks import Classification, Prediction, Task
+from .records import Explanation, Fill, JudgeRequest, Probe
+from .tasks import Classification, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,27 +34,52 @@ class Explainer:
 
     Args:
         task: How the model's output is read.
-        method: Name of a method in `attribution.METHODS`.
-        target_layer: Dotted name of the layer; found at every call if None.
+        method: Name of a method in `attribution.METHODS`, or the path of a pytorch-grad-cam class,
+            such as "pytorch_grad_cam.FinerCAM".
+        target_layer: Dotted name of the layer; found once a call if None.
+        reshape_transform: From the layer's output to a feature map `[B, C, h, w]`, where
+            `attribution.fold` doesn't read it.
         class_names: Name of each class; their numbers if None.
-        alpha: Sharpness of the mask (Eq. 1).
-        beta: Threshold of the mask (Eq. 1).
+        alpha: Sharpness of the mask (Eq. 1), above 0.
+        beta: Threshold of the mask (Eq. 1), in [0, 1].
+        fill: What stands where the mask takes the picture away.
         batch_size: How many probes are explained at a time.
+        perturbation: Bounds of Score-CAM, Ablation-CAM and RISE.
     """
 
     task: Task = field(default_factory=Classification)
     method: str = "gradcam"
     target_layer: str | None = None
+    reshape_transform: Reshape | None = None
     class_names: tuple[str, ...] | None = None
     alpha: float = 15.0
     beta: float = 0.6
+    fill: Fill = "black"
     batch_size: int = 32
+    perturbation: Perturbation = field(default_factory=Perturbation)
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
+        find_method(self.method)
+        soft_mask(torch.zeros(()), alpha=self.alpha, beta=self.beta)
+        if self.fill not in get_args(Fill):
+            fills = ", ".join(get_args(Fill))
             raise ConfigurationError(
-                expected("method", f"one of {', '.join(METHODS)}", repr(self.method), "Pass one")
+                expected("fill", f"one of {fills}", repr(self.fill), "Pass one")
             )
+        if self.batch_size < 1:
+            raise ConfigurationError(
+                expected("batch_size", "at least 1", self.batch_size, "Pass batch_size=32")
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """Return how explanations are made, in plain values."""
+        return {
+            "task": type(self.task).__name__,
+            **{
+                name: getattr(self, name)
+                for name in ("method", "target_layer", "class_names", "alpha", "beta", "fill")
+            },
+        }
 
     def __call__(
         self,
@@ -64,43 +92,51 @@ class Explainer:
 
         Args:
             module: The live model.
-            probes: To explain.
+            probes: To explain; inputs of one shape go in batches together.
             context: What the forward runs under, such as the trainer's autocast.
 
         Raises:
             AttributionError: If the model can't be explained as asked.
             ConfigurationError: If labels or class names don't fit the model.
         """
-        with borrowed(module):
-            return [
-                explanation
-                for _, group in groupby(probes, key=lambda probe: probe.input.shape)
-                for batch in _batches(list(group), self.batch_size)
-                for explanation in self._explain(module, batch, context)
-            ]
+        of_shape: defaultdict[torch.Size, list[int]] = defaultdict(list)
+        for position, probe in enumerate(probes):
+            of_shape[probe.input.shape].append(position)
+        explained: dict[int, Explanation] = {}
+        with borrowed(module), context():
+            layer: nn.Module | None = None
+            for positions in of_shape.values():
+                for start in range(0, len(positions), self.batch_size):
+                    chosen = positions[start : start + self.batch_size]
+                    batch = [probes[position] for position in chosen]
+                    inputs = _to_module(torch.stack([probe.input for probe in batch]), module)
+                    layer = layer or self._layer_of(module, inputs[:1])
+                    explained.update(
+                        zip(chosen, self._explain(module, layer, inputs, batch), strict=True)
+                    )
+        return [explained[position] for position in range(len(probes))]
+
+    def _layer_of(self, module: nn.Module, inputs: Tensor) -> nn.Module:
+        name = self.target_layer
+        if name is None:
+            name = find_target_layer(module, inputs)
+        return resolve_target_layer(module, name, inputs)
 
     def _explain(
-        self,
-        module: nn.Module,
-        probes: Sequence[Probe],
-        context: Callable[[], AbstractContextManager[Any]],
+        self, module: nn.Module, layer: nn.Module, inputs: Tensor, probes: Sequence[Probe]
     ) -> list[Explanation]:
-        inputs = _to_module(torch.stack([probe.input for probe in probes]), module)
-        predictions: list[Prediction] = []
-
-        def target(output: Any) -> Tensor:
-            predictions.append(self.task.predict(output))
-            return predictions[-1].scores
-
-        with context():
-            name = self.target_layer or find_target_layer(module, inputs[:1])
-            layer = resolve_target_layer(module, name)
-            captured = capture(module, layer, inputs, target)
-        (prediction,) = predictions
+        subject = Subject(
+            module=module,
+            layer=layer,
+            inputs=inputs,
+            task=self.task,
+            reshape=self.reshape_transform,
+        )
+        attribution = attribute(subject, self.method, perturbation=self.perturbation)
+        prediction = attribution.prediction.cpu()
         self._check_class_names(prediction.num_classes)
-        raw = METHODS[self.method](captured)
-        height, width = probes[0].input.shape[-2:]
-        saliency = normalize_saliency(raw, size=(height, width)).cpu()
+        height, width = inputs.shape[-2:]
+        saliency = normalize_saliency(attribution.raw, size=(height, width)).cpu()
         masks = soft_mask(saliency, alpha=self.alpha, beta=self.beta)
         blank = saliency.flatten(1).amax(dim=1) == 0
         classes, confidences = prediction.classes.tolist(), prediction.confidences.tolist()
@@ -115,12 +151,13 @@ class Explainer:
                     prediction=classes[i],
                     prediction_name=self._name_of(classes[i]),
                     confidence=confidences[i],
-                    is_correct=self.task.is_correct(classes[i], probe.target),
+                    is_correct=self.task.is_correct(prediction, i, probe.target),
                     pixels=probe.pixels,
                     saliency=saliency[i],
                     mask=masks[i],
                     reference_mask=probe.reference_mask,
                     is_blank=bool(blank[i]),
+                    fill=self.fill,
                 )
             )
         return explanations
@@ -148,13 +185,10 @@ def make_request(explanation: Explanation, *, round_number: int = 0) -> JudgeReq
         pixels=explanation.pixels,
         mask=explanation.mask,
         saliency=explanation.saliency,
+        fill=explanation.fill,
         reference_mask=explanation.reference_mask,
         round_number=round_number,
     )
-
-
-def _batches(probes: Sequence[Probe], size: int) -> list[Sequence[Probe]]:
-    return [probes[start : start + size] for start in range(0, len(probes), size)]
 
 
 def _to_module(inputs: Tensor, module: nn.Module) -> Tensor:

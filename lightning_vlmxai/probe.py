@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import IterableDataset
 
 from .datasets import Normalization, find_labels, find_normalization
 from .errors import ProbeError, expected
@@ -42,6 +43,62 @@ class ProbeSet:
 
     def __len__(self) -> int:
         return len(self.probes)
+
+
+class ProbeReader:
+    """Chooses and reads a probe set once, by index or from the start of a stream.
+
+    Args:
+        size: Number of probes.
+        seed: Of the draw.
+        normalization: What the pixels were normalised with; found from the data set if None.
+        unpack: Takes a sample apart.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        seed: int,
+        normalization: Normalization | None,
+        unpack: Callable[[Any], Item],
+    ) -> None:
+        self.size = size
+        self._seed = seed
+        self._normalization = normalization
+        self._unpack = unpack
+        self._streamed: list[tuple[int, Item]] = []
+        self._probe_set: ProbeSet | None = None
+
+    def forget(self) -> None:
+        """Choose anew at the next call."""
+        self._streamed, self._probe_set = [], None
+
+    def keep(self, dataset: Any, batch: Any) -> None:
+        """Keep the first samples of an iterable data set, which can't be read by index."""
+        room = self.size - len(self._streamed)
+        if self._probe_set is None and room and isinstance(dataset, IterableDataset):
+            items = [self._unpack(sample) for sample in split_batch(batch)[:room]]
+            self._streamed += enumerate(items, start=len(self._streamed))
+
+    def read(self, dataset: Any) -> ProbeSet:
+        """Return the probe set, the same one at every call.
+
+        Raises:
+            ProbeError: If the data set can't give one.
+        """
+        if self._probe_set is None:
+            if isinstance(dataset, IterableDataset):
+                self._probe_set = build_probe_set(self._streamed, dataset, self._normalization)
+            else:
+                self._probe_set = read_probes(
+                    dataset,
+                    size=self.size,
+                    seed=self._seed,
+                    normalization=self._normalization,
+                    unpack=self._unpack,
+                )
+        return self._probe_set
 
 
 def unpack_item(sample: Any) -> Item:
@@ -77,6 +134,32 @@ def unpack_item(sample: Any) -> Item:
             )
         )
     return Item(image=image, target=target, reference_mask=reference_mask)
+
+
+def split_batch(batch: Any) -> list[Any]:
+    """Return the samples of a collated batch, for a data set that can't be read by index.
+
+    Args:
+        batch: A tuple or list of equally long tensors, such as `(images, labels)`.
+
+    Raises:
+        ProbeError: For anything else.
+
+    Example:
+        >>> batch = torch.zeros(2, 3, 4, 4), torch.tensor([5, 6])
+        >>> [int(label) for _, label in split_batch(batch)]
+        [5, 6]
+    """
+    if not isinstance(batch, (list, tuple)) or not all(isinstance(p, Tensor) for p in batch):
+        raise ProbeError(
+            expected(
+                "batch of an iterable data set",
+                "(images, labels) or (images, labels, reference_masks)",
+                _describe(batch),
+                "Collate to a tuple of tensors, or use a map-style validation data set",
+            )
+        )
+    return list(zip(*batch, strict=True))
 
 
 def choose_indices(labels: Sequence[int], size: int, *, seed: int) -> list[int]:
@@ -207,7 +290,8 @@ def _make_probe(index: int, item: Item, normalization: Normalization | None) -> 
     pixels = pixels.clamp(0, 1).expand(3, -1, -1).contiguous()
     mask = item.reference_mask
     if mask is not None:
-        mask = torch.as_tensor(np.asarray(mask)).squeeze(0) != 0
+        mask = mask if isinstance(mask, Tensor) else torch.from_numpy(np.array(mask))
+        mask = mask.detach().cpu().squeeze(0) != 0
         if mask.shape != pixels.shape[1:]:
             raise ProbeError(
                 expected(

@@ -8,8 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Literal
 
 from torch import Tensor
+
+Fill = Literal["black", "blur", "grey", "mean"]
+"""What stands where the mask takes the picture away."""
 
 
 class Quadrant(str, Enum):
@@ -110,6 +114,7 @@ class Explanation:
         mask: Eq. 1 of the saliency map, `[H, W]`, float32 in [0, 1]; attended where >= 0.5.
         reference_mask: `Probe.reference_mask`.
         is_blank: The map is zero, constant or not finite: there is nothing to judge.
+        fill: What stands where the mask takes the picture away.
     """
 
     probe_index: int
@@ -124,6 +129,7 @@ class Explanation:
     mask: Tensor
     reference_mask: Tensor | None = None
     is_blank: bool = False
+    fill: Fill = "black"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +143,7 @@ class JudgeRequest:
             these at the moment it needs it, so that a waiting request holds no copy.
         mask: Eq. 1, `[H, W]`, float32 in [0, 1].
         saliency: Saliency map at picture size, `[H, W]`, float32 in [0, 1], for an overlay.
+        fill: What stands where the mask takes the picture away.
         reference_mask: Where the object is, `[H, W]` bool; only embedded judges look at it.
         round_number: `Round.number`: what a broken set-up and a budget per round are counted by.
     """
@@ -146,6 +153,7 @@ class JudgeRequest:
     pixels: Tensor
     mask: Tensor
     saliency: Tensor | None = None
+    fill: Fill = "black"
     reference_mask: Tensor | None = None
     round_number: int = 0
 

@@ -92,7 +92,9 @@ class RoundBook:
             if not e.is_blank and e.probe_index in self._last_masks
         }
         self._last_masks.update({e.probe_index: e.mask for e in explanations if not e.is_blank})
-        ticket = self._worker.submit([make_request(e) for e in explanations if not e.is_blank])
+        ticket = self._worker.submit(
+            [make_request(e, round_number=self.next_number) for e in explanations if not e.is_blank]
+        )
         self._open.append(
             _OpenRound(
                 number=self.next_number,

@@ -1,14 +1,25 @@
-"""Saliency maps of a live model: leaf capture, CAM formulas, target layers."""
+"""Saliency maps of a live model: leaf capture, formulas, perturbations, layers, guests."""
 
+from .attribute import METHODS, attribute, find_method
 from .capture import Capture, capture
+from .grids import Reshape, fold
 from .layers import find_target_layer, resolve_target_layer
-from .methods import METHODS, normalize_saliency
+from .methods import normalize_saliency
+from .perturbation import Perturbation
+from .subject import Attribution, Subject
 
 __all__ = [
     "METHODS",
+    "Attribution",
     "Capture",
+    "Perturbation",
+    "Reshape",
+    "Subject",
+    "attribute",
     "capture",
+    "find_method",
     "find_target_layer",
+    "fold",
     "normalize_saliency",
     "resolve_target_layer",
 ]

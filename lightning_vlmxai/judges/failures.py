@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 
@@ -10,12 +10,11 @@ from ..errors import JudgeError
 from ..records import UnscoredReason, Verdict
 from .checks import one_of
 
-_log = logging.getLogger(__name__)
-
 _REMEDIES = {
     UnscoredReason.AUTHENTICATION: "Check the key in the variable that `api_key_env` names, and "
     "that it belongs to the server of `base_url`",
     UnscoredReason.BAD_REQUEST: "Check `model` (does it take pictures?) and `request`",
+    UnscoredReason.BLANK_SALIENCY: "If this goes on, pass another `target_layer` or `method`",
     UnscoredReason.BROKEN_JSON: "Check `base_url`: it usually ends in /v1",
     UnscoredReason.CONNECTION: "Check `base_url` and that the server runs",
     UnscoredReason.DEADLINE: "Raise `deadline_s`, raise the judge's `concurrency`, or explain "
@@ -72,16 +71,16 @@ class FailureReporter:
     def report(self, verdicts: Sequence[Verdict]) -> None:
         """Tell about the failures among one round's verdicts.
 
-        A blank saliency map is no failure of the judge and is not told here.
-
         Raises:
-            JudgeError: With mode "raise", if there are any.
+            JudgeError: With mode "raise", if the judge failed. A blank saliency map is no failure
+                of the judge, and is only warned of.
         """
         messages = describe_failures(verdicts)
-        messages.pop(UnscoredReason.BLANK_SALIENCY, None)
-        if self._mode == "raise" and messages:
-            raise JudgeError(" ".join(messages.values()))
+        of_judge = [m for r, m in messages.items() if r is not UnscoredReason.BLANK_SALIENCY]
+        if self._mode == "raise" and of_judge:
+            raise JudgeError(" ".join(of_judge))
         for reason, message in messages.items():
             if reason not in self._told:
                 self._told.add(reason)
-                _log.warning("%s Further ones are counted without a warning.", message)
+                told = f"vlmxai: {message} Further ones are counted without a warning."
+                warnings.warn(told, stacklevel=2)

@@ -1,8 +1,4 @@
-"""Pictures as a judge receives them: masked or under a heat map, encoded as data URLs.
-
-Everything here is numpy: torch would spread each operation over the threads that training is
-using at that moment, and on a busy machine take ten times as long.
-"""
+"""Pictures as a judge receives them: masked or under a heat map, encoded as data URLs."""
 
 from __future__ import annotations
 
@@ -16,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import ConfigurationError, expected
+from ..masking import apply_mask, overlay
 from ..records import JudgeRequest
 
 Picture = NDArray[np.float32]
@@ -41,40 +38,20 @@ def draw_views(request: JudgeRequest, view: str) -> list[Picture]:
     pictures: list[Picture] = []
     pixels: Picture = request.pixels.detach().numpy()
     if view != "overlay":
-        pictures.append(pixels * request.mask.detach().numpy())  # Eq. 2
+        # Eq. 2 in numpy for the usual fill: torch would spread it over the threads that training
+        # is using at that moment, and on a busy machine take ten times as long.
+        pictures.append(
+            pixels * request.mask.detach().numpy()
+            if request.fill == "black"
+            else apply_mask(request.pixels, request.mask, fill=request.fill).numpy()
+        )
     if view != "masked":
         if request.saliency is None:
             raise ConfigurationError(
                 expected("saliency", "given for an overlay", None, 'Pass view="masked"')
             )
-        pictures.append(heat_overlay(pixels, request.saliency.detach().numpy()))
+        pictures.append(overlay(request.pixels, request.saliency).numpy())
     return pictures
-
-
-def heat_overlay(
-    pixels: Picture, saliency: NDArray[np.float32], *, opacity: float = 0.5
-) -> Picture:
-    """Return a picture under a heat map: blue where saliency is 0, green at 1/2, red at 1.
-
-    Args:
-        pixels: `[3, H, W]` in [0, 1].
-        saliency: `[H, W]` in [0, 1].
-        opacity: Share of the heat map, in [0, 1].
-
-    Returns:
-        `[3, H, W]`, float32 in [0, 1].
-
-    Example:
-        >>> black, hot = np.zeros((3, 1, 1), np.float32), np.ones((1, 1), np.float32)
-        >>> heat_overlay(black, hot)[:, 0, 0]
-        array([0.5, 0. , 0. ], dtype=float32)
-    """
-    v = saliency.clip(0, 1)
-    heat = np.stack([(2 * v - 1).clip(min=0), 1 - np.abs(2 * v - 1), (1 - 2 * v).clip(min=0)])
-    # Full colour at every value: yellow and cyan lie between, as in the usual heat maps.
-    heat /= heat.max(axis=0, keepdims=True)
-    overlay: Picture = ((1 - opacity) * pixels + opacity * heat).astype(np.float32)
-    return overlay
 
 
 def encode_picture(pixels: Picture, *, picture_format: str = "png", min_side: int = 0) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-import torch.nn.functional as F  # noqa: N812 - torch's own custom
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import ConfigurationError, expected

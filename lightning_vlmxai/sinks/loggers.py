@@ -1,4 +1,4 @@
-"""The sink that fits a Lightning logger."""
+"""The sinks that fit a Lightning logger."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from .wandb import WandbSink
 
 
 def make_sinks(loggers: Sequence[Logger]) -> list[Sink]:
-    """Return a sink for each logger: pictures and texts where we know how, scalars everywhere."""
-    return [_make_sink(logger) for logger in loggers]
-
-
-def _make_sink(logger: Logger) -> Sink:
-    if isinstance(logger, TensorBoardLogger):
-        return TensorBoardSink(logger)
-    if isinstance(logger, WandbLogger):
-        return WandbSink(logger)
-    return MetricsSink(logger)
+    """Return the sinks of the loggers: scalars to each, pictures and texts where we know how."""
+    sinks: list[Sink] = []
+    for logger in loggers:
+        sinks.append(MetricsSink(logger))
+        if isinstance(logger, TensorBoardLogger):
+            sinks.append(TensorBoardSink(logger))
+        elif isinstance(logger, WandbLogger):
+            sinks.append(WandbSink(logger))
+    return sinks

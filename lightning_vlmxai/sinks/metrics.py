@@ -11,6 +11,9 @@ from .base import prefixed_metrics
 class MetricsSink:
     """Logs a round's metrics at the step of the round, through Lightning's own interface.
 
+    Only those of a fit: in `validate()` and `test()` a round is closed at once, so that Lightning
+    logs the figures itself, and returns them.
+
     Args:
         logger: Any Lightning logger.
     """
@@ -19,5 +22,6 @@ class MetricsSink:
         self._logger = logger
 
     def write(self, closed: Round) -> None:
-        """Log the metrics of a round."""
-        self._logger.log_metrics(prefixed_metrics(closed), step=closed.step)
+        """Log the metrics of a round of a fit."""
+        if closed.stage == "fit":
+            self._logger.log_metrics(prefixed_metrics(closed), step=closed.step)

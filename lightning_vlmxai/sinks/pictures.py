@@ -22,7 +22,8 @@ def to_image(pixels: Tensor) -> Image.Image:
 
 def masked_image(sample: Sample) -> Image.Image:
     """Return what the judge saw of a sample."""
-    return to_image(apply_mask(sample.explanation.pixels, sample.explanation.mask))
+    e = sample.explanation
+    return to_image(apply_mask(e.pixels, e.mask, fill=e.fill))
 
 
 def caption(sample: Sample) -> str:

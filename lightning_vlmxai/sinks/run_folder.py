@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def _describe(closed: Round, sample: Sample, image: str) -> dict[str, Any]:
         "label_name": e.label_name,
         "prediction": e.prediction,
         "prediction_name": e.prediction_name,
-        "confidence": e.confidence,
+        "confidence": e.confidence if math.isfinite(e.confidence) else None,
         "is_correct": e.is_correct,
         "score": v.score,
         "quadrant": None if sample.quadrant is None else sample.quadrant.value,

@@ -1,4 +1,4 @@
-"""Curves, montages and the judge's words to TensorBoard."""
+"""Montages and the judge's words to TensorBoard."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from ..records import Quadrant, Round
-from .base import metric_name, prefixed_metrics
+from .base import metric_name
 from .pictures import caption, examples, make_montage
 
 
 class TensorBoardSink:
     """Writes a round to TensorBoard at the step of the round.
 
-    Scalars by their names, a montage of example masked images for each quadrant that has any, and
-    the words of those examples as text.
+    A montage of example masked images for each quadrant that has any, and the words of those
+    examples as text.
 
     Args:
         logger: Lightning's TensorBoard logger.
@@ -26,8 +26,7 @@ class TensorBoardSink:
         self._logger = logger
 
     def write(self, closed: Round) -> None:
-        """Write scalars, pictures and texts of a round."""
-        self._logger.log_metrics(prefixed_metrics(closed), step=closed.step)
+        """Write pictures and texts of a round."""
         writer = self._logger.experiment
         for quadrant in Quadrant:
             samples = examples(closed, quadrant)

@@ -1,11 +1,11 @@
-"""Curves, pictures and a table of samples to Weights & Biases."""
+"""Pictures and a table of samples to Weights & Biases."""
 
 from __future__ import annotations
 
 from lightning.pytorch.loggers import WandbLogger
 
 from ..records import Quadrant, Round
-from .base import metric_name, prefixed_metrics
+from .base import metric_name
 from .pictures import caption, examples, masked_image
 
 COLUMNS = [
@@ -25,10 +25,9 @@ class WandbSink:
         self._logger = logger
 
     def write(self, closed: Round) -> None:
-        """Write scalars, pictures with captions and a table of the round's samples."""
+        """Write pictures with captions and a table of the round's samples."""
         import wandb  # an extra: only who has the logger has the library
 
-        self._logger.log_metrics(prefixed_metrics(closed), step=closed.step)
         for quadrant in Quadrant:
             samples = examples(closed, quadrant)
             if samples:

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from openai_server import OpenAIServer, verdict
 from torch.utils.data import DataLoader, Dataset
 
 import lightning_vlmxai
@@ -25,6 +24,7 @@ from lightning_vlmxai.errors import ConfigurationError, JudgeError
 from lightning_vlmxai.judges import VLMJudge
 from lightning_vlmxai.records import JudgeRequest, UnscoredReason, Verdict
 from lightning_vlmxai.worker import JudgeWorker
+from openai_server import OpenAIServer, verdict
 
 
 def make_requests(count: int) -> list[JudgeRequest]:

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,9 +17,10 @@ from PIL import Image
 
 from lightning_vlmxai.errors import ConfigurationError
 from lightning_vlmxai.judges.answers import Answer, Unusable, read_answer, read_score
-from lightning_vlmxai.judges.pictures import draw_views, encode_picture, heat_overlay, to_data_url
+from lightning_vlmxai.judges.pictures import draw_views, encode_picture, to_data_url
 from lightning_vlmxai.judges.prompts import STYLES, VIEWS, load_prompt, neutralize_label
 from lightning_vlmxai.judges.replies import read_body
+from lightning_vlmxai.masking import overlay
 from lightning_vlmxai.records import JudgeRequest
 
 
@@ -232,21 +234,27 @@ def test_masked_view_is_pixels_times_mask():
                 assert abs(shown[c] - wanted) <= 0.5 + 1e-3
 
 
-def test_overlay_shows_the_whole_picture_under_heat():
-    """An overlay is the mean of the picture and of blue, green or red, by saliency."""
-    pixels = np.full((3, 1, 3), 0.2, np.float32)
-    overlay = heat_overlay(pixels, np.array([[0.0, 0.5, 1.0]], np.float32))
-    wanted = [[0.1, 0.1, 0.6], [0.1, 0.6, 0.1], [0.6, 0.1, 0.1]]
-    assert np.allclose(overlay[:, 0, :].T, wanted)
+def test_overlay_is_the_picture_under_heat():
+    """The overlay view is the one of the masking room."""
+    request = _request()
+    (picture,) = draw_views(request, "overlay")
+    assert np.array_equal(picture, overlay(request.pixels, request.saliency).numpy())
+
+
+def test_another_fill_reaches_the_picture():
+    """What the mask takes away goes to the fill that the explanation asks for."""
+    request = replace(_request(), fill="grey", mask=torch.zeros(12, 20))
+    (picture,) = draw_views(request, "masked")
+    assert np.all(picture == 0.5)
 
 
 def test_both_views_are_masked_first():
     """The two pictures of "both" are those of the single views, in the order of the prompt."""
     request = _request()
-    masked, overlay = draw_views(request, "both")
+    masked, heat = draw_views(request, "both")
     assert np.array_equal(masked, draw_views(request, "masked")[0])
-    assert np.array_equal(overlay, draw_views(request, "overlay")[0])
-    assert not np.array_equal(masked, overlay)
+    assert np.array_equal(heat, draw_views(request, "overlay")[0])
+    assert not np.array_equal(masked, heat)
 
 
 def test_overlay_needs_a_saliency_map():

@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import warnings
 from pathlib import Path
 
 import pytest
-from helpers_judge import judge_all, make_judge, make_request
 from hypothesis import given
 from hypothesis import strategies as st
-from openai_server import OpenAIServer, Seen, completion, error, verdict
 
+from helpers_judge import judge_all, make_judge, make_request
 from lightning_vlmxai.errors import ConfigurationError, JudgeError
 from lightning_vlmxai.judges import Budget, FailureReporter, VLMJudge
 from lightning_vlmxai.judges.flow import AdaptiveLimit
 from lightning_vlmxai.judges.samples import combine_samples
 from lightning_vlmxai.records import UnscoredReason, Verdict
 from lightning_vlmxai.worker import JudgeWorker
+from openai_server import OpenAIServer, Seen, completion, error, verdict
 
 
 def test_re_ask_says_what_was_wrong():
@@ -297,24 +298,28 @@ def test_key_is_written_nowhere(kind, tmp_path, monkeypatch, caplog):
     assert not [name for name, text in logged if KEY[:12] in text and not name.startswith(below)]
 
 
-def test_failures_are_told_once_per_cause(caplog):
+def test_failures_are_told_once_per_cause():
     """Each cause is warned of once in a run, with count, detail and remedy."""
     reporter = FailureReporter("warn")
     failed = Verdict.unscored(UnscoredReason.AUTHENTICATION, "HTTP 401: no")
     blank = Verdict.unscored(UnscoredReason.BLANK_SALIENCY)
-    with caplog.at_level(logging.WARNING):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         reporter.report([Verdict.scored(3), failed, failed, blank])
-        reporter.report([failed])
-    (message,) = [record.getMessage() for record in caplog.records]
-    assert message.startswith(
-        "2 of 4 samples unscored (authentication): HTTP 401: no. Check the key in the variable"
+        reporter.report([failed, blank])
+    told = [str(warning.message) for warning in caught]
+    assert len(told) == 2
+    assert told[0].startswith(
+        "vlmxai: 2 of 4 samples unscored (authentication): HTTP 401: no. Check the key in the"
     )
+    assert told[1].startswith("vlmxai: 1 of 4 samples unscored (blank_saliency): If this goes on")
 
 
 def test_failures_are_raised_for_those_who_ask():
     """With "raise" the first failed round ends in an error; a blank map is no failure."""
     reporter = FailureReporter("raise")
-    reporter.report([Verdict.scored(3), Verdict.unscored(UnscoredReason.BLANK_SALIENCY)])
+    with pytest.warns(UserWarning, match="blank_saliency"):
+        reporter.report([Verdict.scored(3), Verdict.unscored(UnscoredReason.BLANK_SALIENCY)])
     with pytest.raises(JudgeError, match=r"1 of 1 samples unscored \(timeout\)"):
         reporter.report([Verdict.unscored(UnscoredReason.TIMEOUT, "too slow")])
     with pytest.raises(ConfigurationError, match="`on_judge_error` to be one of warn, raise"):

@@ -15,16 +15,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers_judge import judge_all, make_judge, make_request
-from openai_server import OpenAIServer, Reply, Seen, completion, error, judge_by_light, verdict
 
 import lightning_vlmxai
+from helpers_judge import judge_all, make_judge, make_request
 from lightning_vlmxai.errors import ConfigurationError
 from lightning_vlmxai.judges import Budget, Judge, PaidJudge, VLMJudge
 from lightning_vlmxai.judges.budget import Ledger
 from lightning_vlmxai.judges.cache import VerdictCache, cache_key
 from lightning_vlmxai.judges.prices import price_of
 from lightning_vlmxai.records import UnscoredReason, Usage, Verdict
+from openai_server import OpenAIServer, Reply, Seen, completion, error, judge_by_light, verdict
 
 
 @pytest.mark.parametrize("concurrency", [1, 4, 16])

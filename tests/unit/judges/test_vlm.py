@@ -4,11 +4,11 @@ import subprocess
 import sys
 
 import pytest
-from helpers_judge import judge_all, make_judge, make_request
-from openai_server import OpenAIServer, verdict
 
+from helpers_judge import judge_all, make_judge, make_request
 from lightning_vlmxai.errors import ConfigurationError
 from lightning_vlmxai.judges import Judge, VLMJudge
+from openai_server import OpenAIServer, verdict
 
 
 def test_every_picture_is_judged_by_what_it_shows():

@@ -1,0 +1,225 @@
+"""Methods that ask the model about changed pictures, or changed activations, in bounded batches."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import ConfigurationError, expected
+from ..tasks import Prediction
+from .capture import first_tensor, replace_first
+from .methods import cam
+from .subject import Attribution, Subject
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Perturbation:
+    """How far the perturbation methods go.
+
+    Args:
+        batch_size: Changed pictures a forward; this bounds the memory.
+        top_channels: Score-CAM and Ablation-CAM ask only about the so many channels of the
+            largest spatial deviation, the others count nothing; None asks about all.
+        masks: Random masks of RISE.
+        cells: Cells a side of a RISE mask.
+        keep: Chance that a cell is kept, in (0, 1).
+        seed: Of the RISE masks: they are the same for all pictures and in all rounds.
+    """
+
+    batch_size: int = 16
+    top_channels: int | None = None
+    masks: int = 2000
+    cells: int = 7
+    keep: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "top_channels", "masks", "cells"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigurationError(expected(name, "at least 1", value, f"Pass {name}=16"))
+        if not 0.0 < self.keep < 1.0:
+            raise ConfigurationError(expected("keep", "in (0, 1)", self.keep, "Pass keep=0.5"))
+
+
+def scorecam(subject: Subject, options: Perturbation) -> Attribution:
+    """Return Score-CAM, `ReLU(sum_k w_k A_k)` with `w = softmax_k y_c(x * minmax(up(A_k)))`.
+
+    Args:
+        subject: What is explained.
+        options: Bounds of it.
+
+    Source: Wang et al., 2020, arXiv 1910.01279, Eq. 6 and 7; the score of the baseline picture
+    cancels in the softmax. The paper doesn't say how to enlarge; corners are aligned, as in
+    pytorch-grad-cam. Constant channels all mask the whole picture, so a sample's share one answer.
+    """
+    captured, prediction = subject.capture(gradients=False)
+    maps, _ = _choose_channels(captured.activations, options.top_channels)
+    is_constant = maps.amax(dim=(2, 3)) == maps.amin(dim=(2, 3))
+    asked = ~is_constant | (is_constant & (is_constant.cumsum(dim=1) == 1))
+
+    def perturb(rows: Tensor, columns: Tensor) -> Tensor:
+        up = F.interpolate(
+            maps[rows, columns].unsqueeze(1),
+            size=subject.picture_size,
+            mode="bilinear",
+            align_corners=True,
+        )
+        low, high = up.amin(dim=(2, 3), keepdim=True), up.amax(dim=(2, 3), keepdim=True)
+        masks = (up - low) / (high - low + 1e-8)
+        return subject.inputs[rows] * masks.to(subject.inputs.dtype)
+
+    scores = _ask(subject, prediction, asked, options.batch_size, perturb, subject.task.score)
+    shared = scores.where(asked & is_constant, 0.0).sum(dim=1, keepdim=True)
+    scores = torch.where(is_constant, shared, scores)
+    return Attribution(raw=cam(maps, scores.softmax(dim=1)), prediction=prediction)
+
+
+def ablationcam(subject: Subject, options: Perturbation) -> Attribution:
+    """Return Ablation-CAM, `ReLU(sum_k w_k A_k)` with `w_k = (y - y_{A_k = 0}) / y`.
+
+    Args:
+        subject: What is explained.
+        options: Bounds of it.
+
+    Source: Desai and Ramaswamy, 2020, WACV, Eq. 3. pytorch-grad-cam sets a channel 1e7 below the
+    smallest activation instead of to 0 where activations can be negative; here it is 0 throughout.
+    """
+    captured, prediction = subject.capture(gradients=False)
+    maps, channels = _choose_channels(captured.activations, options.top_channels)
+    count = captured.activations.shape[1]
+    ablated: list[Tensor] = []
+
+    def ablate(_module: object, _args: object, output: object) -> object:
+        features = first_tensor(output)
+        if features is None:
+            return None
+        is_first = features.ndim == 4 and features.shape[1] == count
+        axis = 1 if is_first else features.ndim - 1
+        shape = [features.shape[0]] + [1] * (features.ndim - 1)
+        shape[axis] = count
+        kept = torch.ones(features.shape[0], count, dtype=features.dtype, device=features.device)
+        kept.scatter_(1, ablated[-1][:, None], 0.0)
+        return replace_first(output, features * kept.view(shape))
+
+    def perturb(rows: Tensor, columns: Tensor) -> Tensor:
+        ablated[:] = [channels[rows, columns]]
+        return subject.inputs[rows]
+
+    handle = subject.layer.register_forward_hook(ablate)
+    try:
+        scores = _ask(
+            subject,
+            prediction,
+            torch.ones_like(channels, dtype=torch.bool),
+            options.batch_size,
+            perturb,
+            subject.task.score,
+        )
+    finally:
+        handle.remove()
+    whole = prediction.scores[:, None]
+    return Attribution(raw=cam(maps, (whole - scores) / whole), prediction=prediction)
+
+
+def rise(subject: Subject, options: Perturbation) -> Attribution:
+    """Return RISE, `1 / (N p) sum_i f_c(x * M_i) M_i`, with `f_c` the class's probability.
+
+    Args:
+        subject: What is explained; its target layer plays no part.
+        options: Bounds of it.
+
+    Source: Petsiuk, Das and Saenko, 2018, arXiv 1806.07421, Eq. 6. The paper takes 4000 masks and
+    more; the default here is 2000.
+    """
+    with torch.no_grad():
+        prediction = subject.task.predict(subject.module(subject.inputs))
+    make = _rise_masks(options, subject.picture_size, subject.inputs.device)
+
+    def perturb(rows: Tensor, columns: Tensor) -> Tensor:
+        return subject.inputs[rows] * make(columns).unsqueeze(1).to(subject.inputs.dtype)
+
+    asked = prediction.scores.new_ones(len(subject.inputs), options.masks, dtype=torch.bool)
+    weights = _ask(subject, prediction, asked, options.batch_size, perturb, subject.task.confidence)
+    raw = torch.zeros(len(subject.inputs), *subject.picture_size, device=weights.device)
+    for columns in _chunks(options.masks, options.batch_size, weights.device):
+        raw += cam(make(columns).expand(len(raw), -1, -1, -1), weights[:, columns])
+    return Attribution(raw=raw / (options.masks * options.keep), prediction=prediction)
+
+
+def _rise_masks(
+    options: Perturbation, size: tuple[int, int], device: torch.device
+) -> Callable[[Tensor], Tensor]:
+    """Return a function from mask numbers, `[N]`, to the masks, `[N, H, W]` in [0, 1]."""
+    generator = torch.Generator().manual_seed(options.seed)
+    shape = (options.masks, 1, options.cells, options.cells)
+    grids = (torch.rand(shape, generator=generator) < options.keep).float().to(device)
+    cell = [-(-side // options.cells) for side in size]
+    offsets = [
+        torch.randint(side, (options.masks,), generator=generator).to(device) for side in cell
+    ]
+    reach = [torch.arange(side, device=device) for side in size]
+
+    def make(numbers: Tensor) -> Tensor:
+        up = F.interpolate(
+            grids[numbers],
+            size=[(options.cells + 1) * side for side in cell],
+            mode="bilinear",
+        ).squeeze(1)
+        rows = offsets[0][numbers, None] + reach[0]
+        columns = offsets[1][numbers, None] + reach[1]
+        which = torch.arange(len(numbers), device=device)[:, None, None]
+        return up[which, rows[:, :, None], columns[:, None, :]]
+
+    return make
+
+
+def _choose_channels(activations: Tensor, top: int | None) -> tuple[Tensor, Tensor]:
+    """Return the chosen channels' maps, `[B, K, h, w]`, and their numbers, `[B, K]`."""
+    batch, count = activations.shape[:2]
+    if top is None or top >= count:
+        return activations, torch.arange(count, device=activations.device).expand(batch, -1)
+    channels = activations.flatten(2).std(dim=2, correction=0).topk(top, dim=1).indices
+    return activations.take_along_dim(channels[:, :, None, None], dim=1), channels
+
+
+def _ask(
+    subject: Subject,
+    prediction: Prediction,
+    asked: Tensor,
+    batch_size: int,
+    perturb: Callable[[Tensor, Tensor], Tensor],
+    read: Callable[[object, Prediction], Tensor],
+) -> Tensor:
+    """Return what the model says to each perturbation that is asked about, else 0; `[B, N]`.
+
+    Args:
+        subject: What is explained.
+        prediction: Of the whole pictures.
+        asked: Which perturbations of which sample, `[B, N]` bool.
+        batch_size: Perturbed pictures a forward.
+        perturb: From numbers of samples and of perturbations, `[n]` each, to pictures.
+        read: From the output and the samples' predictions to one number each.
+    """
+    rows, columns = asked.nonzero(as_tuple=True)
+    chunks = _chunks(len(rows), batch_size, rows.device)
+    answers = torch.zeros(asked.shape, device=rows.device)
+    with torch.no_grad():
+        for done, chunk in enumerate(chunks, start=1):
+            row, column = rows[chunk], columns[chunk]
+            output = subject.module(perturb(row, column))
+            answers[row, column] = read(output, prediction.rows(row)).float()
+            if len(chunks) >= 100 and done % (len(chunks) // 10) == 0:
+                logger.info("%d of %d forwards of perturbed pictures", done, len(chunks))
+    return answers
+
+
+def _chunks(count: int, size: int, device: torch.device) -> Sequence[Tensor]:
+    return torch.split(torch.arange(count, device=device), size)

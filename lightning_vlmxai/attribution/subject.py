@@ -1,0 +1,68 @@
+"""What is explained: a model, its layer, a batch and how the output is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..tasks import Prediction, Task
+from .capture import Capture, capture
+from .grids import Reshape, make_reshape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attribution:
+    """What a method found.
+
+    Args:
+        raw: Saliency, `[B, h, w]` float32, on the layer's grid or the picture's; not normalised.
+        prediction: What was explained, off the graph.
+    """
+
+    raw: Tensor
+    prediction: Prediction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What a method explains.
+
+    Args:
+        module: The model, borrowed.
+        layer: Its target layer.
+        inputs: `[B, C, H, W]`, on the model's device.
+        task: How the output is read.
+        reshape: From the layer's output to a feature map; `grids.fold` if None.
+    """
+
+    module: nn.Module
+    layer: nn.Module
+    inputs: Tensor
+    task: Task
+    reshape: Reshape | None = None
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """Height and width of the inputs."""
+        return self.inputs.shape[-2], self.inputs.shape[-1]
+
+    @property
+    def as_map(self) -> Reshape:
+        """From the layer's output to a feature map."""
+        return self.reshape or make_reshape(self.picture_size)
+
+    def capture(self, *, gradients: bool = True) -> tuple[Capture, Prediction]:
+        """Return the layer's activations, perhaps the score's gradients there, the prediction."""
+        predictions: list[Prediction] = []
+
+        def target(output: Any) -> Tensor:
+            predictions.append(self.task.predict(output))
+            return predictions[-1].scores
+
+        captured = capture(
+            self.module, self.layer, self.inputs, target, reshape=self.reshape, gradients=gradients
+        )
+        (prediction,) = predictions
+        return captured, prediction.detach()

@@ -1,0 +1,59 @@
+"""Records made by hand."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lightning_vlmxai.quadrants import assign_quadrant
+from lightning_vlmxai.records import Explanation, Sample, UnscoredReason, Usage, Verdict
+
+
+def make_explanation(
+    index: int = 0,
+    *,
+    is_correct: bool = True,
+    label_name: str = "cat",
+    mask: Tensor | None = None,
+    is_blank: bool = False,
+) -> Explanation:
+    """Return an explanation of an 8 x 8 picture."""
+    return Explanation(
+        probe_index=index,
+        label=0,
+        label_name=label_name,
+        prediction=0 if is_correct else 1,
+        prediction_name=label_name if is_correct else "other",
+        confidence=0.75,
+        is_correct=is_correct,
+        pixels=torch.full((3, 8, 8), 0.5),
+        saliency=torch.ones(8, 8),
+        mask=torch.ones(8, 8) if mask is None else mask,
+        is_blank=is_blank,
+    )
+
+
+def make_sample(
+    *,
+    score: float | None = None,
+    is_correct: bool = True,
+    reason: UnscoredReason | None = None,
+    label_name: str = "cat",
+    attention_drift: float | None = None,
+    usage: Usage | None = None,
+    index: int = 0,
+    evaluation: str = "",
+) -> Sample:
+    """Return a scored or unscored sample."""
+    if score is None:
+        verdict = Verdict.unscored(reason or UnscoredReason.TIMEOUT, "slow", usage=usage)
+        quadrant = None
+    else:
+        verdict = Verdict.scored(score, evaluation=evaluation, usage=usage)
+        quadrant = assign_quadrant(score, is_correct=is_correct)
+    return Sample(
+        explanation=make_explanation(index, is_correct=is_correct, label_name=label_name),
+        verdict=verdict,
+        quadrant=quadrant,
+        attention_drift=attention_drift,
+    )

@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_vlmxai.errors import AttributionError, ConfigurationError
+from lightning_vlmxai.tasks import (
+    BinaryClassification,
+    Classification,
+    Prediction,
+    Segmentation,
+    WithTarget,
+    logits_of,
+)
+
+LOGITS = torch.tensor([[1.0, 3.0, 0.0], [2.0, -1.0, 0.0]])
+
+
+class _Output(dict[str, Any]):
+    """As a Hugging Face output: a dict with attributes."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        LOGITS,
+        (LOGITS, torch.zeros(2, 5)),
+        [LOGITS],
+        (torch.tensor(0.7), LOGITS),
+        {"logits": LOGITS, "loss": torch.tensor(0.7)},
+        {"out": LOGITS, "aux": LOGITS + 1},
+        {"scores_of_mine": LOGITS},
+        _Output(loss=torch.tensor(0.7), logits=LOGITS),
+        SimpleNamespace(logits=LOGITS, hidden_states=None),
+    ],
+    ids=["tensor", "tuple", "list", "loss first", "dict", "out", "only", "hugging face", "object"],
+)
+def test_logits_are_found_in_every_usual_output(output: Any) -> None:
+    """Tensor, tuple, list, dict and object give the very same logits."""
+    assert logits_of(output) is LOGITS
+
+
+def test_an_output_without_logits_is_refused_with_its_keys() -> None:
+    """The message tells which keys there were."""
+    with pytest.raises(
+        AttributionError, match=r"got a mapping with the keys \['a', 'b'\]\. Return"
+    ):
+        logits_of({"a": LOGITS, "b": LOGITS})
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0), "scores": torch.zeros(0)}],
+        _Output(logits=LOGITS, pred_boxes=torch.zeros(2, 3, 4)),
+        SimpleNamespace(logits=LOGITS, pred_boxes=torch.zeros(2, 3, 4)),
+    ],
+)
+def test_a_detection_output_is_refused_as_unsupported(output: Any) -> None:
+    """Boxes are recognised before anything that looks like logits."""
+    with pytest.raises(AttributionError, match=r"got boxes\. Object detection is not supported"):
+        logits_of(output)
+
+
+def test_classification_predicts_the_largest_logit() -> None:
+    """Class, softmax probability and explained logit are those of the largest logit."""
+    prediction = Classification().predict(LOGITS)
+    assert prediction.classes.tolist() == [1, 0]
+    assert prediction.scores.tolist() == [3.0, 2.0]
+    assert prediction.confidences[0] == pytest.approx(float(LOGITS[0].softmax(0)[1]))
+    assert prediction.num_classes == 3
+    assert Classification().is_correct(prediction, 0, torch.tensor(1))
+    assert not Classification().is_correct(prediction, 1, torch.tensor(1))
+
+
+def test_classification_scores_another_output_for_the_same_class() -> None:
+    """The score follows the predicted class, not the other output's own largest."""
+    prediction = Classification().predict(LOGITS)
+    other = torch.tensor([[5.0, 1.0, 0.0], [4.0, 9.0, 0.0]])
+    assert Classification().score(other, prediction).tolist() == [1.0, 4.0]
+    confidence = Classification().confidence(other, prediction)
+    assert confidence.tolist() == pytest.approx(other.softmax(1)[[0, 1], [1, 0]].tolist())
+
+
+@pytest.mark.parametrize(
+    ("shape", "remedy"),
+    [((2, 1), "BinaryClassification"), ((2,), "BinaryClassification"), ((2, 3, 4, 4), "Segment")],
+)
+def test_classification_names_the_fitting_task(shape: tuple[int, ...], remedy: str) -> None:
+    """Outputs of another shape are refused with the task that reads them."""
+    with pytest.raises(AttributionError, match=rf"got \[.*\]\. Pass `task={remedy}"):
+        Classification().predict(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 1)])
+def test_binary_explains_the_evidence_for_the_predicted_class(shape: tuple[int, ...]) -> None:
+    """A negative logit is class 0, explained by minus itself."""
+    logits = torch.tensor([2.0, -3.0, 0.0]).reshape(shape)
+    prediction = BinaryClassification().predict(logits)
+    assert prediction.classes.tolist() == [1, 0, 0]
+    assert prediction.scores.tolist() == [2.0, 3.0, 0.0]
+    assert prediction.confidences.tolist() == pytest.approx([0.880797, 0.952574, 0.5], abs=1e-5)
+    assert BinaryClassification().score(-logits, prediction).tolist() == [-2.0, -3.0, 0.0]
+    assert BinaryClassification().confidence(logits, prediction)[0] == prediction.confidences[0]
+
+
+@pytest.mark.parametrize("label", [torch.tensor(1), torch.tensor(1.0), torch.tensor([1.0])])
+def test_binary_takes_float_labels(label: Tensor) -> None:
+    """A label as the loss wants it, a float, is the same class."""
+    prediction = BinaryClassification().predict(torch.tensor([2.0, -2.0]))
+    assert BinaryClassification().label_of(label, 2) == 1
+    assert BinaryClassification().is_correct(prediction, 0, label)
+    assert not BinaryClassification().is_correct(prediction, 1, label)
+
+
+def test_binary_refuses_other_labels_and_outputs() -> None:
+    """Half a label and two logits have their own messages."""
+    with pytest.raises(ConfigurationError, match=r"Expected `label` to be 0 or 1, got 0\.5"):
+        BinaryClassification().label_of(torch.tensor(0.5), 2)
+    with pytest.raises(AttributionError, match=r"got \[2, 2\]\. Pass `task=Classification"):
+        BinaryClassification().predict(torch.zeros(2, 2))
+
+
+def test_classification_refuses_labels_outside_the_model() -> None:
+    """A label past the last class is a configuration error that says so."""
+    with pytest.raises(ConfigurationError, match=r"in \[0, 2\], the model's classes, got 3"):
+        Classification().label_of(torch.tensor(3), 3)
+    with pytest.raises(ConfigurationError, match="one integer a sample"):
+        Classification().label_of(torch.tensor([1, 2]), 3)
+
+
+def _dense(class_map: list[list[int]], classes: int = 4) -> Tensor:
+    """Return logits [1, K, h, w] that are 5 at the class and 1 elsewhere."""
+    wanted = torch.tensor(class_map)
+    return (torch.nn.functional.one_hot(wanted, classes).permute(2, 0, 1) * 4.0 + 1.0)[None]
+
+
+def test_segmentation_explains_the_largest_foreground_class() -> None:
+    """Background is larger but no object; the score sums the class's logits over its pixels."""
+    logits = _dense([[0, 0, 0, 2], [0, 1, 2, 2]])
+    prediction = Segmentation().predict({"out": logits})
+    assert prediction.classes.tolist() == [2]
+    assert prediction.scores.tolist() == [15.0]
+    probability = float(torch.tensor([5.0, 1.0, 1.0, 1.0]).softmax(0)[0])
+    assert prediction.confidences.tolist() == pytest.approx([probability])
+
+
+def test_segmentation_scores_the_same_pixels_of_another_output() -> None:
+    """Where the class was predicted stays the region, whatever the other output predicts."""
+    prediction = Segmentation().predict(_dense([[0, 2], [2, 1]]))
+    other = torch.arange(16.0).reshape(1, 4, 2, 2)
+    assert Segmentation().score(other, prediction).tolist() == [9.0 + 10.0]
+
+
+def test_segmentation_of_background_alone_is_background() -> None:
+    """Without any object the background is what is explained; no class is one for None."""
+    logits = _dense([[0, 0], [0, 0]])
+    assert Segmentation().predict(logits).classes.tolist() == [0]
+    assert Segmentation(background=None).predict(logits).classes.tolist() == [0]
+    mostly = _dense([[0, 0], [0, 3]])
+    assert Segmentation(background=None).predict(mostly).classes.tolist() == [0]
+    assert Segmentation().predict(mostly).classes.tolist() == [3]
+
+
+@pytest.mark.parametrize(
+    ("target", "correct"),
+    [
+        ([[2, 2], [2, 0]], True),  # 3 of 3 pixels
+        ([[2, 0], [0, 0]], False),  # 1 of 3
+        ([[2, 2], [0, 0]], True),  # 2 of 3
+        ([[2, 255], [255, 0]], True),  # void doesn't count: 1 of 1
+        ([[1, 1], [1, 2]], False),  # the largest true class isn't met at all
+    ],
+)
+def test_segmentation_is_correct_from_half_the_union(
+    target: list[list[int]], correct: bool
+) -> None:
+    """The largest true class decides, by intersection over union without void."""
+    prediction = Segmentation().predict(_dense([[2, 2], [2, 0]]))
+    assert Segmentation().is_correct(prediction, 0, torch.tensor(target)) is correct
+
+
+def test_segmentation_takes_the_label_from_objects_only() -> None:
+    """Void and background are no label, a leading axis is no harm."""
+    target = torch.tensor([[0, 0, 0, 255], [255, 255, 1, 3]])
+    assert Segmentation().label_of(target, 4) == 1
+    assert Segmentation().label_of(torch.tensor([[[0, 3, 3]]]), 4) == 3
+    assert Segmentation().label_of(torch.tensor([[0, 255]]), 4) == 0
+
+
+def test_segmentation_meets_targets_of_another_size() -> None:
+    """A class map of a quarter of the size is enlarged to the target's."""
+    prediction = Segmentation().predict(_dense([[2, 0], [0, 0]]))
+    target = torch.zeros(8, 8, dtype=torch.long)
+    target[:4, :4] = 2
+    assert Segmentation().is_correct(prediction, 0, target)
+
+
+def test_segmentation_refuses_targets_that_are_no_class_map() -> None:
+    """One label a picture and a class outside the model have their own messages."""
+    with pytest.raises(ConfigurationError, match=r"an integer class a pixel, \[H, W\]"):
+        Segmentation().label_of(torch.tensor(1), 4)
+    with pytest.raises(ConfigurationError, match=r"or void \(255\), got \[0, 7\]"):
+        Segmentation().label_of(torch.tensor([[0, 7]]), 4)
+    with pytest.raises(ConfigurationError, match=r"`min_iou` to be in \(0, 1\], got 0\.0"):
+        Segmentation(min_iou=0.0)
+    with pytest.raises(AttributionError, match=r"got \[2, 3\]\. Pass `task=Classification"):
+        Segmentation().predict(torch.zeros(2, 3))
+
+
+def test_a_target_of_your_own_changes_the_score_alone() -> None:
+    """Class and correctness stay the task's."""
+    task = WithTarget(
+        task=Classification(), target=lambda k: lambda logits: logits.softmax(dim=0)[k]
+    )
+    prediction = task.predict(LOGITS)
+    assert prediction.classes.tolist() == [1, 0]
+    assert prediction.scores.tolist() == pytest.approx(prediction.confidences.tolist())
+    assert task.is_correct(prediction, 0, torch.tensor(1))
+    assert task.label_of(torch.tensor(2), 3) == 2
+
+
+def test_a_target_of_several_numbers_is_refused() -> None:
+    """A target must give one number a sample."""
+    task = WithTarget(task=Classification(), target=lambda _: lambda logits: logits)
+    with pytest.raises(AttributionError, match=r"one number a sample, got \[3\]"):
+        task.predict(LOGITS)
+
+
+def test_rows_select_every_field() -> None:
+    """Rows may repeat; class maps go along."""
+    prediction = Segmentation().predict(torch.cat([_dense([[2, 0]]), _dense([[1, 1]])]))
+    rows: Prediction = prediction.rows(torch.tensor([1, 0, 1]))
+    assert rows.classes.tolist() == [1, 2, 1]
+    assert rows.class_maps is not None
+    assert rows.class_maps.tolist() == [[[1, 1]], [[2, 0]], [[1, 1]]]
