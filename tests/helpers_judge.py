@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
+import lightning_vlmxai
 from lightning_vlmxai.judges import VLMJudge
 from lightning_vlmxai.records import JudgeRequest, Verdict
+
+SCRIPT_START = f"""
+import sys, types
+# The judge's rooms need no Lightning: to go past the front door saves seconds of importing it.
+package = types.ModuleType("lightning_vlmxai")
+package.__path__ = [{str(Path(lightning_vlmxai.__file__).parent)!r}]
+sys.modules["lightning_vlmxai"] = package
+"""
+"""How a process of its own begins that runs the judge under test, wherever it is installed."""
 
 
 def make_request(

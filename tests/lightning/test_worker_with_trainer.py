@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from helpers_judge import make_judge, make_request
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from openai_server import OpenAIServer, verdict
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from helpers_judge import make_judge, make_request
 from lightning_vlmxai.worker import JudgeWorker
+from openai_server import OpenAIServer, verdict
 
 
 class Model(LightningModule):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable
@@ -19,7 +17,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-import lightning_vlmxai
+from helpers_judge import SCRIPT_START
 from lightning_vlmxai.errors import ConfigurationError, JudgeError
 from lightning_vlmxai.judges import VLMJudge
 from lightning_vlmxai.records import JudgeRequest, UnscoredReason, Verdict
@@ -265,11 +263,7 @@ def test_forked_data_loader_leaves_the_judge_alone():
         worker.close()
 
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(lightning_vlmxai.__file__).parents[1])}
-"""A process started here shall run the package under test, wherever it is installed from."""
-
 SCRIPT = """
-import sys, time
 import torch
 from lightning_vlmxai.judges import VLMJudge
 from lightning_vlmxai.records import JudgeRequest
@@ -297,12 +291,12 @@ print("submitted", flush=True)
 def test_process_ends_though_nobody_closed(ending: str, code: int, tmp_path: Path):
     """A process with calls under way ends by itself, without a word about tasks or sockets."""
     script = tmp_path / "train.py"
-    script.write_text(textwrap.dedent(SCRIPT) + ending)
+    script.write_text(SCRIPT_START + SCRIPT + ending)
     with OpenAIServer(lambda _: verdict(3)) as server:
         server.answer = lambda _: server.closing.wait(60) or verdict(3)
-        command = [sys.executable, "-W", "error", "-X", "dev", str(script), server.base_url]
+        command = [sys.executable, "-W", "error", str(script), server.base_url]
         process = subprocess.Popen(  # noqa: S603
-            command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         try:
             wait_until(lambda: len(server.requests) == 4 or process.poll() is not None)

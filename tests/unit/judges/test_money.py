@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import signal
 import sqlite3
 import subprocess
@@ -16,8 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import lightning_vlmxai
-from helpers_judge import judge_all, make_judge, make_request
+from helpers_judge import SCRIPT_START, judge_all, make_judge, make_request
 from lightning_vlmxai.errors import ConfigurationError
 from lightning_vlmxai.judges import Budget, Judge, PaidJudge, VLMJudge
 from lightning_vlmxai.judges.budget import Ledger
@@ -284,7 +282,7 @@ def test_key_depends_on_every_fact():
 
 
 SCRIPT = """
-import sys, torch
+import torch
 from pathlib import Path
 from lightning_vlmxai.judges import VLMJudge
 from lightning_vlmxai.records import JudgeRequest
@@ -307,10 +305,8 @@ print(sum(v.is_cached for v in verdicts), sum(v.score is not None for v in verdi
 def test_killed_run_repeats_no_answered_call(tmp_path):
     """After kill -9 in the middle of a round, what had been answered is not asked again."""
     script, run_dir = tmp_path / "train.py", tmp_path / "run"
-    script.write_text(SCRIPT)
-    package = Path(lightning_vlmxai.__file__).parents[1]
+    script.write_text(SCRIPT_START + SCRIPT)
     command = [sys.executable, str(script)]
-    environment = {**os.environ, "PYTHONPATH": str(package)}
     killed = threading.Event()
 
     def answer(seen: Seen) -> Reply:
@@ -320,7 +316,7 @@ def test_killed_run_repeats_no_answered_call(tmp_path):
 
     with OpenAIServer(answer) as server:
         arguments = [*command, server.base_url, str(run_dir)]
-        process = subprocess.Popen(arguments, env=environment)  # noqa: S603
+        process = subprocess.Popen(arguments)  # noqa: S603
         try:
             _wait_for_rows(run_dir / "verdicts.sqlite", 10)
             process.send_signal(signal.SIGKILL)
@@ -330,7 +326,7 @@ def test_killed_run_repeats_no_answered_call(tmp_path):
         before = [seen.picture_bytes[0] for seen in server.requests]
         killed.set()
         again = subprocess.run(  # noqa: S603
-            arguments, env=environment, check=True, capture_output=True, text=True
+            arguments, check=True, capture_output=True, text=True
         )
         after = [seen.picture_bytes[0] for seen in server.requests[len(before) :]]
     assert again.stdout.split() == ["10", "24"]
