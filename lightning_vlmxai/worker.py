@@ -106,17 +106,27 @@ class JudgeWorker:
         loop, thread = self._loop, self._thread
         self._loop = self._thread = None
         atexit.unregister(self.close)
-        done = asyncio.run_coroutine_threadsafe(self._shut_down(drain_s), loop)
         try:
-            done.result(drain_s + _GRACE_S)
+            self._end(loop, thread, drain_s)
+        except BaseException:  # Ctrl-C while draining: wait no longer, but leave nothing
+            self._end(loop, thread, 0.0)
+            raise
+
+    def _end(
+        self, loop: asyncio.AbstractEventLoop, thread: threading.Thread, drain_s: float
+    ) -> None:
+        try:
+            asyncio.run_coroutine_threadsafe(self._shut_down(drain_s), loop).result(
+                drain_s + _GRACE_S
+            )
         except concurrent.futures.TimeoutError:
             # Its code blocks the loop; being a daemon, the thread can't keep the process alive.
             _log.warning("The judge did not close within %g s; its thread is left.", _GRACE_S)
             for future in self._snapshot():
                 future.cancel()
-            return
-        finally:
             loop.call_soon_threadsafe(loop.stop)
+            return
+        loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import signal
 import socket
 import subprocess
@@ -109,10 +110,10 @@ def test_verdicts_come_in_the_order_of_the_requests():
 
 
 def test_deadline_gives_up_what_is_not_judged():
-    """What has no verdict by the deadline is unscored(deadline), and is no longer under way."""
+    """What has no verdict by the deadline is unscored(deadline), and giving up starts no call."""
     judge = FakeJudge(concurrency=2)
     worker = JudgeWorker(judge)
-    ticket = worker.submit(make_requests(5))
+    ticket = worker.submit(make_requests(1000))  # enough for the loop to run in between
     wait_until(lambda: judge.started == 2)
     assert {v.reason for v in ticket.collect(0)} == {UnscoredReason.DEADLINE}
     wait_until(lambda: judge.under_way == 0)
@@ -241,7 +242,7 @@ class HoldsWorker(Dataset[int]):
             self.worker.submit(make_requests(1))
         except JudgeError:
             self.worker.close()
-            return index
+            return index if self.worker.pending == 6 else -2
         return -1
 
 
@@ -265,16 +266,19 @@ def test_forked_data_loader_leaves_the_judge_alone():
 
 SCRIPT = """
 import torch
+from pathlib import Path
 from lightning_vlmxai.judges import VLMJudge
 from lightning_vlmxai.records import JudgeRequest
 from lightning_vlmxai.worker import JudgeWorker
 
-worker = JudgeWorker(VLMJudge("m", base_url=sys.argv[1], api_key_env=None))
+judge = VLMJudge("m", base_url=sys.argv[1], api_key_env=None)
+judge.bind(Path(sys.argv[2]))
+worker = JudgeWorker(judge)
 request = JudgeRequest(
     probe_index=0, label_name="cat", pixels=torch.ones(3, 8, 8), mask=torch.ones(8, 8)
 )
 ticket = worker.submit([request] * 4)
-print("submitted", flush=True)
+input("submitted")
 """
 
 
@@ -289,17 +293,19 @@ print("submitted", flush=True)
     ids=["forgotten", "exception", "Ctrl-C while collecting", "Ctrl-C while draining"],
 )
 def test_process_ends_though_nobody_closed(ending: str, code: int, tmp_path: Path):
-    """A process with calls under way ends by itself, without a word about tasks or sockets."""
+    """A process with calls under way ends by itself, and its judge is closed in order."""
     script = tmp_path / "train.py"
     script.write_text(SCRIPT_START + SCRIPT + ending)
     with OpenAIServer(lambda _: verdict(3)) as server:
         server.answer = lambda _: server.closing.wait(60) or verdict(3)
-        command = [sys.executable, "-W", "error", str(script), server.base_url]
+        command = [sys.executable, "-W", "error", str(script), server.base_url, str(tmp_path)]
         process = subprocess.Popen(  # noqa: S603
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         try:
             wait_until(lambda: len(server.requests) == 4 or process.poll() is not None)
+            process.stdin.write("end\n")
+            process.stdin.flush()
             if code == -signal.SIGINT:
                 process.send_signal(signal.SIGINT)
             _, complaints = process.communicate(timeout=30)
@@ -309,6 +315,9 @@ def test_process_ends_though_nobody_closed(ending: str, code: int, tmp_path: Pat
     assert process.returncode == code
     assert "Warning" not in complaints
     assert "destroyed" not in complaints
+    # The judge was closed in order: it could still write down what became of its calls.
+    log = (tmp_path / "judge_calls.jsonl").read_text().splitlines()
+    assert [json.loads(line)["detail"] for line in log] == ["given up"] * 4
 
 
 def test_loopback_only():

@@ -77,7 +77,7 @@ def neutralize_label(label: str) -> str:
     """
     kept = (
         character if character in _HARMLESS or unicodedata.category(character)[0] in "LMN" else " "
-        for character in unicodedata.normalize("NFKC", label)
+        for character in label
     )
     return " ".join("".join(kept).split())[:_MAX_LABEL].rstrip()
 
