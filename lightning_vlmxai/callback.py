@@ -69,7 +69,8 @@ class VLMExplainCallback(pl.Callback):
         watch_classes: Names of (true) classes whose own figures are logged as well, as
             `vlmxai/class/<name>/<metric>`.
         on_judge_error: "warn" goes on training whatever the judge does, "raise" ends it.
-        run_dir: Where samples and pictures are written; `vlmxai` beside the logs if None.
+        run_dir: Where samples and pictures are written, after what is there; a fresh `vlmxai`
+            beside the logs if None.
 
     Raises:
         ConfigurationError: For a value out of range; the message says what to change.
@@ -194,9 +195,7 @@ class VLMExplainCallback(pl.Callback):
                 )
             )
         self.judge.check()
-        log_dir = trainer.log_dir  # a collective: asked on every rank
-        beside_logs = Path(log_dir or trainer.default_root_dir) / "vlmxai"
-        self._run_dir = self._given_run_dir or beside_logs
+        self._run_dir = self._given_run_dir or self._dir_beside(trainer)
         self._worker = JudgeWorker(self.judge)
         if isinstance(self.judge, PaidJudge) and not _is_dev_run(trainer):
             self.judge.bind(self._run_dir, world_size=trainer.world_size)
@@ -215,6 +214,18 @@ class VLMExplainCallback(pl.Callback):
             }
             self._sinks = [*make_sinks(trainer.loggers), RunFolderSink(self._run_dir, settings)]
         rank_zero_info(f"vlmxai: judge {self.judge.name}; samples and pictures in {self._run_dir}")
+
+    def _dir_beside(self, trainer: pl.Trainer) -> Path:
+        """Return the run folder beside the logs: a fresh one, unless it is this callback's own."""
+        log_dir = trainer.log_dir  # a collective: asked on every rank
+        path = base = Path(log_dir or trainer.default_root_dir) / "vlmxai"
+        if self._run_dir is not None and self._run_dir.parent == base.parent:
+            return self._run_dir
+        number = 0
+        while (path / "samples.jsonl").exists():
+            number += 1
+            path = base.with_name(f"{base.name}-{number}")
+        return Path(trainer.strategy.broadcast(str(path)))
 
     # Hooks ----------------------------------------------------------------------------------
 
