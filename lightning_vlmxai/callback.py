@@ -28,7 +28,14 @@ from .probe import Item, ProbeReader, ProbeSet, unpack_item
 from .quadrants import QUADRANT_METRICS, ROUND_METRICS
 from .records import Explanation, Fill, Round
 from .rounds import RoundBook, gather_over_ranks
-from .sinks import RunFolderSink, Sink, make_sinks, metric_name, prefixed_metrics
+from .sinks import (
+    RunFolderSink,
+    Sink,
+    find_free_folder,
+    make_sinks,
+    metric_name,
+    prefixed_metrics,
+)
 from .tasks import Classification, Task
 from .worker import JudgeWorker
 
@@ -218,14 +225,10 @@ class VLMExplainCallback(pl.Callback):
     def _dir_beside(self, trainer: pl.Trainer) -> Path:
         """Return the run folder beside the logs: a fresh one, unless it is this callback's own."""
         log_dir = trainer.log_dir  # a collective: asked on every rank
-        path = base = Path(log_dir or trainer.default_root_dir) / "vlmxai"
-        if self._run_dir is not None and self._run_dir.parent == base.parent:
+        parent = Path(log_dir or trainer.default_root_dir)
+        if self._run_dir is not None and self._run_dir.parent == parent:
             return self._run_dir
-        number = 0
-        while (path / "samples.jsonl").exists():
-            number += 1
-            path = base.with_name(f"{base.name}-{number}")
-        return Path(trainer.strategy.broadcast(str(path)))
+        return Path(trainer.strategy.broadcast(str(find_free_folder(parent / "vlmxai"))))
 
     # Hooks ----------------------------------------------------------------------------------
 
