@@ -178,8 +178,6 @@ class VLMExplainCallback(pl.Callback):
         """Where samples and pictures are written; None before `setup`."""
         return self._run_dir
 
-    # Set-up ---------------------------------------------------------------------------------
-
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Check the environment, so that what can't work fails before the first batch."""
         self._reset()
@@ -229,8 +227,6 @@ class VLMExplainCallback(pl.Callback):
         if self._run_dir is not None and self._run_dir.parent == parent:
             return self._run_dir
         return Path(trainer.strategy.broadcast(str(find_free_folder(parent / "vlmxai"))))
-
-    # Hooks ----------------------------------------------------------------------------------
 
     def on_validation_batch_end(
         self,
@@ -292,8 +288,6 @@ class VLMExplainCallback(pl.Callback):
         """Go on counting rounds where the checkpoint left off."""
         self._saved_fingerprint = state_dict["fingerprint"]
         self._next_number["fit"] = state_dict["next_number"]
-
-    # The work -------------------------------------------------------------------------------
 
     def _explain(self, trainer: pl.Trainer, module: pl.LightningModule) -> list[Explanation]:
         """Explain this rank's probes under the trainer's precision."""
@@ -364,8 +358,6 @@ class VLMExplainCallback(pl.Callback):
         for sink in self._sinks:
             sink.write(closed)
         self._failures.report([sample.verdict for sample in closed.samples])
-
-    # Probes ---------------------------------------------------------------------------------
 
     def _dataset(self, trainer: pl.Trainer) -> Any:
         loaders = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
