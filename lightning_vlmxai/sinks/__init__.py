@@ -12,10 +12,3 @@ __all__ = [
     "metric_name",
     "prefixed_metrics",
 ]
-    "RunFolderSink",
-    "Sink",
-    "find_free_folder",
-    "make_sinks",
-    "metric_name",
-    "prefixed_metrics",
-]
