@@ -62,6 +62,8 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=24, help="of each data set, at most")
     parser.add_argument("--masks", type=int, default=300, help="of RISE")
     parser.add_argument("--channels", type=int, default=64, help="of Score-CAM and Ablation-CAM")
+    parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--data", nargs="*", default=["pets", "coco"], choices=["pets", "coco"])
     arguments = parser.parse_args()
     if real_data.MISSING:
         raise SystemExit(real_data.MISSING)
@@ -69,12 +71,10 @@ def main() -> None:
     options = Perturbation(top_channels=arguments.channels, masks=arguments.masks)
     print("| data | method | pointing game | energy inside | area of the mask (chance) |")
     print("|---|---|---|---|---|")
-    for name, (photos, masks) in (
-        ("pets", pets(arguments.photos)),
-        ("coco", coco(arguments.photos)),
-    ):
+    for name in arguments.data:
+        photos, masks = {"pets": pets, "coco": coco}[name](arguments.photos)
         area = masks.float().mean()
-        for method in METHODS:
+        for method in arguments.methods:
             maps = []
             for batch in photos.split(8):
                 with borrowed(model):

@@ -28,7 +28,14 @@ from .probe import Item, ProbeReader, ProbeSet, unpack_item
 from .quadrants import QUADRANT_METRICS, ROUND_METRICS
 from .records import Explanation, Fill, Round
 from .rounds import RoundBook, gather_over_ranks
-from .sinks import RunFolderSink, Sink, make_sinks, metric_name, prefixed_metrics
+from .sinks import (
+    RunFolderSink,
+    Sink,
+    find_free_folder,
+    make_sinks,
+    metric_name,
+    prefixed_metrics,
+)
 from .tasks import Classification, Task
 from .worker import JudgeWorker
 
@@ -69,7 +76,8 @@ class VLMExplainCallback(pl.Callback):
         watch_classes: Names of (true) classes whose own figures are logged as well, as
             `vlmxai/class/<name>/<metric>`.
         on_judge_error: "warn" goes on training whatever the judge does, "raise" ends it.
-        run_dir: Where samples and pictures are written; `vlmxai` beside the logs if None.
+        run_dir: Where samples and pictures are written, after what is there; a fresh `vlmxai`
+            beside the logs if None.
 
     Raises:
         ConfigurationError: For a value out of range; the message says what to change.
@@ -170,8 +178,6 @@ class VLMExplainCallback(pl.Callback):
         """Where samples and pictures are written; None before `setup`."""
         return self._run_dir
 
-    # Set-up ---------------------------------------------------------------------------------
-
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Check the environment, so that what can't work fails before the first batch."""
         self._reset()
@@ -194,9 +200,7 @@ class VLMExplainCallback(pl.Callback):
                 )
             )
         self.judge.check()
-        log_dir = trainer.log_dir  # a collective: asked on every rank
-        beside_logs = Path(log_dir or trainer.default_root_dir) / "vlmxai"
-        self._run_dir = self._given_run_dir or beside_logs
+        self._run_dir = self._given_run_dir or self._dir_beside(trainer)
         self._worker = JudgeWorker(self.judge)
         if isinstance(self.judge, PaidJudge) and not _is_dev_run(trainer):
             self.judge.bind(self._run_dir, world_size=trainer.world_size)
@@ -216,7 +220,13 @@ class VLMExplainCallback(pl.Callback):
             self._sinks = [*make_sinks(trainer.loggers), RunFolderSink(self._run_dir, settings)]
         rank_zero_info(f"vlmxai: judge {self.judge.name}; samples and pictures in {self._run_dir}")
 
-    # Hooks ----------------------------------------------------------------------------------
+    def _dir_beside(self, trainer: pl.Trainer) -> Path:
+        """Return the run folder beside the logs: a fresh one, unless it is this callback's own."""
+        log_dir = trainer.log_dir  # a collective: asked on every rank
+        parent = Path(log_dir or trainer.default_root_dir)
+        if self._run_dir is not None and self._run_dir.parent == parent:
+            return self._run_dir
+        return Path(trainer.strategy.broadcast(str(find_free_folder(parent / "vlmxai"))))
 
     def on_validation_batch_end(
         self,
@@ -278,8 +288,6 @@ class VLMExplainCallback(pl.Callback):
         """Go on counting rounds where the checkpoint left off."""
         self._saved_fingerprint = state_dict["fingerprint"]
         self._next_number["fit"] = state_dict["next_number"]
-
-    # The work -------------------------------------------------------------------------------
 
     def _explain(self, trainer: pl.Trainer, module: pl.LightningModule) -> list[Explanation]:
         """Explain this rank's probes under the trainer's precision."""
@@ -350,8 +358,6 @@ class VLMExplainCallback(pl.Callback):
         for sink in self._sinks:
             sink.write(closed)
         self._failures.report([sample.verdict for sample in closed.samples])
-
-    # Probes ---------------------------------------------------------------------------------
 
     def _dataset(self, trainer: pl.Trainer) -> Any:
         loaders = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders

@@ -2,6 +2,13 @@
 
 from .base import Sink, metric_name, prefixed_metrics
 from .loggers import make_sinks
-from .run_folder import RunFolderSink
+from .run_folder import RunFolderSink, find_free_folder
 
-__all__ = ["RunFolderSink", "Sink", "make_sinks", "metric_name", "prefixed_metrics"]
+__all__ = [
+    "RunFolderSink",
+    "Sink",
+    "find_free_folder",
+    "make_sinks",
+    "metric_name",
+    "prefixed_metrics",
+]

@@ -12,7 +12,7 @@ from ..records import Quadrant, Round, Sample
 
 TILE = 160
 """Side of a tile's picture in pixels."""
-_BAND, _GAP, _COLUMNS = 40, 4, 4
+_BAND, _GAP, _COLUMNS = 60, 4, 4
 
 
 def to_image(pixels: Tensor) -> Image.Image:
@@ -57,7 +57,7 @@ def make_montage(samples: Sequence[Sample]) -> Image.Image:
         (255, 255, 255),
     )
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(13)
+    font = ImageFont.load_default(15)
     for position, sample in enumerate(samples):
         left = _GAP + position % columns * (TILE + _GAP)
         top = _GAP + position // columns * (TILE + _BAND + _GAP)
@@ -69,9 +69,10 @@ def make_montage(samples: Sequence[Sample]) -> Image.Image:
         )
         e, verdict = sample.explanation, sample.verdict
         score = "unscored" if verdict.score is None else f"score {verdict.score:.1f}"
-        for line, text in enumerate((f"{e.label_name} → {e.prediction_name}", score)):
+        lines = (f"label {e.label_name}", f"pred. {e.prediction_name}", score)
+        for line, text in enumerate(lines):
             draw.text(
-                (left + 6, top + TILE + 3 + 17 * line),
+                (left + 6, top + TILE + 3 + 18 * line),
                 _shorten(text, font, TILE - 12),
                 font=font,
                 fill=(250, 250, 250),

@@ -55,6 +55,15 @@ class RunFolderSink:
             file.write(_dump({**head, "probes": len(closed.samples), **closed.metrics}))
 
 
+def find_free_folder(base: Path) -> Path:
+    """Return the folder, or the first of `<name>-1`, `<name>-2`, ... that holds no run."""
+    path, number = base, 0
+    while (path / "samples.jsonl").exists():
+        number += 1
+        path = base.with_name(f"{base.name}-{number}")
+    return path
+
+
 def _describe(closed: Round, sample: Sample, image: str) -> dict[str, Any]:
     e, v = sample.explanation, sample.verdict
     return {

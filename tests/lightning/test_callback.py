@@ -87,6 +87,17 @@ def test_run_folder_accounts_for_every_probe_in_every_round(tmp_path: Path) -> N
     assert settings["fingerprint"] == rounds[0]["fingerprint"]
 
 
+def test_another_run_beside_the_same_logs_gets_a_folder_of_its_own(tmp_path: Path) -> None:
+    """Two runs are never mixed; a given folder is written on."""
+    for name in ("vlmxai", "vlmxai-1"):
+        callback = VLMExplainCallback(probe_size=4)
+        fit(tmp_path, callback)
+        assert callback.run_dir == tmp_path / name
+        assert len(read_lines(tmp_path / name / "rounds.jsonl")) == 2
+    fit(tmp_path, VLMExplainCallback(probe_size=4, run_dir=tmp_path / "vlmxai"))
+    assert len(read_lines(tmp_path / "vlmxai" / "rounds.jsonl")) == 4
+
+
 def test_monitors_see_round_n_minus_lag(tmp_path: Path) -> None:
     """At validation N the callback metric is that of round N - 1, whatever the judge's speed."""
     seen: list[float | None] = []

@@ -316,9 +316,22 @@ def test_scorecam_asks_once_about_constant_channels() -> None:
     seen: list[int] = []
     net.stem.register_forward_pre_hook(lambda _m, args: seen.append(len(args[0])))
     with borrowed(net):
-        attribute(_subject(net, net.block), "scorecam")
+        found = attribute(_subject(net, net.block), "scorecam")
     # 2 whole pictures, then for each of the 2: 2 live channels and 1 for the 3 dead ones.
     assert seen == [2, 6]
+    for image, raw in zip(IMAGES, found.raw, strict=True):
+        with torch.no_grad():
+            features = net.block(net.stem(image[None]))[0]
+            c = int(net(image[None]).argmax())
+            scores = []
+            for channel in features:
+                up = torch.nn.functional.interpolate(
+                    channel[None, None], size=(6, 8), mode="bilinear", align_corners=True
+                )[0, 0]
+                mask = (up - up.min()) / (up.max() - up.min()).clamp(min=1e-8)
+                scores.append(net((image * mask)[None])[0, c])
+        weights = torch.stack(scores).softmax(dim=0)
+        torch.testing.assert_close(raw, (weights[:, None, None] * features).sum(dim=0))
 
 
 def test_long_runs_tell_how_far_they_are(caplog: pytest.LogCaptureFixture) -> None:
