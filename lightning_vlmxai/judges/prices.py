@@ -26,9 +26,6 @@ class Price:
         return (prompt_tokens * self.prompt_usd + answer_tokens * self.answer_usd) / 1e6
 
 
-PRICES_AS_OF = "2026-03"
-"""Month in which the table was checked."""
-
 PRICES: Mapping[str, Price] = {
     "gemini-2.5-flash": Price(prompt_usd=0.30, answer_usd=2.50),
     "gemini-2.5-flash-lite": Price(prompt_usd=0.10, answer_usd=0.40),
@@ -42,7 +39,8 @@ PRICES: Mapping[str, Price] = {
     "gpt-5-mini": Price(prompt_usd=0.25, answer_usd=2.00),
     "gpt-5-nano": Price(prompt_usd=0.05, answer_usd=0.40),
 }
-"""Providers' public list prices, without discounts for caching or batches."""
+"""List prices of OpenAI and Google as third parties quoted them in spring 2026, without discounts
+for caching or batches. Not checked at the source: pass `prices` where money matters."""
 
 _DATED = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 
