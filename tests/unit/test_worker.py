@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -176,6 +177,29 @@ def test_close_gives_up_what_outlasts_the_drain():
     assert judge_threads() == []
     worker.close()
     assert judge.closed == 1
+
+
+def test_ctrl_c_ends_a_drain_and_still_leaves_nothing():
+    """Interrupted while draining, the worker waits no longer, and closes the judge all the same."""
+    judge = FakeJudge()
+    worker = JudgeWorker(judge)
+    ticket = worker.submit(make_requests(2))
+    wait_until(lambda: judge.started == 2)
+    drains = threading.Event()
+
+    def interrupt() -> None:
+        wait_until(lambda: worker._loop is None)  # closing has begun
+        time.sleep(0.1)
+        drains.set()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        worker.close(drain_s=60)
+    assert drains.is_set()
+    assert judge.closed == 1
+    assert judge_threads() == []
+    assert {v.reason for v in ticket.collect(0)} == {UnscoredReason.CLOSED}
 
 
 def test_worker_starts_again_after_close():
