@@ -22,6 +22,7 @@ ROUND_METRICS = (
     *QUADRANT_METRICS,
     "coverage",
     "unscored",
+    "reused",
     "attention_drift",
     "calls",
     "tokens",
@@ -125,15 +126,16 @@ def round_metrics(
         watch_classes: Names of (true) classes whose own figures are wanted as well.
 
     Returns:
-        `quadrant_metrics`, `coverage` = judged / samples, `unscored`, `attention_drift` = mean of
-        1 - IoU of a probe's mask with its last one, `calls`, `tokens`, `cost` (US dollars; absent
-        where a price is unknown), and for each watched class its `quadrant_metrics` as
-        `class/<name>/<metric>`.
+        `quadrant_metrics`, `coverage` = judged / samples, `unscored`, `reused` = verdicts kept from
+        an earlier round, `attention_drift` = mean of 1 - IoU of a probe's mask with its last one,
+        `calls`, `tokens`, `cost` (US dollars; absent where a price is unknown), and for each
+        watched class its `quadrant_metrics` as `class/<name>/<metric>`.
     """
     if not samples:
         return {}
     metrics = quadrant_metrics(samples)
     judged = sum(sample.verdict.score is not None for sample in samples)
+    metrics["reused"] = float(sum(sample.verdict.is_reused for sample in samples))
     drifts = [s.attention_drift for s in samples if s.attention_drift is not None]
     if drifts:
         metrics["attention_drift"] = math.fsum(drifts) / len(drifts)

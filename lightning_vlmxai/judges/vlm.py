@@ -78,8 +78,8 @@ class VLMJudge:
 
     Example:
         >>> judge = VLMJudge("gemini-2.5-flash-lite", api_key_env="GEMINI_API_KEY")
-        >>> judge.name
-        'gemini-2.5-flash-lite (original prompt, masked view)'
+        >>> judge.name.startswith("gemini-2.5-flash-lite (original prompt ")
+        True
 
     Source: Nguyen, Pham, Ngo and Hy, 2025, arXiv 2508.20227.
     """
@@ -150,8 +150,8 @@ class VLMJudge:
 
     @property
     def name(self) -> str:
-        """The model, and how it is asked."""
-        return f"{self.model} ({self._style} prompt, {self._view} view)"
+        """The model, and how it is asked: style, version and view of the prompt."""
+        return f"{self.model} ({self._style} prompt {self.prompt_version}, {self._view} view)"
 
     @property
     def prompt_version(self) -> str:

@@ -43,7 +43,8 @@ class RunFolderSink:
             masked_image(sample).save(self.path / masked / name)
             if not (self.path / whole / name).exists():
                 to_image(sample.explanation.pixels).save(self.path / whole / name)
-            lines.append(_dump(_describe(closed, sample, (masked / name).as_posix())))
+            record = _describe(closed, sample, (masked / name).as_posix())
+            lines.append(_dump({**record, "judge": self._settings.get("judge")}))
         # Pictures first: a line never points to a picture that is not there.
         with (self.path / "samples.jsonl").open("a", encoding="utf-8") as file:
             file.writelines(lines)
@@ -86,6 +87,9 @@ def _describe(closed: Round, sample: Sample, image: str) -> dict[str, Any]:
         "evaluation": v.evaluation,
         "justification": v.justification,
         "attention_drift": sample.attention_drift,
+        "spread": v.spread,
+        "is_cached": v.is_cached,
+        "is_reused": v.is_reused,
         "calls": v.usage.calls,
         "tokens": v.usage.tokens,
         "cost_usd": v.usage.cost_usd,

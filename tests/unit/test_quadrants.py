@@ -1,6 +1,7 @@
 """Quadrants, rates and intervals."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -81,7 +82,9 @@ def test_rates_are_over_the_judged_samples_only() -> None:
 def test_empty_denominators_give_no_point() -> None:
     """A round in which nothing was judged has a coverage of 0 and no rate."""
     metrics = round_metrics([make_sample(reason=UnscoredReason.TIMEOUT)])
-    assert metrics == {"coverage": 0, "unscored": 1, "calls": 0, "tokens": 0, "cost": 0}
+    assert metrics == {
+        "coverage": 0, "unscored": 1, "reused": 0, "calls": 0, "tokens": 0, "cost": 0,
+    }  # fmt: skip
     assert "low_given_correct" not in quadrant_metrics([make_sample(score=5, is_correct=False)])
 
 
@@ -93,6 +96,15 @@ def test_calls_tokens_and_cost_are_summed_and_an_unknown_price_gives_no_cost() -
     assert (both["calls"], both["tokens"]) == (3, 150)
     assert "cost" not in both
     assert round_metrics([priced, priced])["cost"] == 0.5
+
+
+def test_verdicts_kept_from_an_earlier_round_are_counted() -> None:
+    """One of three is reused, and counts in the rates like any other."""
+    fresh = make_sample(score=5)
+    kept = replace(fresh, verdict=replace(fresh.verdict, is_reused=True))
+    metrics = round_metrics([fresh, kept, fresh])
+    assert metrics["reused"] == 1
+    assert metrics["coverage"] == 1
 
 
 def test_watched_classes_have_figures_of_their_own() -> None:
