@@ -71,12 +71,8 @@ def quieten() -> None:
     """Keep Lightning's hints about hardware and workers out of a short demo."""
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for hint in (
-        ".*does not have many workers.*",
-        ".*GPU available but not used.*",
-        ".*LeafSpec.*",
-    ):
-        warnings.filterwarnings("ignore", message=f".*{hint}.*")
+    for hint in ("not have many workers", "GPU available but not used", "LeafSpec", "in eval mode"):
+        warnings.filterwarnings("ignore", message=f".*{hint}")
 
 
 def summarize(
