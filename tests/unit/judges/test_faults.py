@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import fault_table
 import pytest
-from fault_table import PROBES, Result, Row
 
+import fault_table
+from fault_rows import PROBES, Result, Row, rows
 from lightning_vlmxai.judges.flow import CircuitBreaker
 
 
@@ -15,7 +15,7 @@ def results() -> dict[str, Result]:
     return fault_table.run_all()
 
 
-@pytest.mark.parametrize("row", fault_table.rows(), ids=lambda row: row.fault)
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row.fault)
 def test_fault_has_its_own_outcome(row: Row, results: dict[str, Result]):
     """Each fault ends in its documented outcome, after the documented number of requests."""
     result = results[row.fault]
@@ -25,7 +25,7 @@ def test_fault_has_its_own_outcome(row: Row, results: dict[str, Result]):
     assert result.tries == (2 * PROBES if row.answer is None else row.requests)
 
 
-@pytest.mark.parametrize("row", fault_table.rows(), ids=lambda row: row.fault)
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row.fault)
 def test_every_probe_is_accounted_for(row: Row, results: dict[str, Result]):
     """Judged and unscored add up to what was submitted, and what is unscored says why."""
     verdicts = results[row.fault].verdicts
@@ -36,5 +36,5 @@ def test_every_probe_is_accounted_for(row: Row, results: dict[str, Result]):
 
 def test_table_meets_every_reason_that_stops_a_round():
     """Each reason on which the circuit breaker opens has a row that ends after one request."""
-    stopped = {row.outcome for row in fault_table.rows() if row.requests == 1}
+    stopped = {row.outcome for row in rows() if row.requests == 1}
     assert stopped == {reason.value for reason in CircuitBreaker.OPENS_ON}
