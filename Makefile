@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check
+.PHONY: demo test check bench
 
 demo: .venv/ready
 	$(BIN)/python examples/digits_red_dot.py
@@ -15,6 +15,10 @@ check: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: .venv/ready
+	$(BIN)/python benchmarks/attribution.py
+	$(BIN)/python benchmarks/judge.py
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -35,6 +36,23 @@ def overlap_score(mask: Tensor, reference: Tensor, *, tolerance: float = 1 / 32)
     Source: van Rijsbergen, 1979, "Information Retrieval", chapter 7, E = 1 - F with weight 0.5.
         Why this map and this tolerance: docs/decisions/001.
     """
+    overlap = measure_overlap(mask, reference, tolerance=tolerance)
+    if overlap.recall == 0:
+        return 0.0
+    return (
+        5 * 1.25 * overlap.precision * overlap.recall / (0.25 * overlap.precision + overlap.recall)
+    )
+
+
+class Overlap(NamedTuple):
+    """Precision and recall of a kept region, each in [0, 1]."""
+
+    precision: float
+    recall: float
+
+
+def measure_overlap(mask: Tensor, reference: Tensor, *, tolerance: float) -> Overlap:
+    """Return the P and R of `overlap_score`, which has the arguments and errors."""
     kept = mask >= 0.5
     if not kept.any() or not reference.any():
         raise ValueError("Expected a kept region and an object, got an empty one.")
@@ -42,11 +60,7 @@ def overlap_score(mask: Tensor, reference: Tensor, *, tolerance: float = 1 / 32)
     near = reference.float()[None, None]
     if radius:
         near = F.max_pool2d(near, 2 * radius + 1, stride=1, padding=radius)
-    precision = float(near[0, 0][kept].mean())
-    recall = float(kept[reference].float().mean())
-    if recall == 0:
-        return 0.0
-    return 5 * 1.25 * precision * recall / (0.25 * precision + recall)
+    return Overlap(float(near[0, 0][kept].mean()), float(kept[reference].float().mean()))
 
 
 class ReferenceMaskJudge:
@@ -92,14 +106,12 @@ class ReferenceMaskJudge:
                 "data set, or use VLMJudge",
             )
         score = overlap_score(request.mask, reference, tolerance=self.tolerance)
-        kept = request.mask >= 0.5
-        on_object = float((kept & reference).sum() / kept.sum())
-        covered = float((kept & reference).sum() / reference.sum())
+        overlap = measure_overlap(request.mask, reference, tolerance=self.tolerance)
         return Verdict.scored(
             score,
             evaluation=(
-                f"{on_object:.0%} of the kept region lies on the object, and it covers "
-                f"{covered:.0%} of it."
+                f"{overlap.precision:.0%} of the kept region lies on the object or close beside "
+                f"it, and covers {overlap.recall:.0%} of it."
             ),
             justification="5 x F0.5 of the kept region against the reference mask; no VLM judged.",
         )

@@ -86,9 +86,19 @@ def test_it_says_that_it_is_no_vlm() -> None:
     assert "not a VLM" in ReferenceMaskJudge().name
     verdict = ask(torch.ones(4, 4), torch.ones(4, 4, dtype=torch.bool))
     assert "no VLM" in verdict.justification
+
+
+def test_its_words_are_the_figures_behind_the_score() -> None:
+    """A mask a quarter on the object, covering half of it, says so."""
+    reference = torch.zeros(8, 8, dtype=torch.bool)
+    reference[:, 0] = True
+    mask = torch.zeros(8, 8)
+    mask[:4, :4] = 1
+    verdict = ask(mask, reference)
     assert verdict.evaluation == (
-        "100% of the kept region lies on the object, and it covers 100% of it."
+        "25% of the kept region lies on the object or close beside it, and covers 50% of it."
     )
+    assert verdict.score == pytest.approx(5 * 1.25 * 0.25 * 0.5 / (0.25 * 0.25 + 0.5))
 
 
 @pytest.mark.parametrize("tolerance", [-0.1, 0.6, float("nan")])
