@@ -28,11 +28,18 @@ def rounds_judge(score_of: Callable[[int], Verdict]) -> ScriptedJudge:
     return judge
 
 
-def run(tmp_path: Path, judge: ScriptedJudge, gate: QuadrantStopping, *, lag: int = 1) -> int:
+def run(
+    tmp_path: Path,
+    judge: ScriptedJudge,
+    gate: QuadrantStopping,
+    *,
+    lag: int = 1,
+    min_epochs: int | None = None,
+) -> int:
     """Return how many epochs were trained out of at most six."""
     torch.manual_seed(0)
     explain = VLMExplainCallback(judge, probe_size=PROBES, lag=lag)
-    trainer = make_trainer(tmp_path, gate, explain, max_epochs=6)
+    trainer = make_trainer(tmp_path, gate, explain, max_epochs=6, min_epochs=min_epochs)
     trainer.fit(Separable(), loader(Squares()), loader(Squares(16, seed=1)))
     return trainer.current_epoch
 
@@ -44,6 +51,16 @@ def test_the_gate_ends_the_run_lag_validations_after_the_round(tmp_path: Path, l
     gate = QuadrantStopping("vlmxai/correct_low_rate", divergence_threshold=0.4)
     assert run(tmp_path, judge, gate, lag=lag) == 3 + lag
     assert gate.stopped_epoch == 2 + lag
+
+
+def test_the_epoch_in_which_the_gate_fired_stands_while_min_epochs_keep_the_run_going(
+    tmp_path: Path,
+) -> None:
+    """Round 1 fires the gate; rounds 2 to 4, as bad, don't move the epoch in which it did."""
+    judge = rounds_judge(lambda n: Verdict.scored(0 if n >= 1 else 5))
+    gate = QuadrantStopping("vlmxai/correct_low_rate", divergence_threshold=0.4)
+    assert run(tmp_path, judge, gate, lag=0, min_epochs=5) == 5
+    assert gate.stopped_epoch == 1
 
 
 def test_a_sound_run_is_not_ended(tmp_path: Path) -> None:
