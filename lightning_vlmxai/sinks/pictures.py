@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
+from functools import cache
 
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -16,7 +18,9 @@ TILE = 160
 """Side of a tile's picture in pixels."""
 GAP = 4
 PAPER, INK, BAND, MARGIN = (255, 255, 255), (24, 24, 27), (24, 24, 27), (228, 228, 231)
-_BAND_HEIGHT, _COLUMNS, _STRIPE = 64, 4, 6
+LINE = 20
+"""Height of a line of text in pixels."""
+_COLUMNS, _STRIPE = 3, 6
 
 Colour = tuple[int, int, int]
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
@@ -33,9 +37,16 @@ QUADRANT_TITLES = {q: q.value.replace("_", "-").title() for q in Quadrant}
 """As the README writes them: "Correct-Low"."""
 
 
-def load_font(size: int = 15) -> Font:
-    """Return the font of all sheets, which comes with Pillow."""
-    return ImageFont.load_default(size)
+@cache
+def load_font() -> Font:
+    """Return the font of all sheets: a system's that knows many scripts, else Pillow's own.
+
+    TensorBoard shows a sheet about 350 pixels wide: sheets of 500 pixels stay readable in it.
+    """
+    for name in ("NotoSansCJK-Regular.ttc", "Arial Unicode.ttf", "DejaVuSans.ttf", "arial.ttf"):
+        with contextlib.suppress(OSError):  # not installed here
+            return ImageFont.truetype(name, 15)
+    return ImageFont.load_default(16)
 
 
 def to_image(pixels: Tensor) -> Image.Image:
@@ -80,7 +91,7 @@ def caption(sample: Sample) -> str:
     return f"{names} ({e.confidence:.0%}) · {score}"
 
 
-def examples(closed: Round, quadrant: Quadrant, limit: int = 8) -> list[Sample]:
+def examples(closed: Round, quadrant: Quadrant, limit: int = 9) -> list[Sample]:
     """Return the samples of a quadrant, at most `limit`: lowest score, then most sure, first."""
 
     def severity(sample: Sample) -> tuple[float, float]:
@@ -91,14 +102,18 @@ def examples(closed: Round, quadrant: Quadrant, limit: int = 8) -> list[Sample]:
 
 
 def describe(sample: Sample) -> tuple[str, str, str]:
-    """Return label, prediction and score, a line each."""
+    """Return label, prediction and score, each with its name before it."""
     e, verdict = sample.explanation, sample.verdict
-    score = "unscored" if verdict.score is None else f"score {verdict.score:.1f}"
     return (
         f"label {e.label_name}",
         f"pred. {e.prediction_name} {e.confidence:.0%}",
-        f"{score} · probe {e.probe_index}",
+        "unscored" if verdict.score is None else f"score {verdict.score:.1f}",
     )
+
+
+def band_height(lines: int) -> int:
+    """Return the height of a band of so many lines in pixels."""
+    return LINE * lines + 8
 
 
 def draw_band(
@@ -119,28 +134,30 @@ def draw_band(
         stripe = (left, top, left + _STRIPE - 1, bottom - 1)
         draw.rectangle(stripe, fill=QUADRANT_COLOURS[sample.quadrant])
     for line, text in enumerate(lines):
-        place = (left + _STRIPE + 6, top + 4 + 19 * line)
+        place = (left + _STRIPE + 6, top + 3 + LINE * line)
         fitting = shorten(text, font, right - left - _STRIPE - 10)
         draw.text(place, fitting, font=font, fill=(250, 250, 250))
 
 
 def make_montage(samples: Sequence[Sample]) -> Image.Image:
-    """Return tiles of masked pictures in rows of four, each over a band that says what it is.
+    """Return tiles of masked pictures in rows of three, each over a band that says what it is.
 
     Args:
         samples: At least one.
     """
-    columns = min(_COLUMNS, len(samples))
+    columns, height = min(_COLUMNS, len(samples)), TILE + band_height(3)
     rows = -(-len(samples) // columns)
-    size = (columns * (TILE + GAP) + GAP, rows * (TILE + _BAND_HEIGHT + GAP) + GAP)
+    size = (columns * (TILE + GAP) + GAP, rows * (height + GAP) + GAP)
     sheet = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(sheet)
     for position, sample in enumerate(samples):
         left = GAP + position % columns * (TILE + GAP)
-        top = GAP + position // columns * (TILE + _BAND_HEIGHT + GAP)
+        top = GAP + position // columns * (height + GAP)
         sheet.paste(tile(masked_image(sample)), (left, top))
-        band = (left, top + TILE, left + TILE, top + TILE + _BAND_HEIGHT)
-        draw_band(draw, band, sample, describe(sample))
+        band = (left, top + TILE, left + TILE, top + height)
+        label, prediction, score = describe(sample)
+        lines = (label, prediction, f"{score} · #{sample.explanation.probe_index}")
+        draw_band(draw, band, sample, lines)
     return sheet
 
 

@@ -14,12 +14,14 @@ from ..records import Quadrant, Round, Sample
 from .pictures import (
     GAP,
     INK,
+    LINE,
     MARGIN,
     PAPER,
     QUADRANT_COLOURS,
     QUADRANT_TITLES,
     TILE,
     Colour,
+    band_height,
     describe,
     draw_band,
     examples,
@@ -32,12 +34,12 @@ from .pictures import (
     to_image,
 )
 
-FRAMES = 6
+FRAMES = 5
 """Probes of a filmstrip."""
 MAX_CLASSES = 30
 """Rows of a table of classes."""
-NAME, COUNT, CELL, ROW = 180, 76, 112, 28
-"""Widths of the table's columns and height of its rows in pixels."""
+NAME, COUNT, CELL, ROW, HEAD = 136, 80, 68, 28, 28
+"""Widths of the table's columns, height of its rows and of its head in pixels."""
 
 
 def round_sheets(closed: Round, watch_classes: Collection[str] = ()) -> dict[str, Image.Image]:
@@ -91,30 +93,36 @@ def make_filmstrip(closed: Round, frames: Sequence[Sample]) -> Image.Image:
         closed: The round that the samples are of.
         frames: At least one.
     """
-    head, band = 24, 200
-    size = (3 * (TILE + GAP) + band + 2 * GAP, head + len(frames) * (TILE + GAP) + GAP)
-    sheet = Image.new("RGB", size, PAPER)
+    width, height = 3 * (TILE + GAP) + GAP, TILE + band_height(2) + GAP
+    sheet = Image.new("RGB", (width, HEAD + len(frames) * height), PAPER)
     draw, font = ImageDraw.Draw(sheet), load_font()
-    lefts = [GAP + column * (TILE + GAP) for column in range(4)]
-    titles = ("picture", "saliency", "masked", f"epoch {closed.epoch}, step {closed.step}")
+    lefts = [GAP + column * (TILE + GAP) for column in range(3)]
+    titles = (f"epoch {closed.epoch}", "saliency", "what was judged")
     for left, title in zip(lefts, titles, strict=True):
-        draw.text((left + 2, 4), title, font=font, fill=INK)
+        draw.text((left + 2, 5), title, font=font, fill=INK)
     for row, sample in enumerate(frames):
-        top = head + GAP + row * (TILE + GAP)
+        top = HEAD + row * height
         pictures = (to_image(sample.explanation.pixels), overlay_image(sample))
-        for left, picture in zip(lefts, (*pictures, masked_image(sample)), strict=False):
+        for left, picture in zip(lefts, (*pictures, masked_image(sample)), strict=True):
             sheet.paste(tile(picture), (left, top))
-        verdict, drift = sample.verdict, sample.attention_drift
-        outcome = (
-            QUADRANT_TITLES[sample.quadrant] if sample.quadrant is not None
-            else verdict.reason.value if verdict.reason is not None
-            else ""
-        )  # fmt: skip
-        lines = [*describe(sample), outcome]
-        if drift is not None:
-            lines.append(f"drift {drift:.2f}")
-        draw_band(draw, (lefts[3], top, lefts[3] + band, top + TILE), sample, lines)
+        band = (GAP, top + TILE, width - GAP, top + TILE + band_height(2))
+        draw_band(draw, band, sample, _describe_frame(sample))
     return sheet
+
+
+def _describe_frame(sample: Sample) -> tuple[str, str]:
+    label, prediction, score = describe(sample)
+    verdict, drift = sample.verdict, sample.attention_drift
+    if sample.quadrant is not None:
+        outcome = [score, QUADRANT_TITLES[sample.quadrant]]
+    else:
+        outcome = [score, verdict.reason.value.replace("_", " ") if verdict.reason else ""]
+    if drift is not None:
+        outcome.append(f"drift {drift:.2f}")
+    return (
+        " · ".join(shorten(text, load_font(), 3 * TILE // 2 - 16) for text in (label, prediction)),
+        " · ".join((*outcome, f"#{sample.explanation.probe_index}")),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,36 +166,44 @@ def make_class_table(closed: Round, rows: Sequence[ClassRow]) -> Image.Image:
     shown = rows[:MAX_CLASSES]
     more = len(rows) - len(shown)
     width = NAME + COUNT + 4 * CELL + 2 * GAP
-    sheet = Image.new("RGB", (width, (len(shown) + 2 + bool(more)) * ROW + GAP), PAPER)
+    sheet = Image.new("RGB", (width, row_top(len(shown) + bool(more)) + GAP), PAPER)
     draw, font = ImageDraw.Draw(sheet), load_font()
 
-    def write(text: str, left: int, row: int, span: int, ink: Colour = INK, at: str = "mm") -> None:
-        x = left + (span // 2 if at == "mm" else 6)
-        fitting = shorten(text, font, span - 8)
-        draw.text((x, row * ROW + ROW // 2), fitting, font=font, fill=ink, anchor=at)
+    def write(text: str, left: int, top: int, span: int, ink: Colour = INK) -> None:
+        """Write in the middle of a cell."""
+        place = (left + span // 2, top + ROW // 2)
+        draw.text(place, shorten(text, font, span - 4), font=font, fill=ink, anchor="mm")
 
-    title = f"Rates of each class's judged probes (n), epoch {closed.epoch}, step {closed.step}"
-    write(title, GAP, 0, width, at="lm")
-    write("class", GAP, 1, NAME, at="lm")
-    write("n", GAP + NAME, 1, COUNT)
+    def name(text: str, top: int, span: int = NAME) -> None:
+        """Write at the left."""
+        place = (GAP + 2, top + ROW // 2)
+        draw.text(place, shorten(text, font, span - 8), font=font, fill=INK, anchor="lm")
+
+    name(f"rates over n judged probes, epoch {closed.epoch}", 0, width)
+    name("class", 2 * HEAD)
+    write("n", GAP + NAME, 2 * HEAD, COUNT)
     for column, quadrant in enumerate(Quadrant):
-        write(QUADRANT_TITLES[quadrant], cell_left(column), 1, CELL)
-    for number, row in enumerate(shown, start=2):
-        write(row.name, GAP, number, NAME, at="lm")
+        for line, word in enumerate(QUADRANT_TITLES[quadrant].split("-")):
+            write(word, cell_left(column), HEAD + 8 + line * LINE, CELL)
+    for number, row in enumerate(shown):
+        top = row_top(number)
+        name(row.name, top)
         count = str(row.judged) if row.judged == row.probes else f"{row.judged} of {row.probes}"
-        write(count, GAP + NAME, number, COUNT)
+        write(count, GAP + NAME, top, COUNT)
         for column, quadrant in enumerate(Quadrant):
-            left, top = cell_left(column), number * ROW
-            rate = row.rates.get(quadrant)
+            left, rate = cell_left(column), row.rates.get(quadrant)
             fill = MARGIN if rate is None else shade(rate, QUADRANT_COLOURS[quadrant])
             draw.rectangle((left + 1, top + 1, left + CELL - 2, top + ROW - 2), fill=fill)
             ink = PAPER if _luminance(fill) < 0.3 else INK
-            write("not judged" if rate is None else f"{rate:.2f}", left, number, CELL, ink)
+            write("-" if rate is None else f"{rate:.2f}", left, top, CELL, ink)
     if more:
-        write(
-            f"and {more} classes with lower Correct-Low rates", GAP, len(shown) + 2, width, at="lm"
-        )
+        name(f"and {more} more classes", row_top(len(shown)), width)
     return sheet
+
+
+def row_top(number: int) -> int:
+    """Return where a row of the class table starts, below its title and its head."""
+    return 3 * HEAD + number * ROW
 
 
 def cell_left(column: int) -> int:
