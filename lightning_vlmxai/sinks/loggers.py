@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning.pytorch.loggers import (
-    CometLogger,
     Logger,
     MLFlowLogger,
     TensorBoardLogger,
@@ -15,8 +14,8 @@ from lightning.pytorch.loggers import (
 
 from .base import Sink
 from .metrics import MetricsSink
+from .mlflow import MLFlowSink
 from .tensorboard import TensorBoardSink
-from .trackers import CometSink, MLFlowSink
 from .wandb import WandbSink
 
 
@@ -37,7 +36,5 @@ def make_sinks(loggers: Sequence[Logger], settings: Mapping[str, Any] | None = N
             sinks.append(WandbSink(logger, told))
         elif isinstance(logger, MLFlowLogger):
             sinks.append(MLFlowSink(logger, told))
-        elif isinstance(logger, CometLogger):
-            sinks.append(CometSink(logger, told))
         sinks.append(MetricsSink(logger))
     return sinks
