@@ -63,7 +63,7 @@ def masked_image(sample: Sample) -> Image.Image:
 def overlay_image(sample: Sample) -> Image.Image:
     """Return a sample's picture under its saliency map: red is most salient, blue least."""
     e = sample.explanation
-    return to_image(overlay(e.pixels, e.saliency.nan_to_num()))
+    return to_image(overlay(e.pixels, e.saliency))
 
 
 def tile(image: Image.Image) -> Image.Image:

@@ -46,9 +46,11 @@ class TensorBoardSink:
         texts = _words(closed)
         if not self._is_begun:
             self._is_begun = True
-            texts["settings"] = markdown_table(
-                ("setting", "value"), ((k, str(v)) for k, v in self._settings.items())
-            )
+            values = {
+                name: ", ".join(map(str, v)) if isinstance(v, list) else str(v)
+                for name, v in self._settings.items()
+            }
+            texts["settings"] = markdown_table(("setting", "value"), values.items())
             if closed.stage == "fit":
                 writer.add_custom_scalars(make_layout(watched))
         for name, sheet in round_sheets(closed, watched).items():

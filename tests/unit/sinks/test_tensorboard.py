@@ -195,4 +195,6 @@ def test_texts_name_the_sample_and_the_reason(logger: TensorBoardLogger) -> None
     cells = shown_by_tensorboard(unscored).split()
     assert cells[-6:] == ["timeout", "2", "slow", "refusal", "1", "slow"]
     ((_, settings),) = text_of(events, "vlmxai/settings")
-    assert "a|b <i>" in shown_by_tensorboard(settings)
+    shown = shown_by_tensorboard(settings)
+    assert "a|b <i>" in shown
+    assert "c++, cat|dog (grey), a.b/c" in shown
