@@ -9,7 +9,7 @@ from typing import Any
 from ..records import Quadrant
 from .figures import Figures, add_costs, count_classes, count_round
 from .html import NAMES, SHORT, render_page, show_value, write_page
-from .pictures import PictureCache, Pictures, Wanted, load_pictures
+from .pictures import PictureCache, Pictures, Wanted, address_of, load_pictures
 from .reader import Run, RunRound, RunSample, read_run
 from .text import one_line
 
@@ -44,12 +44,12 @@ def write_report(run_dir: Path, out: Path | None = None) -> Path:
         out: Of the page; `report.html` in the run folder if None.
     """
     out = out or run_dir / "report.html"
-    return write_page(make_report(run_dir, out.parent), out)
+    return write_page(make_report(run_dir, address_of(run_dir, out)), out)
 
 
 def make_report(
     run_dir: Path,
-    page_dir: Path,
+    address: str,
     *,
     cache: PictureCache | None = None,
     build: str | None = None,
@@ -58,13 +58,13 @@ def make_report(
 
     Args:
         run_dir: The run folder.
-        page_dir: Where the page will be, for the addresses of pictures that it does not hold.
+        address: Of the run folder, from the page: where the pictures are that it does not hold.
         cache: Pictures of an earlier build.
         build: Name of this build, if the page shall look for newer ones.
     """
     run = read_run(run_dir)
     samples = [sample for of in run.rounds for sample in of.samples]
-    pictures = load_pictures(run_dir, page_dir, _rank_pictures(run), cache)
+    pictures = load_pictures(run_dir, address, _rank_pictures(run), cache)
     numbers = {path: number for number, path in enumerate(pictures.sources)}
     figures = {of.key: count_round(of) for of in run.rounds}
     return render_page(

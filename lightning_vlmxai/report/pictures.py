@@ -46,20 +46,20 @@ class Pictures(NamedTuple):
 
 
 def load_pictures(
-    run_dir: Path, page_dir: Path, wanted: Sequence[Wanted], cache: PictureCache | None = None
+    run_dir: Path, address: str, wanted: Sequence[Wanted], cache: PictureCache | None = None
 ) -> Pictures:
     """Return sources of pictures, the first ones embedded as WebP, the rest as relative addresses.
 
     Args:
         run_dir: Where the pictures are; nothing outside it is read.
-        page_dir: Where the page will be.
+        address: Of the run folder, from the page: where the pictures are that it does not hold.
         wanted: Most important first.
         cache: Of an earlier build; filled.
     """
     cache = {} if cache is None else cache
     root = run_dir.resolve()
     unique = list({w.path: w for w in wanted if w.path}.values())
-    found = [w for w in unique if _is_inside(root, w.path)]
+    found = [w for w in unique if is_picture(root, w.path)]
     sources: dict[str, str] = {}
     spent = done = broken = 0
     # Pillow lets other threads run while it codes.
@@ -75,14 +75,18 @@ def load_pictures(
                     sources[item.path] = source
                     spent += len(source)
             done += len(batch)
-    prefix = Path(os.path.relpath(root, page_dir.resolve())).as_posix()
     for item in found[done:]:
-        sources[item.path] = quote(f"{prefix}/{item.path}" if prefix != "." else item.path)
+        sources[item.path] = quote(f"{address}/{item.path}")
     return Pictures(sources, len(unique) - len(found) + broken, len(found) - done)
 
 
-def _is_inside(root: Path, path: str) -> bool:
-    """Return whether a path of a sample line is a picture file in the run folder."""
+def address_of(run_dir: Path, page: Path) -> str:
+    """Return the address of a run folder from a page that lies on the same disk."""
+    return Path(os.path.relpath(run_dir.resolve(), page.resolve().parent)).as_posix()
+
+
+def is_picture(root: Path, path: str) -> bool:
+    """Return whether a path names a picture file in a (resolved) folder."""
     file = root / path
     try:
         return (
@@ -116,7 +120,7 @@ def _encode(file: Path, side: int) -> str | None:
                 small = image.convert("RGB")
                 small.thumbnail((side, side))
                 buffer = io.BytesIO()
-                small.save(buffer, "WEBP", quality=72, method=2)
+                small.save(buffer, "WEBP", quality=80, method=2)
                 raw, mime = buffer.getvalue(), "image/webp"
     # Pillow raises many kinds for a broken file, SyntaxError and its own bomb warning's among them.
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):

@@ -46,14 +46,15 @@ function matching(filters) {
   return found.sort((a, b) => order(a, b) || s.probe[a] - s.probe[b] || s.round[a] - s.round[b]);
 }
 
-function card(i, kind) {
+function card(i, kind, namesRound) {
   const sample = sampleAt(page, i), round = page.rounds[sample.round];
   return h("li", null, h("a", { class: `card ${sample.of?.id ?? "unscored"}`, href: probeHref(sample.probe, round.key), "data-sample": i },
     view(sample, kind),
     h("div", { class: "told" },
       h("div", { class: "row" }, h("span", null, badge(sample.of), " ", scoreText(sample)), h("span", { class: "small" }, `probe ${sample.probe}`)),
       h("div", { class: "class" }, isolated(sample.label), sample.correct === false ? [" → ", isolated(sample.prediction)] : ""),
-      h("div", { class: "small" }, `${percent(sample.confidence)} sure`, has(sample.drift) ? ` · drift ${decimals(sample.drift)}` : "", ` · ${roundName(round)}`),
+      h("div", { class: "small" }, `${percent(sample.confidence)} sure`, has(sample.drift) ? ` · drift ${decimals(sample.drift)}` : ""),
+      namesRound ? h("div", { class: "small" }, roundName(round)) : "",
       sample.evaluation ? h("p", { class: "words" }, sample.evaluation.slice(0, 300)) : "")));
 }
 
@@ -102,7 +103,7 @@ function gallery(section, query) {
     window.scrollTo(0, 0);
   };
   section.replaceChildren(bar,
-    found.length ? h("ul", { class: "cards" }, found.slice((at - 1) * PER_PAGE, at * PER_PAGE).map((i) => card(i, filters.view))) : h("p", { class: "hint" }, "No sample passes these filters."),
+    found.length ? h("ul", { class: "cards" }, found.slice((at - 1) * PER_PAGE, at * PER_PAGE).map((i) => card(i, filters.view, filters.round === "all"))) : h("p", { class: "hint" }, "No sample passes these filters."),
     pages > 1 ? h("div", { class: "pager" },
       h("button", { type: "button", name: "previous", disabled: at === 1, onclick: () => turn(at - 1) }, "Previous"),
       h("span", null, `page ${at} of ${pages}`),

@@ -98,7 +98,7 @@ function classTable(round, state) {
     const focused = document.activeElement?.dataset?.column;
     const rows = [...round.classes];
     if (table.column !== null) rows.sort(compareBy(COLUMNS[table.column][1], table.direction));
-    const shown = table.all ? rows : rows.slice(0, 40);
+    const shown = table.all ? rows : rows.slice(0, 15);
     holder.replaceChildren(
       h("div", { class: "scroll" }, h("table", { class: "plain" },
         h("thead", null, h("tr", null, COLUMNS.map((_, k) => sortButton(table, k, redraw)))),

@@ -18,7 +18,7 @@ function fact(name, value) {
 }
 
 function verdict(sample) {
-  const cost = [sample.calls ? `${sample.calls} calls` : null, sample.tokens ? `${sample.tokens.toLocaleString("en")} tokens` : null,
+  const cost = [sample.calls ? `${sample.calls} call${sample.calls > 1 ? "s" : ""}` : null, sample.tokens ? `${sample.tokens.toLocaleString("en")} tokens` : null,
     sample.cost ? `$${sample.cost.toFixed(4)}` : null, sample.latency && sample.calls ? `${sample.latency.toFixed(1)} s` : null,
     sample.cached ? "cached" : null, sample.reused ? "reused" : null].filter(Boolean).join(" · ");
   return h("div", { class: "verdict" },
@@ -45,6 +45,15 @@ function strip(samples, chosen) {
       h("div", { class: "told" }, h("div", { class: "row" }, badge(sample.of), scoreText(sample)),
         h("div", { class: "small" }, roundName(round)), sample.correct === false ? h("div", { class: "small" }, isolated(short(sample.prediction))) : "")));
   }));
+}
+
+function scoreChart(over, number) {
+  const rounds = over.map((of) => page.rounds[of.round]);
+  const isOneStage = rounds.every((of) => of.stage === rounds[0].stage);
+  return lineChart({ title: "Score", note: "0 to 5; a gap where it was not judged", top: 5, height: 130,
+    xs: rounds.map((of, i) => (isOneStage ? of.number : i)), names: rounds.map(roundLong),
+    series: [{ name: "", long: "Score", cls: "figure", shape: 0, values: over.map((of) => of.score) }],
+    picked: () => walk.chosen, onpick: (i) => show(number, rounds[i].key) });
 }
 
 function show(probe, key) {
@@ -78,14 +87,11 @@ function probe(section, number, query) {
     h("h2", { tabindex: "-1" }, `Probe ${number} · `, isolated(sample.label), h("span", { class: "hint" }, ` · ${roundLong(round)}`)),
     h("div", { class: "probe" },
       h("div", null,
-        h("div", { class: "views" }, ["whole", "heat", "masked"].map((kind) => h("figure", null, view(sample, kind), h("figcaption", null, VIEWS.find(([k]) => k === kind)[2]))))),
+        h("div", { class: "views" }, ["whole", "heat", "masked"].map((kind) => h("figure", null, view(sample, kind), h("figcaption", null, VIEWS.find(([k]) => k === kind)[2])))),
+        scoreChart(over, number)),
       verdict(sample)),
     h("h2", null, "Over the rounds"),
-    strip(samples, chosen),
-    lineChart({ title: "Score", note: "0 to 5; a gap where it was not judged", top: 5, height: 140,
-      xs: over.map((_, i) => i), names: over.map((of) => roundLong(page.rounds[of.round])),
-      series: [{ name: "", long: "Score", cls: "figure", shape: 0, values: over.map((of) => of.score) }],
-      picked: () => walk.chosen, onpick: (i) => show(number, page.rounds[over[i].round].key) }));
+    strip(samples, chosen));
   const strips = $("#strip", section), current = $("[aria-current]", strips);
   strips.scrollLeft = current.parentElement.offsetLeft - strips.offsetLeft - strips.clientWidth / 2 + 56;
 }
