@@ -2,5 +2,7 @@
 
 from .compare import write_comparison
 from .page import write_report
+from .summary import print_summary
+from .watch import ReportServer
 
-__all__ = ["write_comparison", "write_report"]
+__all__ = ["ReportServer", "print_summary", "write_comparison", "write_report"]

@@ -16,7 +16,7 @@ from .figures import (
     newcombe_interval,
     rate_difference,
 )
-from .html import NAMES, SHORT, render_page, show_value, write_page
+from .html import NAMES, NOTHING, SHORT, render_page, show_value, write_page
 from .page import (
     PICTURE_SIDE,
     SALIENCY_SIDE,
@@ -96,7 +96,9 @@ def make_comparison(
         pictures = load_pictures(run.path, address, _list_pictures(samples), cache)
         numbers = {path: len(sources) + i for i, path in enumerate(pictures.sources)}
         sources += pictures.sources.values()
-        tables.append(pack_samples(samples, {of.key: i for i, of in enumerate(run.rounds)}, numbers))
+        tables.append(
+            pack_samples(samples, {of.key: i for i, of in enumerate(run.rounds)}, numbers)
+        )
         letter = "AB"[side]
         notices += [f"{letter}: {note}" for note in (*run.notices, *note_pictures(pictures))]
     return render_page(
@@ -105,10 +107,7 @@ def make_comparison(
         data={
             "quadrants": describe_quadrants(),
             "curves": [
-                [
-                    {"number": of.number, **describe_figures(count_round(of))}
-                    for of in run.curve
-                ]
+                [{"number": of.number, **describe_figures(count_round(of))} for of in run.curve]
                 for run in runs
             ],
             "tables": tables,
@@ -185,15 +184,14 @@ def _warn(runs: tuple[Run, Run], last: tuple[RunRound | None, ...]) -> list[str]
 
 def _differing_settings(runs: tuple[Run, Run]) -> list[tuple[str, str, str]]:
     first, second = (run.settings for run in runs)
-    missing = "–"
     return [
         (
             one_line(name),
-            show_value(first[name]) if name in first else missing,
-            show_value(second[name]) if name in second else missing,
+            show_value(first[name]) if name in first else NOTHING,
+            show_value(second[name]) if name in second else NOTHING,
         )
         for name in sorted({*first, *second})
-        if first.get(name, missing) != second.get(name, missing)
+        if (name in first, first.get(name)) != (name in second, second.get(name))
     ]
 
 

@@ -28,6 +28,8 @@ SHORT = {
 """The letters that stand for a quadrant beside its colour."""
 NAMES = {q: q.value.replace("_", "-").title() for q in Quadrant}
 """Correct-High and so on."""
+NOTHING = "\N{EN DASH}"
+"""What stands where there is no value."""
 
 
 def render_page(
@@ -59,14 +61,18 @@ def render_page(
         + ("; connect-src 'self'" if build else "")
     )
     packed = base64.b64encode(gzip.compress(_dump(data).encode(), 6)).decode("ascii")
-    return _environment().get_template(template).render(
-        policy=policy,
-        style=Markup(style),  # noqa: S704 - the package's own file
-        script=Markup(script),  # noqa: S704 - the package's own file
-        packed=packed,
-        pictures=Markup(_dump(pictures).replace("<", "\\u003c")),  # noqa: S704 - JSON without tags
-        build=build,
-        **values,
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            policy=policy,
+            style=Markup(style),  # noqa: S704 - the package's own file
+            script=Markup(script),  # noqa: S704 - the package's own file
+            packed=packed,
+            pictures=Markup(_dump(pictures).replace("<", "\\u003c")),  # noqa: S704 - JSON without tags
+            build=build,
+            **values,
+        )
     )
 
 
@@ -103,21 +109,21 @@ def show_value(value: object) -> str:
 
 
 def _rate(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+    return NOTHING if value is None else f"{value:.2f}"
 
 
 def _signed(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.2f}".replace("-", "−")
+    return NOTHING if value is None else f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _dollars(value: float | None) -> str:
     if value is None:
-        return "–"
+        return NOTHING
     return f"${value:.2f}" if value >= 1 or not value else f"${value:.4f}"
 
 
 def _seconds(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f} s"
+    return NOTHING if value is None else f"{value:.2f} s"
 
 
 def _dump(value: object) -> str:
