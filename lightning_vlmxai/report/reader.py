@@ -145,7 +145,9 @@ class _Reading:
             broken -= 1
             self.notices.append(f"The last line of {name} is cut off and was left out.")
         if broken:
-            self.notices.append(f"{broken} lines of {name} can't be read and were left out.")
+            lines = "1 line" if broken == 1 else f"{broken:,} lines"
+            was = "was" if broken == 1 else "were"
+            self.notices.append(f"{lines} of {name} can't be read and {was} left out.")
 
     def settings(self) -> dict[str, Any]:
         try:
