@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -112,6 +117,13 @@ def write_run(path: Path, rounds: Sequence[Round] | None = None, **settings: obj
     for closed in rounds:
         sink.write(closed)
     return rounds
+
+
+def unpack(page: str) -> dict[str, Any]:
+    """Return the data that a page's scripts show."""
+    (packed,) = re.findall(r'id="data">([^<]*)<', page)
+    data: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(packed)))
+    return data
 
 
 def count(closed: Round, label: str | None = None) -> dict[str, int]:

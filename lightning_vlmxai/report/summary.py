@@ -38,7 +38,11 @@ def print_summary(
         said = "no round has been written" if not rounds else "no sample was judged"
         say(f"vlmxai: {said} ({stage}, {run_dir})")
     else:
-        console.print(_table(judged, console))
+        now = count_round(judged[-1])
+        say(
+            f"vlmxai: {stage} round {judged[-1].number}, {now.judged} of {now.probes} probes judged"
+        )
+        console.print(_table(judged))
         for line in _worst_classes(judged[-1]):
             say(line)
     if rounds:
@@ -47,14 +51,13 @@ def print_summary(
     say(f"Look closer: {report}" if report else f"Look closer: vlmxai report {run_dir}")
 
 
-def _table(judged: Sequence[RunRound], console: Console) -> Table:
-    last, first = judged[-1], judged[0]
-    now, then = count_round(last), count_round(first)
+def _table(judged: Sequence[RunRound]) -> Table:
+    now, then = count_round(judged[-1]), count_round(judged[0])
     is_change = len(judged) > 1
-    title = f"vlmxai: {last.stage} round {last.number}, {now.judged} of {now.probes} probes judged"
-    table = Table(title=_plain(title, console), title_justify="left", title_style="bold")
+    since = [f"since round {judged[0].number}"] if is_change else []
+    table = Table()
     table.add_column("")
-    for name in ("rate", "95 % interval", *([f"since round {first.number}"] if is_change else [])):
+    for name in ("rate", "95 % interval", *since):
         table.add_column(name, justify="right")
     for quadrant in Quadrant:
         ends = now.interval(quadrant)

@@ -39,7 +39,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 def test_the_last_line_of_a_round_stands(tmp_path: Path) -> None:
     """A resumed run that wrote round 4 again replaces its samples one by one."""
     write_run(tmp_path)
-    write_run(tmp_path, [make_round(4, score=lambda probe, number: 0.5)])
+    write_run(tmp_path, [make_round(4, score=lambda *_: 0.5)])
     run = read_run(tmp_path)
     assert len(run.rounds) == ROUNDS
     assert {s.score for s in run.rounds[-1].samples} == {0.5}
