@@ -188,8 +188,8 @@ def main() -> None:
             paint, ready, filtered = _browse(page)
             print(
                 f"| {probes:,} x {rounds}, {side} px | {page.stat().st_size / 1e6:.1f} MB "
-                f"| {build_s:.1f} s | {peak:.0f} MiB ({imports:.0f}) | {paint:.0f} ms | {ready:.0f} ms "
-                f"| {filtered:.0f} ms |",
+                f"| {build_s:.1f} s | {peak:.0f} MiB ({imports:.0f}) "
+                f"| {paint:.0f} ms | {ready:.0f} ms | {filtered:.0f} ms |",
                 flush=True,
             )
 
