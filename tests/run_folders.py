@@ -90,7 +90,7 @@ def make_round(
                 usage=Usage(calls=1, tokens=100, cost_usd=0.001),
                 latency_s=1.0 + position,
             )
-            verdict = replace(verdict, is_reused=position == 0, is_cached=position == 5)
+            verdict = replace(verdict, is_reused=position == 0, is_cached=position == 11)
         samples.append(
             Sample(
                 explanation=explanation,

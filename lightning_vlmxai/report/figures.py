@@ -78,11 +78,10 @@ def count_samples(samples: Sequence[RunSample]) -> Figures:
         >>> count_samples([]).rate(Quadrant.CORRECT_LOW) is None
         True
     """
-    judged = [s for s in samples if s.quadrant is not None]
     return Figures(
         probes=len(samples),
-        counts=Counter(s.quadrant for s in judged if s.quadrant is not None),
-        average_score=_mean(s.score for s in judged if s.score is not None),
+        counts=Counter(s.quadrant for s in samples if s.quadrant is not None),
+        average_score=_mean(s.score for s in samples if s.score is not None),
         attention_drift=_mean(s.attention_drift for s in samples if s.attention_drift is not None),
     )
 

@@ -141,12 +141,12 @@ function drawNames(options, s) {
   const labels = options.series
     .map((of) => [of, of.values.findLastIndex(has)])
     .filter(([, last]) => last >= 0)
-    .map(([of, last]) => ({ of, at: s.y(of.values[last]) + 4 }))
+    .map(([of, last]) => ({ of, x: s.x(options.xs[last]) + 9, at: s.y(of.values[last]) + 4 }))
     .sort((a, b) => a.at - b.at);
   // Names that would lie on each other are pushed apart, then back up from the floor.
   labels.forEach((label, i) => i && (label.at = Math.max(label.at, labels[i - 1].at + 13)));
   labels.reverse().forEach((label, i) => (label.at = Math.min(label.at, i ? labels[i - 1].at - 13 : s.floor + 4)));
-  return labels.map(({ of, at }) => svg("g", { class: of.cls }, svg("text", { class: "name", x: s.end + 9, y: at }, of.name)));
+  return labels.map(({ of, x, at }) => svg("g", { class: of.cls }, svg("text", { class: "name", x, y: at }, of.name)));
 }
 
 function showTip(tip, options, i, holder) {

@@ -17,7 +17,7 @@ function tiles(curve) {
   if (!last) return h("p", { class: "hint" }, "No round has a judged sample: there is no rate to show.");
   return h("div", { class: "tiles", id: "tiles" },
     page.quadrants.map((q, k) => tile([badge(q), q.name], decimals(last.rates[k]),
-      [k === LOW ? `95 %: ${ends(last.intervals[k])}` : since(last.rates[k], first?.rates[k])])),
+      [k === LOW ? [`95 %: ${ends(last.intervals[k])}`, h("br")] : null, since(last.rates[k], first?.rates[k])])),
     tile("Average score", decimals(last.score), since(last.score, first?.score)),
     tile("Coverage", percent(last.coverage), `${last.judged} of ${last.probes} judged, ${roundName(last)}`));
 }
