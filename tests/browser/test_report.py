@@ -320,6 +320,17 @@ def test_a_cut_off_folder_says_so(open_page: Open, tmp_path: Path) -> None:
     expect(page.locator(".card .none").first).to_have_text("no picture")
 
 
+def test_a_page_whose_data_can_not_be_opened_shows_its_tables(
+    open_page: Open, report: Path, tmp_path: Path
+) -> None:
+    """As in a browser that is too old for them, with a notice."""
+    damaged = tmp_path / "damaged.html"
+    damaged.write_text(report.read_text().replace('id="data">H4sI', 'id="data">AAAA'))
+    page = open_page(damaged)
+    expect(page.get_by_role("alert")).to_contain_text("Charts and pictures can't be shown")
+    expect(page.locator("#round-figures")).to_be_visible()
+
+
 def test_a_folder_without_rounds_has_a_page(open_page: Open, tmp_path: Path) -> None:
     """Every view opens, and none shows a figure."""
     page = open_page(write_report(tmp_path))

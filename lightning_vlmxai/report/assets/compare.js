@@ -62,12 +62,11 @@ function differ(section) {
   draw();
 }
 
-load().then(() => {
+start(() => {
   const rate = (k) => (round) => round.rates[k];
   $("#charts").replaceChildren(
     ...page.quadrants.map((q, k) => both(`${q.name} rate`, 1, rate(k), k === 1 ? (round) => round.intervals[k] : null)),
     both("Average score", 5, (round) => round.score),
     both("Attention drift", 1, (round) => round.drift));
   differ($("#differ"));
-  document.documentElement.dataset.ready = "";
 });

@@ -27,11 +27,10 @@ document.addEventListener("click", (event) => {
   if (link) opened = link.dataset.sample;
 });
 
-load().then(() => {
+start(() => {
   gallery.classes = countBy(page.samples.label);
   gallery.reasons = countBy(page.samples.reason);
   overview($("#overview"));
   window.addEventListener("hashchange", route);
   route();
-  document.documentElement.dataset.ready = "";
 });
