@@ -168,8 +168,8 @@ def main() -> None:
         f"Python {platform.python_version()}; load {os.getloadavg()[0]:.1f}\n"
     )
     print(
-        "| probes x rounds, picture | page | build (CPU) | peak memory (imports alone) | first paint | "
-        "ready | filter over all rounds |\n|---|---:|---:|---:|---:|---:|---:|"
+        "| probes x rounds, picture | page | build (CPU) | peak memory (imports alone) "
+        "| first paint | ready | filter over all rounds |\n|---|---:|---:|---:|---:|---:|---:|"
     )
     for number, (probes, rounds, side) in enumerate(SIZES):
         if only not in (None, number):

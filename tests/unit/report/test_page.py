@@ -51,6 +51,15 @@ def test_hostile_text_ends_no_element(tmp_path: Path) -> None:
     assert HOSTILE_NAME in unpack(text)["texts"]
 
 
+def test_no_picture_source_ends_its_element() -> None:
+    """Whatever a folder is called."""
+    text = html.render_page(
+        "base.html", scripts=(), data={}, pictures=["</script><script>alert(1)</script>"]
+    )
+    assert "alert(1)" in text
+    assert text.count("</script>") == 3
+
+
 def test_control_characters_are_shown_not_sent(tmp_path: Path) -> None:
     """Escape codes and direction marks become signs."""
     write_run(tmp_path)
