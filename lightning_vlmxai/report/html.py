@@ -116,7 +116,8 @@ def _signed(value: float | None) -> str:
     return NOTHING if value is None else f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _dollars(value: float | None) -> str:
+def show_dollars(value: float | None) -> str:
+    """Return an amount to the cent, a small one to a hundredth of a cent."""
     if value is None:
         return NOTHING
     return f"${value:.2f}" if value >= 1 or not value else f"${value:.4f}"
@@ -152,7 +153,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters.update(
-        rate=_rate, signed=_signed, dollars=_dollars, seconds=_seconds, value=show_value
+        rate=_rate, signed=_signed, dollars=show_dollars, seconds=_seconds, value=show_value
     )
     made.globals.update(quadrants=[(q.value, SHORT[q], NAMES[q], q) for q in Quadrant])
     return made

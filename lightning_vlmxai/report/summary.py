@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ..records import Quadrant
 from .figures import Cost, Figures, add_costs, count_classes, count_round
-from .html import NAMES
+from .html import NAMES, show_dollars
 from .reader import RunRound, read_run
 from .text import one_line
 
@@ -89,7 +89,7 @@ def _rate_of(figures: Figures) -> str:
 
 
 def _describe_cost(cost: Cost, rounds: int) -> str:
-    parts = [f"{cost.calls:,} calls", f"{cost.tokens:,} tokens", f"${cost.cost_usd:.4f}"]
+    parts = [f"{cost.calls:,} calls", f"{cost.tokens:,} tokens", show_dollars(cost.cost_usd)]
     if cost.unpriced:
         parts.append(f"{cost.unpriced:,} verdicts without a known price")
     if cost.cached or cost.reused:

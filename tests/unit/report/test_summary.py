@@ -87,7 +87,7 @@ def test_nothing_judged_is_said(tmp_path: Path) -> None:
     write_run(tmp_path, [make_round(SILENT)])
     text = summarize(tmp_path, report=tmp_path / "report.html")
     assert "no sample was judged" in text
-    assert "0.00" not in text.replace("$0.0000", "")
+    assert "0.00" not in text.replace("$0.00", "")
     assert f"Look closer: {tmp_path / 'report.html'}" in text
 
 
