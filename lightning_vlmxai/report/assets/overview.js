@@ -36,10 +36,10 @@ function curves(curve, state) {
       values: curve.map((round) => round.rates[k]),
       band: k === LOW ? curve.map((round) => round.intervals[k]) : null })) });
   rates.classList.add("wide");
-  return h("div", { class: "charts", id: "charts" }, rates,
+  return h("div", { class: "charts" }, rates,
     one("Average score", "0 to 5", "", 5, (round) => round.score),
     one("Coverage", "judged of all probes", "", 1, (round) => round.coverage),
-    one("Attention drift", "1 − IoU with the last mask", "", 1, (round) => round.drift));
+    curve.some((round) => has(round.drift)) ? one("Attention drift", "1 − IoU with the last mask", "", 1, (round) => round.drift) : null);
 }
 
 function cell(round, k) {
