@@ -15,16 +15,16 @@ from run_folders import make_round, score_of, write_run
 Open = Callable[..., Page]
 
 
-def lower(probe: int, number: int) -> float | None:
-    """Return the scores of a run that attends to the object less often."""
+def opposite(probe: int, number: int) -> float | None:
+    """Return the scores of a run that attends to what the other leaves out."""
     score = score_of(probe, number)
-    return None if score is None else max(0.0, score - 2.5)
+    return None if score is None else 5.0 - score
 
 
 def test_two_runs_are_side_by_side(open_page: Open, tmp_path: Path) -> None:
     """Curves of both, and the pictures of each probe whose quadrant differs."""
     (*_, a) = write_run(tmp_path / "a")
-    (*_, b) = write_run(tmp_path / "b", [make_round(n, score=lower) for n in range(5)])
+    (*_, b) = write_run(tmp_path / "b", [make_round(n, score=opposite) for n in range(5)])
     differing = [
         (one.quadrant, other.quadrant)
         for one, other in zip(a.samples, b.samples, strict=True)

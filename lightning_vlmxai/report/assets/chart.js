@@ -144,8 +144,9 @@ function drawNames(options, s) {
     .map(([of, last]) => ({ of, x: s.x(options.xs[last]) + 9, at: s.y(of.values[last]) + 4 }))
     .sort((a, b) => a.at - b.at);
   // Names that would lie on each other are pushed apart, then back up from the floor.
-  labels.forEach((label, i) => i && (label.at = Math.max(label.at, labels[i - 1].at + 13)));
-  labels.reverse().forEach((label, i) => (label.at = Math.min(label.at, i ? labels[i - 1].at - 13 : s.floor + 4)));
+  const isBeside = (i) => i > 0 && Math.abs(labels[i].x - labels[i - 1].x) < 30;
+  labels.forEach((label, i) => isBeside(i) && (label.at = Math.max(label.at, labels[i - 1].at + 13)));
+  labels.reverse().forEach((label, i) => (label.at = Math.min(label.at, isBeside(i) ? labels[i - 1].at - 13 : s.floor + 4)));
   return labels.map(({ of, x, at }) => svg("g", { class: of.cls }, svg("text", { class: "name", x, y: at }, of.name)));
 }
 
