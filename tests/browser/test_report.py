@@ -121,7 +121,7 @@ def test_the_class_table_counts_each_class(
     names = rows.locator("th").all_inner_texts()
     assert names == sorted(names)
     rows.filter(has_text="dog").get_by_role("link").click()
-    assert shown_probes(page)
+    expect(page.locator("#gallery")).to_be_visible()
     assert {p // 3 % 3 for p in shown_probes(page)} == {1}
 
 
@@ -157,6 +157,7 @@ def test_a_class_with_a_hostile_name_can_be_filtered(open_page: Open, report: Pa
     """By its link, whatever characters are in the name."""
     page = open_page(report)
     page.locator("#classes a").filter(has_text=HOSTILE_NAME).click()
+    expect(page.locator("#gallery")).to_be_visible()
     assert {p // 3 % 3 for p in shown_probes(page)} == {2}
 
 
@@ -200,7 +201,8 @@ def test_a_probe_is_followed_over_the_rounds(
     expect(page.locator("#probe h2").first).to_contain_text(f"fit {ROUNDS - 2}")
     page.keyboard.press("ArrowUp")
     page.keyboard.press("Escape")
-    assert page.evaluate("document.activeElement.dataset.sample") == str((ROUNDS - 1) * PROBES + 4)
+    card = (ROUNDS - 1) * PROBES + 4
+    expect(page.locator(f"[data-sample='{card}']")).to_be_focused()
     page.go_back()
     expect(page.locator("#probe h2").first).to_contain_text("Probe 12")
 
