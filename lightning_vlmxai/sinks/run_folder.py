@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+from torch import Tensor
+
 from ..records import Round, Sample
 from .pictures import masked_image, to_image
 
@@ -17,8 +20,10 @@ class RunFolderSink:
 
     `run.json` says how the run was made; `rounds.jsonl` has a line for each round;
     `samples.jsonl` a line for each sample and round; `images/<stage>/<index>.png` is the picture
-    of a probe, `images/<stage>-<round>/<index>.png` what the judge saw of it. The folder is made
-    when the first round is written.
+    of a probe, `images/<stage>-<round>/<index>.png` what the judge saw of it, and
+    `<index>-saliency.png` beside it the saliency map in grey. A resumed run appends its rounds
+    again: the last line of a (stage, round, probe) stands. The folder is made when the first round
+    is written.
 
     Args:
         path: Of the folder.
@@ -28,6 +33,7 @@ class RunFolderSink:
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         self.path = path
         self._settings = settings
+        self._pictured: set[Path] = set()
 
     def write(self, closed: Round) -> None:
         """Append a round."""
@@ -39,12 +45,22 @@ class RunFolderSink:
         (self.path / "run.json").write_text(json.dumps(settings, indent=2) + "\n")
         lines = []
         for sample in closed.samples:
-            name = f"{sample.explanation.probe_index:06d}.png"
-            masked_image(sample).save(self.path / masked / name)
-            if not (self.path / whole / name).exists():
-                to_image(sample.explanation.pixels).save(self.path / whole / name)
-            record = _describe(closed, sample, (masked / name).as_posix())
-            lines.append(_dump({**record, "judge": self._settings.get("judge")}))
+            stem = f"{sample.explanation.probe_index:06d}"
+            image, saliency = masked / f"{stem}.png", masked / f"{stem}-saliency.png"
+            picture = whole / f"{stem}.png"
+            _save(masked_image(sample), self.path / image)
+            _save(to_grey_image(sample.explanation.saliency), self.path / saliency)
+            if picture not in self._pictured:
+                _save(to_image(sample.explanation.pixels), self.path / picture)
+                self._pictured.add(picture)
+            record = {
+                **_describe(closed, sample),
+                "image": image.as_posix(),
+                "saliency": saliency.as_posix(),
+                "picture": picture.as_posix(),
+                "judge": self._settings.get("judge"),
+            }
+            lines.append(_dump(record))
         # Pictures first: a line never points to a picture that is not there.
         with (self.path / "samples.jsonl").open("a", encoding="utf-8") as file:
             file.writelines(lines)
@@ -61,6 +77,13 @@ class RunFolderSink:
             file.write(_dump({**head, **closed.metrics}))
 
 
+def to_grey_image(saliency: Tensor) -> Image.Image:
+    """Return a saliency map `[H, W]` with values in [0, 1] as an 8-bit grey image."""
+    # A broken model's map may hold what is no number.
+    grey = saliency.float().nan_to_num(0.0).clamp(0, 1) * 255
+    return Image.fromarray(grey.round().byte().contiguous().numpy())
+
+
 def find_free_folder(base: Path) -> Path:
     """Return the folder, or the first of `<name>-1`, `<name>-2`, ... that holds no run."""
     path, number = base, 0
@@ -70,7 +93,12 @@ def find_free_folder(base: Path) -> Path:
     return path
 
 
-def _describe(closed: Round, sample: Sample, image: str) -> dict[str, Any]:
+def _save(image: Image.Image, path: Path) -> None:
+    # Three times as fast as the default level, for files a few per cent larger.
+    image.save(path, compress_level=2)
+
+
+def _describe(closed: Round, sample: Sample) -> dict[str, Any]:
     e, v = sample.explanation, sample.verdict
     return {
         "round": closed.number,
@@ -99,7 +127,6 @@ def _describe(closed: Round, sample: Sample, image: str) -> dict[str, Any]:
         "tokens": v.usage.tokens,
         "cost_usd": v.usage.cost_usd,
         "latency_s": v.latency_s,
-        "image": image,
     }
 
 

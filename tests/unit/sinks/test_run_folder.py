@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from lightning_vlmxai.quadrants import round_metrics
@@ -44,6 +45,32 @@ def test_a_line_holds_what_was_judged_and_points_to_what_was_seen(tmp_path: Path
     line = json.loads((tmp_path / "rounds.jsonl").read_text())
     assert (line["number"], line["step"], line["judged"], line["probes"]) == (3, 7, 1, 2)
     assert json.loads((tmp_path / "run.json").read_text()) == {"alpha": 15.0, "fingerprint": "f00"}
+
+
+def test_a_saliency_map_is_kept_in_grey(tmp_path: Path) -> None:
+    """To 1 part in 255; what is no number is black, and ends no run."""
+    sample = make_sample(score=1, index=4)
+    saliency = torch.linspace(0, 1, 64).view(8, 8)
+    broken = torch.full((8, 8), float("nan"))
+    for value, number in ((saliency, 0), (broken, 1)):
+        changed = replace(sample, explanation=replace(sample.explanation, saliency=value))
+        RunFolderSink(tmp_path, {}).write(replace(close(changed), number=number))
+    first, second = map(json.loads, (tmp_path / "samples.jsonl").read_text().splitlines())
+    assert first["saliency"] == "images/fit-0000/000004-saliency.png"
+    assert first["picture"] == second["picture"] == "images/fit/000004.png"
+    grey = np.asarray(Image.open(tmp_path / first["saliency"]))
+    assert grey.dtype == np.uint8
+    assert np.abs(grey / 255 - saliency.numpy()).max() <= 0.5 / 255 + 1e-6
+    assert not np.asarray(Image.open(tmp_path / second["saliency"])).any()
+
+
+def test_another_runs_whole_picture_is_replaced(tmp_path: Path) -> None:
+    """A resumed run may have other probes under the same index."""
+    sample = make_sample(score=1, index=4)
+    other = replace(sample, explanation=replace(sample.explanation, pixels=torch.zeros(3, 8, 8)))
+    for one in (sample, other):
+        RunFolderSink(tmp_path, {}).write(close(one))
+    assert not np.asarray(Image.open(tmp_path / "images/fit/000004.png")).any()
 
 
 def test_a_confidence_that_is_no_number_is_written_as_null(tmp_path: Path) -> None:
