@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench
+.PHONY: demo test check bench report neutrality
 
 demo: .venv/ready
 	$(BIN)/python examples/digits_red_dot.py
@@ -19,6 +19,11 @@ check: .venv/ready
 bench: .venv/ready
 	$(BIN)/python benchmarks/attribution.py
 	$(BIN)/python benchmarks/judge.py
+	$(BIN)/python benchmarks/report.py
+
+# RUN=folder of a run, or of its logs
+report: .venv/ready
+	$(BIN)/vlmxai report $(RUN)
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
