@@ -20,6 +20,12 @@ class RunFolderSink:
     of a probe, `images/<stage>-<round>/<index>.png` what the judge saw of it. The folder is made
     when the first round is written.
 
+    `late.jsonl` has lines like those of `samples.jsonl`, with `is_late`, for verdicts that came
+    after their deadline; `samples.jsonl` keeps these as unscored, and no figure counts them.
+
+    A resumed run goes on in the folder of the run before, and may write rounds again that came
+    after its checkpoint: of lines with the same stage and number (and probe), the last one holds.
+
     Args:
         path: Of the folder.
         settings: What goes into `run.json`: plain values only.
@@ -60,6 +66,15 @@ class RunFolderSink:
             }
             file.write(_dump({**head, **closed.metrics}))
 
+    def write_late(self, late: Round) -> None:
+        """Append verdicts that came after the deadline of their round."""
+        with (self.path / "late.jsonl").open("a", encoding="utf-8") as file:
+            for sample in late.samples:
+                name = f"{late.stage}-{late.number:04d}/{sample.explanation.probe_index:06d}.png"
+                record = _describe(late, sample, f"images/{name}")
+                record |= {"judge": self._settings.get("judge"), "is_late": True}
+                file.write(_dump(record))
+
 
 def find_free_folder(base: Path) -> Path:
     """Return the folder, or the first of `<name>-1`, `<name>-2`, ... that holds no run."""
@@ -92,6 +107,8 @@ def _describe(closed: Round, sample: Sample, image: str) -> dict[str, Any]:
         "evaluation": v.evaluation,
         "justification": v.justification,
         "attention_drift": sample.attention_drift,
+        "centre_shift": sample.centre_shift,
+        "score_drift": sample.score_drift,
         "spread": v.spread,
         "is_cached": v.is_cached,
         "is_reused": v.is_reused,

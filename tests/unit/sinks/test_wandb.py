@@ -8,7 +8,7 @@ import pytest
 from lightning.pytorch.loggers import WandbLogger
 
 from lightning_vlmxai import VLMExplainCallback
-from lightning_vlmxai.quadrants import ROUND_METRICS
+from lightning_vlmxai.quadrants import DRIFTS, ROUND_METRICS
 from tiny import Separable, Squares, loader, make_trainer
 
 wandb = pytest.importorskip("wandb", reason="wandb is an extra")
@@ -53,7 +53,7 @@ def test_an_offline_run_holds_every_metric_pictures_and_tables(
     rows = read_history(run)
     for name in ROUND_METRICS:
         steps = [r["trainer/global_step"] for r in rows if f"vlmxai/{name}" in r]
-        expected = ["6", "9"] if name == "attention_drift" else ["3", "6", "9"]
+        expected = ["6", "9"] if name in DRIFTS else ["3", "6", "9"]
         assert steps == expected, name
     coverage = [float(r["vlmxai/coverage"]) for r in rows if "vlmxai/coverage" in r]
     assert coverage[-1] == callback.latest_round.metrics["coverage"]
