@@ -22,7 +22,12 @@ from tiny import Separable, Squares, loader, make_trainer
 
 NAME = "vlmxai/average_score"
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*blank_saliency")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*blank_saliency",
+    # Lightning's own, where there is an `OnExceptionCheckpoint`.
+    "ignore:.*was called without a model",
+    "ignore:.*there is no last checkpoint",
+)
 
 
 def falling(start: int = 4) -> ScriptedJudge:
@@ -169,15 +174,17 @@ def test_stock_callbacks_do_in_our_company_what_they_do_alone(
     ends: list[dict[str, Any]] = []
     for ours in ([VLMExplainCallback(Unhurried(), probe_size=6, lag=0)], []):
         folder = tmp_path / str(len(ours))
+        kept = folder / "kept"
         stop = EarlyStopping("val_loss", patience=1, min_delta=10)
-        keep = ModelCheckpoint(folder, "{step}", monitor="val_loss", save_last=True)
+        keep = ModelCheckpoint(kept, "{step}", monitor="val_loss", save_last=True)
         ema = averaging.EMAWeightAveraging(decay=0.9)
+        swa = callbacks.StochasticWeightAveraging(1e-2, swa_epoch_start=2)
         logger = CSVLogger(folder)
         bar = callbacks.RichProgressBar()
         on_error = callbacks.OnExceptionCheckpoint(folder)
         trainer = make_trainer(
             folder,
-            *(*ours, stop, keep, ema, callbacks.LearningRateMonitor("epoch"), bar, on_error),
+            *(*ours, stop, keep, ema, swa, callbacks.LearningRateMonitor("epoch"), bar, on_error),
             Accident(),
             enable_checkpointing=True,
             enable_progress_bar=True,
@@ -211,10 +218,9 @@ def test_stock_callbacks_do_in_our_company_what_they_do_alone(
             assert ours[0].run_dir is not None
             explained = read_lines(ours[0].run_dir / "rounds.jsonl")
             assert [r["number"] for r in explained] == [0, 1, 2]
-            # It was the averaged weights that were validated, and so explained.
-            assert capsys.readouterr().out.count("Epoch 2/3") > 0
+            assert "Epoch 3/4" in capsys.readouterr().out
     assert ends[0] == ends[1]
-    assert ends[0]["stopped"] == (1, 2)
+    assert ends[0]["stopped"] == (2, 2)
 
 
 def test_weight_averaging_ends_with_the_same_weights(tmp_path: Path) -> None:
