@@ -160,7 +160,7 @@ class RoundBook:
 
     def collect(self) -> list[Round]:
         """Return the rounds that trail by `lag`, oldest first, waiting for their verdicts."""
-        return [self._close(self._open.popleft()) for _ in range(len(self._open) - self._lag)]
+        return [self._close_first() for _ in range(len(self._open) - self._lag)]
 
     def drain(self, on_verdict: Callable[[int], object] | None = None) -> list[Round]:
         """Return all open rounds, oldest first, and wait a little for what is late.
@@ -168,7 +168,7 @@ class RoundBook:
         Args:
             on_verdict: Told how many of this rank's verdicts came in, as they do.
         """
-        closed = [self._close(self._open.popleft(), on_verdict) for _ in range(len(self._open))]
+        closed = [self._close_first(on_verdict) for _ in range(len(self._open))]
         grace_s = min(LATE_GRACE_S, self._deadline_s)
         concurrent.futures.wait([late.future for late in self._late], grace_s)
         self._tell([])
@@ -249,9 +249,8 @@ class RoundBook:
             )
         )
 
-    def _close(
-        self, opened: _OpenRound, on_verdict: Callable[[int], object] | None = None
-    ) -> Round:
+    def _close_first(self, on_verdict: Callable[[int], object] | None = None) -> Round:
+        opened = self._open[0]
         verdicts = opened.ticket.collect(self._deadline_s, on_verdict)
         sent = _sent(opened.explanations)
         own = self._ranks.share(sent)
@@ -265,6 +264,8 @@ class RoundBook:
             for place, future in opened.ticket.late.items()
         ]
         told = self._tell(verdicts)
+        # Not before: a wait that is interrupted leaves the round open, and in the state.
+        self._open.popleft()
         of_all = iter([told[i % len(told)].verdicts[i // len(told)] for i in range(len(sent))])
         blank = Verdict.unscored(UnscoredReason.BLANK_SALIENCY, "the saliency map is constant")
         samples = []

@@ -227,3 +227,22 @@ def test_a_round_is_counted_once_also_after_a_resumption() -> None:
     gate._seen = 4
     resumed.load_state_dict(gate.state_dict())
     assert resumed._seen == 4
+
+
+class Flips(Still):
+    """Is wrong on every square from the second epoch on."""
+
+    def on_train_epoch_start(self) -> None:
+        """Turn around."""
+        if self.current_epoch == 1:
+            with torch.no_grad():
+                for parameter in self.parameters():
+                    parameter.neg_()
+
+
+def test_a_judged_round_without_the_figure_does_not_count(tmp_path: Path) -> None:
+    """P(Low | correct) is known for round 0 alone: its old value burns no patience afterwards."""
+    gate = QuadrantStopping("vlmxai/low_given_correct", patience=1)
+    judge = ScriptedJudge([Verdict.scored(0)])
+    assert run(tmp_path, judge, gate, lag=0, module=Flips) == 6
+    assert (gate.wait_count, float(gate.best_score)) == (0, 1.0)
