@@ -149,6 +149,8 @@ def test_reduce_on_plateau_follows_our_figures_and_is_warned_of(tmp_path: Path) 
     _, told, ended = fit(tmp_path, module=Plateau(NAME, strict=True), lag=1)
     assert 'Return "strict": False' in told[0]
     assert isinstance(ended, MisconfigurationException)
+    _, told, ended = fit(tmp_path, module=Plateau(NAME, strict=False), lag=1)
+    assert (told, ended) == ([], None)
     _, told, _ = fit(tmp_path, module=Plateau("vlmxai/average", strict=False), lag=1)
     assert "ReduceLROnPlateau monitors 'vlmxai/average', which is never logged" in told[0]
 
