@@ -365,5 +365,5 @@ class StageRun:
                 **self._describe(),
             }
             self._folder = RunFolderSink(self.run_dir, settings)
-            self._sinks = [*make_sinks(self._loggers), self._folder]
+            self._sinks = [*make_sinks(self._loggers, settings), self._folder]
         return self._sinks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -92,6 +93,7 @@ class Hostile(nn.Module):
         self.linear.register_forward_pre_hook(lambda *_: None)
         self.train()
         torch.set_autocast_enabled("cpu", True)
+        torch.set_autocast_dtype("cpu", torch.float16)
         torch.set_grad_enabled(True)
         output = self.linear(inputs)
         output.sum().backward()
@@ -121,16 +123,72 @@ def test_grads_hooks_frozen_flags_replaced_buffers_and_autocast_are_restored() -
     assert module.seen is seen
     assert float(seen) == 0
     assert not torch.is_autocast_enabled("cpu")
+    assert torch.get_autocast_dtype("cpu") is torch.bfloat16
     assert torch.is_grad_enabled()
     module.linear(torch.rand(1, 2))
     assert calls == ["mine", "mine"]
 
 
-def test_a_parameter_whose_data_was_replaced_is_named() -> None:
-    """Momentum encoders assign `.data` in their forward, which no version counter sees."""
-    module = nn.Linear(2, 2)
+class Remembering(nn.Module):
+    """Keeps state where torch does not look."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls, self.history, self.names, self.sums = 0, [0], {"a"}, {"x": torch.zeros(())}
+        self.running = torch.zeros(2)
+        self.generator = torch.Generator().manual_seed(0)
+        self.adjacency = torch.eye(2).to_sparse()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the inputs, having changed all of it."""
+        self.calls += 1
+        self.history.append(self.calls)
+        self.names ^= {"a", "b"}
+        self.sums["x"] += 1
+        self.sums["y"] = inputs
+        self.running += inputs.mean()
+        self.later = torch.rand(1, generator=self.generator)
+        return inputs
+
+
+def test_plain_attributes_and_generators_of_a_module_are_restored() -> None:
+    """Counters, lists, sets, dicts, tensors that are no buffers, a generator of its own."""
+    module = Remembering()
+    lists = module.history, module.names, module.sums, module.running
+    before = module.generator.get_state()
+    with borrowed(module):
+        module(torch.ones(3))
+        assert module.calls == 1
+    assert (module.calls, module.history, module.names) == (0, [0], {"a"})
+    assert {key: float(value) for key, value in module.sums.items()} == {"x": 0}
+    assert torch.equal(module.running, torch.zeros(2))
+    assert not hasattr(module, "later")
+    assert torch.equal(module.generator.get_state(), before)
+    assert all(
+        a is b
+        for a, b in zip(
+            lists, (module.history, module.names, module.sums, module.running), strict=True
+        )
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.complex64])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda bias: setattr(bias, "data", bias.data * 0.9),
+        lambda bias: bias.data.mul_(0.9),
+        lambda bias: bias.data.view(torch.int8)[:1].bitwise_xor_(1),
+    ],
+    ids=["replaced", "in place", "one bit"],
+)
+def test_a_parameter_whose_data_was_changed_is_named(
+    dtype: torch.dtype, change: Callable[[Tensor], object]
+) -> None:
+    """Momentum encoders write to `.data` in their forward, which no version counter sees."""
+    module = nn.Linear(2, 2, dtype=dtype)
     with pytest.raises(ModelChangedError, match="new values in bias"), borrowed(module):
-        module.bias.data = module.bias.data * 0.9
+        change(module.bias)
 
 
 @pytest.mark.parametrize("compiled", ["wrapped", "in place", "part", "function"])

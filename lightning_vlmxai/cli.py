@@ -1,0 +1,139 @@
+"""The command `vlmxai`: reports of runs."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from jsonargparse import ArgumentParser
+
+from .errors import ConfigurationError, expected
+from .report import ReportServer, print_summary, write_comparison, write_report
+from .report.compare import make_comparison
+from .report.page import make_report
+from .report.pictures import PictureCache
+from .report.reader import FILES, is_run_dir
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status.
+
+    Args:
+        arguments: Of the command line; the process's own if None.
+    """
+    options = _make_parser().parse_args(None if arguments is None else list(arguments))
+    given = options[options.command]
+    try:
+        if options.command == "summary":
+            print_summary(find_run_dir(given.run))
+        elif given.watch:
+            watch([path for path in (given.run, given.other) if path], given.port, given.out)
+        else:
+            _say(f"Written: {_write([given.run, given.other], given.out)}")
+    except ConfigurationError as error:
+        _say(f"vlmxai: {error}", sys.stderr)
+        return 2
+    return 0
+
+
+def _make_parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="vlmxai", description="Looks through runs of VLMExplainCallback.")
+    commands = parser.add_subcommands(dest="command")
+    report = ArgumentParser(description="Write one HTML page of a run, or of two side by side.")
+    report.add_argument("run", type=Path, help="a run folder, or a log folder that holds one")
+    report.add_argument("other", type=Path, nargs="?", help="a second run to compare with")
+    report.add_argument("--out", type=Path, help="where the page goes; the run folder if not given")
+    report.add_argument(
+        "--watch", action="store_true", help="serve the page, and build it again as rounds arrive"
+    )
+    report.add_argument("--port", type=int, default=0, help="of --watch; any free one if 0")
+    summary = ArgumentParser(description="Print a run's figures.")
+    summary.add_argument("run", type=Path, help="a run folder, or a log folder that holds one")
+    commands.add_subcommand("report", report, help="write a page of a run, or of two side by side")
+    commands.add_subcommand("summary", summary, help="print a run's figures")
+    return parser
+
+
+def find_run_dir(path: Path) -> Path:
+    """Return the run folder that a path names: itself, or the newest `vlmxai` folder in it.
+
+    Raises:
+        ConfigurationError: If there is none.
+    """
+    if is_run_dir(path):
+        return path
+    inside = [folder for folder in path.glob("vlmxai*") if is_run_dir(folder)]
+    if inside:
+        return max(inside, key=_last_change)
+    raise ConfigurationError(
+        expected(
+            "run",
+            f"a folder with {', '.join(FILES)}",
+            f"{str(path)!r}, which {'holds none of them' if path.is_dir() else 'is no folder'}",
+            "Pass the vlmxai folder beside the run's logs; the callback names it at the start",
+        )
+    )
+
+
+def _last_change(folder: Path) -> float:
+    return max((folder / name).stat().st_mtime for name in FILES if (folder / name).exists())
+
+
+def _write(given: Sequence[Path | None], out: Path | None) -> Path:
+    first, *others = (find_run_dir(path) for path in given if path is not None)
+    return write_comparison(first, others[0], out) if others else write_report(first, out)
+
+
+def watch(
+    given: Sequence[Path], port: int, out: Path | None, stop: threading.Event | None = None
+) -> None:
+    """Serve the page of one run or two until interrupted, then write it.
+
+    Args:
+        given: Run folders, or log folders in which one may still appear.
+        port: On 127.0.0.1; any free one if 0.
+        out: Of the page that is written at the end.
+        stop: Ends the watch when set.
+
+    Raises:
+        ConfigurationError: If a folder is not there, or the port can't be had.
+    """
+    for path in given:
+        if not path.is_dir():
+            find_run_dir(path)
+    cache: PictureCache = {}
+
+    def make(run_dirs: Sequence[Path], addresses: Sequence[str], build: str) -> str:
+        if len(run_dirs) == 1:
+            return make_report(run_dirs[0], addresses[0], cache=cache, build=build)
+        first, second = run_dirs
+        pair = (addresses[0], addresses[1])
+        return make_comparison(first, second, pair, cache=cache, build=build)
+
+    try:
+        server = ReportServer(port, lambda: [_find_or_wait(path) for path in given], make)
+    except (OSError, OverflowError) as error:
+        raise ConfigurationError(
+            expected("port", "free on 127.0.0.1", f"{port} ({error})", "Pass --port 0 for any")
+        ) from None
+    _say(f"Serving {server.url} to this machine only; Ctrl-C ends it.")
+    try:
+        server.watch(stop or threading.Event())
+    except KeyboardInterrupt:
+        _say("")
+    if all(is_run_dir(path) for path in server.run_dirs):
+        _say(f"Written: {_write(server.run_dirs, out)}")
+
+
+def _find_or_wait(path: Path) -> Path:
+    try:
+        return find_run_dir(path)
+    except ConfigurationError:
+        return path  # the callback makes the folder with its first round
+
+
+def _say(line: str, file: TextIO | None = None) -> None:
+    print(line, file=file or sys.stdout, flush=True)

@@ -1,0 +1,156 @@
+// Headline figures, curves, the matrix and the classes of a chosen round.
+
+const LOW = 1; // Correct-Low among the quadrants
+
+function tile(name, value, more) {
+  return h("div", { class: "tile" }, h("div", { class: "name" }, name), h("div", { class: "value" }, value),
+    h("div", { class: "more" }, more));
+}
+
+function since(now, first) {
+  return has(now) && has(first) ? `${signed(now - first)} since the first round` : "";
+}
+
+function tiles(curve) {
+  const judged = curve.filter((round) => round.judged);
+  const last = judged.at(-1), first = judged.length > 1 ? judged[0] : null;
+  if (!last) return h("p", { class: "hint" }, "No round has a judged sample: there is no rate to show.");
+  return h("div", { class: "tiles", id: "tiles" },
+    page.quadrants.map((q, k) => tile([badge(q), q.name], decimals(last.rates[k]),
+      [k === LOW ? [`95 %: ${ends(last.intervals[k])}`, h("br")] : null, since(last.rates[k], first?.rates[k])])),
+    tile("Average score", decimals(last.score), since(last.score, first?.score)),
+    tile("Coverage", percent(last.coverage), `${last.judged} of ${last.probes} judged, ${roundName(last)}`));
+}
+
+function curves(curve, state) {
+  const at = {
+    xs: curve.map((round) => round.number), names: curve.map(roundLong),
+    picked: () => curve.findIndex((round) => round.key === state.round),
+    onpick: (i) => state.pick(curve[i].key),
+  };
+  const one = (title, note, name, top, get) => lineChart({ ...at, title, note, top, height: 150,
+    series: [{ name, long: title, cls: "figure", shape: 0, values: curve.map(get) }] });
+  const rates = lineChart({ ...at, title: "Quadrant rates", top: 1, height: 260,
+    note: "over the judged samples of a round; the band is Correct-Low's 95 % interval",
+    series: page.quadrants.map((q, k) => ({ name: q.short, long: q.name, cls: q.id, shape: k,
+      values: curve.map((round) => round.rates[k]),
+      band: k === LOW ? curve.map((round) => round.intervals[k]) : null })) });
+  rates.classList.add("wide");
+  return h("div", { class: "charts" }, rates,
+    one("Average score", "0 to 5", "", 5, (round) => round.score),
+    one("Coverage", "judged of all probes", "", 1, (round) => round.coverage),
+    curve.some((round) => has(round.drift)) ? one("Attention drift", "1 − IoU with the last mask", "", 1, (round) => round.drift) : null);
+}
+
+function cell(round, k) {
+  const q = page.quadrants[k];
+  const link = h("a", { class: `cell ${q.id}`, href: galleryHref({ round: round.key, quadrant: q.id }) },
+    h("span", { class: "row" }, badge(q), h("span", { class: "more" }, q.name)),
+    h("span", { class: "value" }, decimals(round.rates[k])),
+    h("span", { class: "more" }, `${round.counts[k]} of ${round.judged}`,
+      round.intervals[k] ? ` · ${ends(round.intervals[k])}` : ""));
+  link.style.setProperty("--share", String(round.rates[k] ?? 0));
+  return link;
+}
+
+function matrix(round) {
+  const missing = round.probes - round.judged;
+  return h("div", null,
+    h("div", { class: "matrix", id: "matrix" },
+      h("span"), h("span", { class: "top" }, "High"), h("span", { class: "top" }, "Low"),
+      h("span", { class: "side" }, "right"), cell(round, 0), cell(round, 1),
+      h("span", { class: "side" }, "wrong"), cell(round, 2), cell(round, 3)),
+    missing > 0 ? h("p", { class: "hint" },
+      h("a", { href: galleryHref({ round: round.key, quadrant: "unscored" }) }, `${missing} unscored`),
+      " of ", String(round.probes), ": counted in no rate.") : null);
+}
+
+const COLUMNS = [
+  ["Class", (c) => c.name, 1], ["Probes", (c) => c.probes, -1], ["Judged", (c) => c.judged, -1],
+  ["CL", (c) => c.rates[1], -1], ["CH", (c) => c.rates[0], -1], ["WH", (c) => c.rates[2], -1],
+  ["WL", (c) => c.rates[3], -1], ["Score", (c) => c.score, -1],
+];
+
+function compareBy(get, direction) {
+  return (a, b) => {
+    const x = get(a), y = get(b);
+    if (!has(x) || !has(y)) return has(x) ? -1 : has(y) ? 1 : 0; // what has no value comes last
+    return direction * (typeof x === "string" ? x.localeCompare(y) : x - y);
+  };
+}
+
+function sortButton(table, column, redraw) {
+  const [name, , direction] = COLUMNS[column];
+  const is = table.column === column;
+  const q = page.quadrants.find((of) => of.short === name);
+  return h("th", { "aria-sort": is ? (table.direction > 0 ? "ascending" : "descending") : null },
+    h("button", { type: "button", "data-column": name, onclick: () => {
+      table.direction = is ? -table.direction : direction;
+      table.column = column;
+      redraw();
+    } }, q ? badge(q) : name, is ? (table.direction > 0 ? " ↑" : " ↓") : ""));
+}
+
+function classTable(round, state) {
+  const holder = h("div", { id: "classes" });
+  const table = state.table;
+  const redraw = () => {
+    const focused = document.activeElement?.dataset?.column;
+    const rows = [...round.classes];
+    if (table.column !== null) rows.sort(compareBy(COLUMNS[table.column][1], table.direction));
+    const shown = table.all ? rows : rows.slice(0, 15);
+    holder.replaceChildren(
+      h("div", { class: "scroll" }, h("table", { class: "plain" },
+        h("thead", null, h("tr", null, COLUMNS.map((_, k) => sortButton(table, k, redraw)))),
+        h("tbody", null, shown.map((of) => classRow(of, round))))),
+      rows.length > shown.length ? h("button", { type: "button", onclick: () => {
+        table.all = true;
+        redraw();
+      } }, `Show all ${rows.length} classes`) : "");
+    if (focused) $(`[data-column="${focused}"]`, holder)?.focus();
+  };
+  redraw();
+  return holder;
+}
+
+function classRow(of, round) {
+  const bar = h("i");
+  bar.style.width = `${100 * (of.rates[LOW] ?? 0)}%`;
+  return h("tr", null,
+    h("th", { scope: "row" }, h("a", { href: galleryHref({ round: round.key, class: of.name }) }, isolated(of.name || "(no name)"))),
+    h("td", null, String(of.probes)), h("td", null, String(of.judged)),
+    h("td", { class: "number" }, decimals(of.rates[LOW]), " ", h("span", { class: "ends" }, ends(of.intervals[LOW])),
+      h("span", { class: "meter correct_low" }, bar)),
+    [0, 2, 3].map((k) => h("td", { class: "number" }, decimals(of.rates[k]))),
+    h("td", { class: "number" }, decimals(of.score)));
+}
+
+function overview(section) {
+  const curve = page.curve.map((i) => page.rounds[i]);
+  if (!page.rounds.length) {
+    section.replaceChildren(h("h2", null, "No round yet"),
+      h("p", { class: "hint" }, "The first round is written when its verdicts are in: one validation later with the default lag."));
+    return null;
+  }
+  const state = {
+    round: (curve.findLast((round) => round.judged) ?? page.rounds.at(-1)).key,
+    table: { column: null, direction: 1, all: false },
+  };
+  const chosen = h("div");
+  const charts = curves(curve, state);
+  state.pick = (key) => {
+    state.round = key;
+    const round = page.rounds.find((of) => of.key === key);
+    chosen.replaceChildren(h("div", { class: "pair" },
+      h("div", null, h("h2", null, "Quadrants of the round"), matrix(round)),
+      h("div", null, h("h2", null, "True classes, worst Correct-Low first"), classTable(round, state))));
+    $("select", picker).value = key;
+    charts.querySelectorAll(".chart").forEach((chart) => chart.redraw());
+  };
+  const picker = choose("chosen-round", "Round", page.rounds.map((round) => [round.key, roundLong(round)]), state.round, state.pick);
+  section.replaceChildren(tiles(curve), charts,
+    h("div", { class: "bar" }, picker, h("p", { class: "keys" }, "Click a curve, or focus it and press ", h("kbd", null, "←"), " ", h("kbd", null, "→"), ", to choose a round.")),
+    chosen);
+  state.pick(state.round);
+  return state;
+}

@@ -1,0 +1,118 @@
+// A probe over the rounds: how its attention moved, and what the judge said each time.
+
+function probeHref(probe, key) {
+  return `#/probe/${probe}?${new URLSearchParams({ round: key })}`;
+}
+
+// A test explains other data, where the same index is another picture.
+const isTest = (number) => page.rounds[number].stage === "test";
+
+function probeSamples(probe, wantsTest) {
+  const found = [];
+  page.samples.probe.forEach((own, i) => own === probe && isTest(page.samples.round[i]) === wantsTest && found.push(i));
+  return found;
+}
+
+function fact(name, value) {
+  return h("div", null, h("dt", null, name), h("dd", null, value));
+}
+
+function verdict(sample) {
+  const cost = [sample.calls ? `${sample.calls} call${sample.calls > 1 ? "s" : ""}` : null, sample.tokens ? `${sample.tokens.toLocaleString("en")} tokens` : null,
+    sample.cost ? `$${sample.cost.toFixed(4)}` : null, sample.latency && sample.calls ? `${sample.latency.toFixed(1)} s` : null,
+    sample.cached ? "cached" : null, sample.reused ? "reused" : null].filter(Boolean).join(" · ");
+  return h("div", { class: "verdict" },
+    h("div", { class: "row" }, h("span", { class: "value" }, has(sample.score) ? decimals(sample.score, 1) : "unscored"),
+      h("span", null, badge(sample.of), " ", (sample.of ?? UNSCORED).name)),
+    h("dl", { class: "facts" }, fact("True class", isolated(sample.label)), fact("Prediction", isolated(sample.prediction)),
+      fact("Confidence", percent(sample.confidence)), fact("Drift", decimals(sample.drift)),
+      has(sample.late) ? fact("Late score", `${decimals(sample.late, 1)}, in no figure`) : null,
+      cost ? fact("Cost", cost) : null),
+    sample.reason ? [h("h3", null, "Why there is no score"), h("p", { class: "words" }, sample.reason), sample.detail ? words(sample.detail) : null] : null,
+    h("h3", null, "Evaluation"), words(sample.evaluation),
+    h("h3", null, "Justification"), words(sample.justification));
+}
+
+function strip(samples, chosen) {
+  return h("ol", { class: "strip", id: "strip", "aria-label": "Rounds" }, samples.map((i) => {
+    const sample = sampleAt(page, i), round = page.rounds[sample.round];
+    return h("li", null, h("a", { class: sample.of?.id ?? "unscored", href: probeHref(sample.probe, round.key), "aria-current": i === chosen ? "true" : null,
+      onclick: (event) => {
+        event.preventDefault();
+        show(sample.probe, round.key);
+      } },
+      view(sample, "masked"), view(sample, "heat"),
+      h("div", { class: "told" }, h("div", { class: "row" }, badge(sample.of), scoreText(sample)),
+        h("div", { class: "small" }, roundName(round)), sample.correct === false ? h("div", { class: "small" }, isolated(short(sample.prediction))) : "")));
+  }));
+}
+
+function scoreChart(over, number) {
+  const rounds = over.map((of) => page.rounds[of.round]);
+  const isOneStage = rounds.every((of) => of.stage === rounds[0].stage);
+  return lineChart({ title: "Score", note: "0 to 5; a gap where it was not judged", top: 5, height: 130,
+    xs: rounds.map((of, i) => (isOneStage ? of.number : i)), names: rounds.map(roundLong),
+    series: [{ name: "", long: "Score", cls: "figure", shape: 0, values: over.map((of) => of.score) }],
+    picked: () => walk.chosen, onpick: (i) => show(number, rounds[i].key) });
+}
+
+function show(probe, key) {
+  history.replaceState(null, "", probeHref(probe, key));
+  route();
+}
+
+const walk = { samples: [], chosen: 0, probes: [] };
+
+function probe(section, number, query) {
+  const key = query.get("round");
+  const asked = page.rounds.findIndex((of) => of.key === key);
+  const samples = probeSamples(number, asked >= 0 ? isTest(asked) : false);
+  if (!samples.length) {
+    section.replaceChildren(h("h2", { tabindex: "-1" }, `There is no probe ${number} in this run`), h("a", { href: "#/gallery" }, "Back to the gallery"));
+    return;
+  }
+  const chosen = samples.find((i) => page.samples.round[i] === asked) ?? samples.at(-1);
+  const sample = sampleAt(page, chosen), round = page.rounds[sample.round];
+  // Up and down go through the gallery's probes, in its order, or through all of them.
+  const listed = [...new Set(chosenSamples.found.map((i) => page.samples.probe[i]))];
+  const probes = listed.includes(number) ? listed : [...new Set(page.samples.probe.filter((_, i) => isTest(page.samples.round[i]) === isTest(sample.round)))].sort((a, b) => a - b);
+  Object.assign(walk, { samples, chosen: samples.indexOf(chosen), probes });
+  const over = samples.map((i) => sampleAt(page, i));
+  section.replaceChildren(
+    h("div", { class: "bar" },
+      h("a", { class: "button", href: galleryHref(chosenSamples.filters), id: "back" }, "← Gallery"),
+      h("button", { type: "button", name: "previous-probe", "aria-label": "Previous probe", onclick: () => step("probe", -1) }, "↑"),
+      h("button", { type: "button", name: "next-probe", "aria-label": "Next probe", onclick: () => step("probe", 1) }, "↓"),
+      h("span", { class: "keys" }, h("kbd", null, "←"), " ", h("kbd", null, "→"), " round  ", h("kbd", null, "↑"), " ", h("kbd", null, "↓"), " probe  ", h("kbd", null, "Esc"), " back")),
+    h("h2", { tabindex: "-1" }, `Probe ${number} · `, isolated(sample.label), h("span", { class: "hint" }, ` · ${roundLong(round)}`)),
+    h("div", { class: "probe" },
+      h("div", null,
+        h("div", { class: "views" }, ["whole", "heat", "masked"].map((kind) => h("figure", null, view(sample, kind), h("figcaption", null, VIEWS.find(([k]) => k === kind)[2])))),
+        scoreChart(over, number)),
+      verdict(sample)),
+    h("h2", null, "Over the rounds"),
+    strip(samples, chosen));
+  const strips = $("#strip", section), current = $("[aria-current]", strips);
+  strips.scrollLeft = current.parentElement.offsetLeft - strips.offsetLeft - strips.clientWidth / 2 + 56;
+}
+
+function step(what, by) {
+  if (what === "round") {
+    const next = walk.samples[walk.chosen + by];
+    if (has(next)) show(page.samples.probe[next], page.rounds[page.samples.round[next]].key);
+    return;
+  }
+  const own = page.samples.probe[walk.samples[walk.chosen]];
+  const next = walk.probes[walk.probes.indexOf(own) + by];
+  if (has(next)) show(next, page.rounds[page.samples.round[walk.samples[walk.chosen]]].key);
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.altKey || event.ctrlKey || event.metaKey || !location.hash.startsWith("#/probe/")) return;
+  if (event.target.closest("select, input, textarea, .chart")) return;
+  const move = { ArrowLeft: ["round", -1], ArrowRight: ["round", 1], ArrowUp: ["probe", -1], ArrowDown: ["probe", 1] }[event.key];
+  if (move) step(...move);
+  else if (event.key === "Escape") location.hash = galleryHref(chosenSamples.filters);
+  else return;
+  event.preventDefault();
+});

@@ -1,0 +1,166 @@
+"""The figures of a report: counted from the samples that a page shows beside them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..quadrants import Interval, wilson_interval
+from ..records import Quadrant
+from .reader import RunRound, RunSample
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What a round, or a class in it, comes to.
+
+    Args:
+        probes: Samples, judged or not.
+        counts: Of the judged samples in each quadrant.
+        average_score: Of the judged samples, in [0, 5]; None if there are none.
+        attention_drift: Mean over the samples that have one.
+    """
+
+    probes: int
+    counts: Mapping[Quadrant, int]
+    average_score: float | None
+    attention_drift: float | None = None
+
+    @property
+    def judged(self) -> int:
+        """The denominator of all rates."""
+        return sum(self.counts.values())
+
+    @property
+    def coverage(self) -> float | None:
+        """Judged samples over all."""
+        return self.judged / self.probes if self.probes else None
+
+    def rate(self, quadrant: Quadrant) -> float | None:
+        """Return a quadrant's rate over the judged samples; None if there are none."""
+        return self.counts.get(quadrant, 0) / self.judged if self.judged else None
+
+    def interval(self, quadrant: Quadrant) -> Interval | None:
+        """Return Wilson's interval of `rate`, 95 %."""
+        judged = self.judged
+        return wilson_interval(self.counts.get(quadrant, 0), judged) if judged else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What the verdicts of some samples cost.
+
+    Args:
+        cost_usd: Sum of the known prices.
+        unpriced: Samples whose price is not known.
+        median_latency_s: Over the answers that were asked for, in seconds; None without any.
+        slow_latency_s: 95th percentile of the same.
+        reasons: Count of each reason for having no score.
+    """
+
+    calls: int
+    tokens: int
+    cost_usd: float
+    unpriced: int
+    cached: int
+    reused: int
+    median_latency_s: float | None
+    slow_latency_s: float | None
+    reasons: Mapping[str, int]
+
+
+def count_samples(samples: Sequence[RunSample]) -> Figures:
+    """Return the figures of samples.
+
+    Example:
+        >>> count_samples([]).rate(Quadrant.CORRECT_LOW) is None
+        True
+    """
+    return Figures(
+        probes=len(samples),
+        counts=Counter(s.quadrant for s in samples if s.quadrant is not None),
+        average_score=_mean(s.score for s in samples if s.score is not None),
+        attention_drift=_mean(s.attention_drift for s in samples if s.attention_drift is not None),
+    )
+
+
+def count_round(of: RunRound) -> Figures:
+    """Return the figures of a round; from its own line where its samples are lost."""
+    if of.samples:
+        return count_samples(of.samples)
+    judged = of.metrics["judged"]
+    return Figures(
+        probes=of.probes,
+        counts={q: round(of.metrics.get(f"{q.value}_rate", 0.0) * judged) for q in Quadrant},
+        average_score=of.metrics.get("average_score"),
+        attention_drift=of.metrics.get("attention_drift"),
+    )
+
+
+def count_classes(samples: Sequence[RunSample]) -> dict[str, Figures]:
+    """Return the figures of each true class, highest Correct-Low rate first."""
+    members: dict[str, list[RunSample]] = {}
+    for sample in samples:
+        members.setdefault(sample.label_name, []).append(sample)
+    figures = {name: count_samples(own) for name, own in members.items()}
+    low = Quadrant.CORRECT_LOW
+    return dict(
+        sorted(
+            figures.items(),
+            key=lambda item: (-(item[1].rate(low) or 0.0), -item[1].counts[low], item[0]),
+        )
+    )
+
+
+def add_costs(samples: Sequence[RunSample]) -> Cost:
+    """Return what the verdicts of samples cost."""
+    latencies = sorted(
+        s.latency_s
+        for s in samples
+        if s.latency_s is not None and s.calls and not s.is_cached and not s.is_reused
+    )
+    return Cost(
+        calls=sum(s.calls for s in samples),
+        tokens=sum(s.tokens for s in samples),
+        cost_usd=math.fsum(s.cost_usd for s in samples if s.cost_usd is not None),
+        unpriced=sum(s.cost_usd is None for s in samples),
+        cached=sum(s.is_cached for s in samples),
+        reused=sum(s.is_reused for s in samples),
+        median_latency_s=_quantile(latencies, 0.5),
+        slow_latency_s=_quantile(latencies, 0.95),
+        reasons=Counter(s.reason or "unknown" for s in samples if s.score is None),
+    )
+
+
+def rate_difference(first: Figures, second: Figures, quadrant: Quadrant) -> float | None:
+    """Return the second rate less the first; None where one has no denominator."""
+    a, b = first.rate(quadrant), second.rate(quadrant)
+    return None if a is None or b is None else b - a
+
+
+def newcombe_interval(first: Figures, second: Figures, quadrant: Quadrant) -> Interval | None:
+    """Return the interval of `rate_difference`, 95 %, which takes the runs as independent.
+
+    Source: Newcombe, 1998, "Interval estimation for the difference between independent
+        proportions", method 10: from the two Wilson intervals.
+    """
+    a, b = first.rate(quadrant), second.rate(quadrant)
+    of_a, of_b = first.interval(quadrant), second.interval(quadrant)
+    if a is None or b is None or of_a is None or of_b is None:
+        return None
+    return Interval(
+        b - a - math.hypot(b - of_b.lower, of_a.upper - a),
+        b - a + math.hypot(of_b.upper - b, a - of_a.lower),
+    )
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    known = list(values)
+    return math.fsum(known) / len(known) if known else None
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float | None:
+    """Return the nearest-rank quantile of ordered values."""
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None

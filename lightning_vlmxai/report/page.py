@@ -1,0 +1,217 @@
+"""The report of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..records import Quadrant
+from .figures import Figures, add_costs, count_classes, count_round
+from .html import NAMES, SHORT, render_page, show_value, write_page
+from .pictures import PictureCache, Pictures, Wanted, address_of, load_pictures
+from .reader import Run, RunRound, RunSample, read_run
+from .text import one_line
+
+SCRIPTS = ("dom.js", "chart.js", "overview.js", "gallery.js", "probe.js", "main.js")
+PICTURE_SIDE, SALIENCY_SIDE = 288, 112
+"""Longest sides of embedded pictures in pixels; a saliency map is smooth and needs few."""
+
+FACTS = (
+    ("judge", "Judge"),
+    ("method", "Method"),
+    ("target_layer", "Target layer"),
+    ("task", "Task"),
+    ("prompt_version", "Prompt"),
+    ("alpha", "Alpha"),
+    ("beta", "Beta"),
+    ("fill", "Fill"),
+    ("threshold", "High from score"),
+    ("lag", "Lag"),
+)
+"""Settings that a report's head shows, where the run's file has them."""
+
+
+def write_report(run_dir: Path, out: Path | None = None) -> Path:
+    """Write the report of a run folder and return its path.
+
+    The report is one HTML file that needs no network. What is missing in the folder is said on
+    the page.
+
+    Args:
+        run_dir: With `rounds.jsonl`, `samples.jsonl`, `run.json` and `images/`, as far as they are
+            there.
+        out: Of the page; `report.html` in the run folder if None.
+    """
+    out = out or run_dir / "report.html"
+    return write_page(make_report(run_dir, address_of(run_dir, out)), out)
+
+
+def make_report(
+    run_dir: Path,
+    address: str,
+    *,
+    cache: PictureCache | None = None,
+    build: str | None = None,
+) -> str:
+    """Return the report of a run folder as HTML.
+
+    Args:
+        run_dir: The run folder.
+        address: Of the run folder, from the page: where the pictures are that it does not hold.
+        cache: Pictures of an earlier build.
+        build: Name of this build, if the page shall look for newer ones.
+    """
+    run = read_run(run_dir)
+    samples = [sample for of in run.rounds for sample in of.samples]
+    pictures = load_pictures(run_dir, address, _rank_pictures(run), cache)
+    numbers = {path: number for number, path in enumerate(pictures.sources)}
+    figures = {of.key: count_round(of) for of in run.rounds}
+    return render_page(
+        "report.html",
+        scripts=SCRIPTS,
+        data={
+            "rounds": [_describe_round(of, figures[of.key]) for of in run.rounds],
+            "curve": [run.rounds.index(of) for of in run.curve],
+            **pack_samples(samples, {of.key: i for i, of in enumerate(run.rounds)}, numbers),
+        },
+        pictures=list(pictures.sources.values()),
+        build=build,
+        title=name_run(run),
+        run=run,
+        facts=list_facts(run),
+        notices=[*run.notices, *note_pictures(pictures)],
+        rounds=[(of, figures[of.key], add_costs(of.samples)) for of in run.rounds],
+        total=add_costs(samples),
+    )
+
+
+def name_run(run: Run) -> str:
+    """Return what a page calls a run: its model and its folder."""
+    folder = "/".join(run.path.resolve().parts[-3:])
+    model = run.settings.get("model")
+    return one_line(f"{model} · {folder}" if model else folder, 160)
+
+
+def list_facts(run: Run) -> list[tuple[str, str]]:
+    """Return how a run was made, as names and values for a page's head."""
+    facts = [(name, show_value(run.settings[key])) for key, name in FACTS if key in run.settings]
+    return [*facts, ("Probes", one_line(run.fingerprint) or "unknown fingerprint")]
+
+
+def note_pictures(pictures: Pictures) -> list[str]:
+    """Return notices of pictures that a page does not hold."""
+    notices = []
+    if pictures.missing:
+        notices.append(f"{pictures.missing:,} pictures are missing or can't be read.")
+    if pictures.referred:
+        notices.append(
+            f"{pictures.referred:,} pictures are not in this file but are read from the run "
+            "folder: keep the two together."
+        )
+    return notices
+
+
+def _rank_pictures(run: Run) -> list[Wanted]:
+    """Return every picture, the most wanted first: whole ones, then the newest rounds'."""
+    newest = sorted(run.rounds, key=lambda of: (of.stage == "fit", of.number), reverse=True)
+    newest = [of for of in newest if of.samples]
+    samples = [sample for of in newest for sample in of.samples]
+    whole = [Wanted(sample.picture, PICTURE_SIDE) for sample in samples]
+    return whole + [
+        wanted
+        for sample in samples
+        for wanted in (
+            Wanted(sample.image, PICTURE_SIDE),
+            Wanted(sample.saliency, SALIENCY_SIDE),
+        )
+    ]
+
+
+def describe_figures(figures: Figures) -> dict[str, Any]:
+    """Return figures as a page's scripts read them; rates and intervals by quadrant."""
+    return {
+        "probes": figures.probes,
+        "judged": figures.judged,
+        "counts": [figures.counts.get(q, 0) for q in Quadrant],
+        "rates": [figures.rate(q) for q in Quadrant],
+        "intervals": [figures.interval(q) for q in Quadrant],
+        "score": figures.average_score,
+        "coverage": figures.coverage,
+        "drift": figures.attention_drift,
+    }
+
+
+def describe_quadrants() -> list[dict[str, str]]:
+    """Return the quadrants as a page's scripts read them."""
+    return [{"id": q.value, "short": SHORT[q], "name": NAMES[q]} for q in Quadrant]
+
+
+def _describe_round(of: RunRound, figures: Figures) -> dict[str, Any]:
+    return {
+        "key": one_line(of.key),
+        "stage": one_line(of.stage),
+        "number": of.number,
+        "epoch": of.epoch,
+        "step": of.step,
+        **describe_figures(figures),
+        "classes": [
+            {"name": name, **describe_figures(own)}
+            for name, own in count_classes(of.samples).items()
+        ],
+    }
+
+
+def pack_samples(
+    samples: Sequence[RunSample], rounds: Mapping[str, int], pictures: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return samples as columns, with each text once.
+
+    Args:
+        samples: To pack.
+        rounds: Key of a round to its number in the page.
+        pictures: Path of a picture to its number in the page.
+    """
+    texts: dict[str, int] = {"": 0}
+    order = list(Quadrant)
+
+    def text(value: str) -> int:
+        return texts.setdefault(value, len(texts))
+
+    columns: dict[str, list[Any]] = {
+        "round": [rounds[f"{s.stage}-{s.number}"] for s in samples],
+        "quadrant": [None if s.quadrant is None else order.index(s.quadrant) for s in samples],
+        "confidence": [None if s.confidence is None else round(s.confidence, 4) for s in samples],
+        "drift": [
+            None if s.attention_drift is None else round(s.attention_drift, 4) for s in samples
+        ],
+        "correct": [s.is_correct for s in samples],
+        "cached": [int(s.is_cached) for s in samples],
+        "reused": [int(s.is_reused) for s in samples],
+        "late": [s.late_score for s in samples],
+        "cost": [s.cost_usd for s in samples],
+        "latency": [s.latency_s for s in samples],
+    }
+    for name in ("probe", "score", "calls", "tokens"):
+        columns[name] = [getattr(s, name) for s in samples]
+    for name, field in _TEXTS.items():
+        columns[name] = [text(getattr(s, field)) for s in samples]
+    for name in ("image", "saliency", "picture"):
+        columns[name] = [pictures.get(getattr(s, name)) for s in samples]
+    return {
+        "quadrants": describe_quadrants(),
+        "samples": columns,
+        "texts": list(texts),
+        "textColumns": list(_TEXTS),
+        "pictureColumns": ["image", "saliency", "picture"],
+    }
+
+
+_TEXTS = {
+    "label": "label_name",
+    "prediction": "prediction_name",
+    "reason": "reason",
+    "detail": "detail",
+    "evaluation": "evaluation",
+    "justification": "justification",
+}

@@ -1,0 +1,351 @@
+"""Reads a run folder, however old, incomplete or cut off, into plain records."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..quadrants import assign_quadrant
+from ..records import Quadrant
+from .text import visible
+
+FILES = ("run.json", "rounds.jsonl", "samples.jsonl")
+"""Any of these makes a folder a run folder."""
+STAGES = ("fit", "validate", "test")
+
+_Key = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSample:
+    """A line of `samples.jsonl`. What the line does not say is None, empty or False.
+
+    Args:
+        late_score: Score that came after the deadline: shown, and in no figure.
+        image: Path of what the judge saw, in the run folder.
+        saliency: Path of the saliency map.
+        picture: Path of the whole picture.
+    """
+
+    stage: str
+    number: int
+    probe: int
+    fingerprint: str
+    label_name: str
+    prediction_name: str
+    confidence: float | None
+    is_correct: bool | None
+    score: float | None
+    quadrant: Quadrant | None
+    reason: str
+    detail: str
+    evaluation: str
+    justification: str
+    attention_drift: float | None
+    is_cached: bool
+    is_reused: bool
+    calls: int
+    tokens: int
+    cost_usd: float | None
+    latency_s: float | None
+    image: str
+    saliency: str
+    picture: str
+    late_score: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRound:
+    """A line of `rounds.jsonl` with its samples, in probe order."""
+
+    stage: str
+    number: int
+    epoch: int | None
+    step: int | None
+    fingerprint: str
+    probes: int
+    metrics: Mapping[str, float]
+    samples: tuple[RunSample, ...]
+
+    @property
+    def key(self) -> str:
+        """Name of the round in a page's addresses."""
+        return f"{self.stage}-{self.number}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallTotals:
+    """What `judge_calls.jsonl` adds up to, rehearsal and retries among it."""
+
+    requests: int = 0
+    tries: int = 0
+    tokens: int = 0
+    cost_usd: float = 0.0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run folder.
+
+    Args:
+        path: Of the folder.
+        settings: `run.json`.
+        rounds: Fit, then validate, then test; by number.
+        calls: What the judge's log adds up to; None without a log.
+        notices: What is missing or broken, in sentences.
+    """
+
+    path: Path
+    settings: Mapping[str, Any]
+    rounds: tuple[RunRound, ...]
+    calls: CallTotals | None
+    notices: tuple[str, ...]
+
+    @property
+    def curve(self) -> tuple[RunRound, ...]:
+        """The rounds that curves are drawn of: those of the fit, else of the first stage."""
+        stage = next((s for s in STAGES if any(r.stage == s for r in self.rounds)), "")
+        return tuple(r for r in self.rounds if r.stage == (stage or r.stage))
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the probe set of the curve's last round."""
+        last = self.curve[-1].fingerprint if self.curve else ""
+        return last or _text(self.settings.get("fingerprint"))
+
+
+@dataclass(slots=True)
+class _Reading:
+    path: Path
+    notices: list[str] = field(default_factory=list)
+
+    def lines(self, name: str) -> Iterator[dict[str, Any]]:
+        """Yield the objects of a file of JSON lines; say which lines are none."""
+        try:
+            file = (self.path / name).open("rb")
+        except OSError:
+            return
+        broken, is_cut = 0, False
+        with file:
+            for raw in file:
+                try:
+                    record = json.loads(raw)
+                except (ValueError, RecursionError):
+                    record = None
+                if isinstance(record, dict):
+                    yield record
+                elif raw.strip():
+                    broken, is_cut = broken + 1, not raw.endswith(b"\n")
+        if is_cut:
+            broken -= 1
+            self.notices.append(f"The last line of {name} is cut off and was left out.")
+        if broken:
+            lines = "1 line" if broken == 1 else f"{broken:,} lines"
+            was = "was" if broken == 1 else "were"
+            self.notices.append(f"{lines} of {name} can't be read and {was} left out.")
+
+    def settings(self) -> dict[str, Any]:
+        try:
+            settings = json.loads((self.path / "run.json").read_bytes())
+        except OSError:
+            self.notices.append("run.json is missing: how the run was made is not known.")
+            return {}
+        except (ValueError, RecursionError):
+            settings = None
+        if isinstance(settings, dict):
+            return settings
+        self.notices.append("run.json can't be read: how the run was made is not known.")
+        return {}
+
+
+def is_run_dir(path: Path) -> bool:
+    """Return whether a folder holds a run."""
+    return any((path / name).is_file() for name in FILES)
+
+
+def read_run(path: Path) -> Run:
+    """Return what a run folder holds; what is missing or broken becomes a notice, not an error.
+
+    Where a resumed run wrote a round again, the last line of a (stage, round, probe) stands.
+
+    Args:
+        path: Of the run folder.
+    """
+    reading = _Reading(path)
+    settings = reading.settings()
+    threshold = _number(settings.get("threshold"))
+    samples: dict[_Key, dict[int, RunSample]] = {}
+    for line in reading.lines("samples.jsonl"):
+        sample = _sample(line, 2.5 if threshold is None else threshold)
+        samples.setdefault((sample.stage, sample.number), {})[sample.probe] = sample
+    heads, order = _heads(reading)
+    for line in reading.lines("late.jsonl"):
+        _add_late(line, samples)
+    for key in samples.keys() - heads.keys():
+        heads[key] = {}
+    rounds = tuple(
+        _round(key, heads[key], samples.get(key, {})) for key in sorted(heads, key=_rank)
+    )
+    _note_gaps(reading, rounds, order)
+    return Run(
+        path=path,
+        settings=settings,
+        rounds=rounds,
+        calls=_call_totals(reading),
+        notices=tuple(reading.notices),
+    )
+
+
+def _heads(reading: _Reading) -> tuple[dict[_Key, dict[str, Any]], list[_Key]]:
+    heads: dict[_Key, dict[str, Any]] = {}
+    order: list[_Key] = []
+    for line in reading.lines("rounds.jsonl"):
+        key = (_text(line.get("stage")) or "fit", _whole(line.get("number")) or 0)
+        heads[key] = line
+        order.append(key)
+    return heads, order
+
+
+def _rank(key: _Key) -> tuple[int, str, int]:
+    stage, number = key
+    return (STAGES.index(stage) if stage in STAGES else len(STAGES), stage, number)
+
+
+def _round(key: _Key, head: dict[str, Any], of_probe: Mapping[int, RunSample]) -> RunRound:
+    fingerprint = _text(head.get("fingerprint"))
+    # A resumed run may have had other probes: those of the round's last line count.
+    samples = tuple(
+        of_probe[probe]
+        for probe in sorted(of_probe)
+        if not fingerprint or of_probe[probe].fingerprint in ("", fingerprint)
+    )
+    known = {"number", "epoch", "step", "judged", "probes"}
+    return RunRound(
+        stage=key[0],
+        number=key[1],
+        epoch=_whole(head.get("epoch")),
+        step=_whole(head.get("step")),
+        fingerprint=fingerprint or (samples[-1].fingerprint if samples else ""),
+        probes=_whole(head.get("probes")) or len(samples),
+        metrics={
+            "judged": float(_whole(head.get("judged")) or 0),
+            **{
+                name: value
+                for name in head.keys() - known
+                if (value := _number(head[name])) is not None
+            },
+        },
+        samples=samples,
+    )
+
+
+def _sample(line: dict[str, Any], threshold: float) -> RunSample:
+    score, is_correct = _number(line.get("score")), line.get("is_correct")
+    if not isinstance(is_correct, bool):
+        is_correct = None
+    quadrant = None
+    if score is not None:
+        try:
+            quadrant = Quadrant(line.get("quadrant"))
+        except ValueError:
+            if is_correct is not None:
+                quadrant = assign_quadrant(score, is_correct=is_correct, threshold=threshold)
+    image, probe = _text(line.get("image")), _whole(line.get("probe")) or 0
+    stage = _text(line.get("stage")) or "fit"
+    return RunSample(
+        stage=stage,
+        number=_whole(line.get("round")) or 0,
+        probe=probe,
+        fingerprint=_text(line.get("fingerprint")),
+        label_name=visible(_text(line.get("label_name", line.get("label"))), 200),
+        prediction_name=visible(_text(line.get("prediction_name", line.get("prediction"))), 200),
+        confidence=_number(line.get("confidence")),
+        is_correct=is_correct,
+        score=score,
+        quadrant=quadrant,
+        reason=visible(_text(line.get("reason")), 80) if score is None else "",
+        detail=visible(_text(line.get("detail"))),
+        evaluation=visible(_text(line.get("evaluation"))),
+        justification=visible(_text(line.get("justification"))),
+        attention_drift=_number(line.get("attention_drift")),
+        is_cached=line.get("is_cached") is True,
+        is_reused=line.get("is_reused") is True,
+        calls=_whole(line.get("calls")) or 0,
+        tokens=_whole(line.get("tokens")) or 0,
+        cost_usd=_number(line.get("cost_usd")),
+        latency_s=_number(line.get("latency_s")),
+        image=image,
+        saliency=_text(line.get("saliency")),
+        # Folders written before lines told the picture's path have it all the same.
+        picture=_text(line.get("picture")) or f"images/{stage}/{probe:06d}.png",
+    )
+
+
+def _add_late(line: dict[str, Any], samples: dict[_Key, dict[int, RunSample]]) -> None:
+    late = _sample(line, 2.5)
+    of_probe = samples.get((late.stage, late.number), {})
+    own = of_probe.get(late.probe)
+    if own is not None and own.score is None and late.score is not None:
+        of_probe[late.probe] = replace(
+            own,
+            late_score=late.score,
+            evaluation=late.evaluation,
+            justification=late.justification,
+        )
+
+
+def _note_gaps(reading: _Reading, rounds: tuple[RunRound, ...], order: list[_Key]) -> None:
+    if not rounds:
+        reading.notices.append("No round has been written yet.")
+    elif not any(r.samples for r in rounds):
+        reading.notices.append("samples.jsonl is missing or empty: only the rounds' figures stand.")
+    if rounds and not order:
+        reading.notices.append("rounds.jsonl is missing or empty: rounds were found by samples.")
+    for stage in {key[0] for key in order}:
+        numbers = [number for name, number in order if name == stage]
+        left = sorted({n for n in numbers if n > numbers[-1]})
+        if left:
+            reading.notices.append(
+                f"Rounds {left[0]} to {left[-1]} of the {visible(stage, 40)} were written before "
+                f"the run was resumed; the resumed run has come to round {numbers[-1]}."
+            )
+
+
+def _call_totals(reading: _Reading) -> CallTotals | None:
+    if not (reading.path / "judge_calls.jsonl").is_file():
+        return None
+    requests = tries = tokens = failed = 0
+    costs = []
+    for line in reading.lines("judge_calls.jsonl"):
+        requests += 1
+        tries += _whole(line.get("tries")) or 0
+        tokens += _whole(line.get("tokens")) or 0
+        failed += _number(line.get("score")) is None
+        costs.append(_number(line.get("cost_usd")) or 0.0)
+    return CallTotals(
+        requests=requests, tries=tries, tokens=tokens, cost_usd=math.fsum(costs), failed=failed
+    )
+
+
+def _text(value: object) -> str:
+    return "" if value is None else value if isinstance(value, str) else str(value)
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _whole(value: object) -> int | None:
+    number = _number(value)
+    return None if number is None else int(number)

@@ -1,0 +1,113 @@
+"""A run in a table in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..records import Quadrant
+from .figures import Cost, Figures, add_costs, count_classes, count_round
+from .html import NAMES, show_dollars
+from .reader import RunRound, read_run
+from .text import one_line
+
+
+def print_summary(
+    run_dir: Path, *, stage: str = "fit", report: Path | None = None, console: Console | None = None
+) -> None:
+    """Print what a run came to: rates, change, worst classes, cost, and where to look next.
+
+    Args:
+        run_dir: The run folder; nothing is printed but a line if it holds no round of the stage.
+        stage: "fit", "validate" or "test".
+        report: Where the report is, if it has been written.
+        console: To print to; the terminal, or the log that stands in its place, if None.
+    """
+    console = console or Console()
+
+    def say(line: str) -> None:
+        console.print(_plain(line, console), soft_wrap=True)
+
+    rounds = [of for of in read_run(run_dir).rounds if of.stage == stage]
+    judged = [of for of in rounds if count_round(of).judged]
+    if not judged:
+        said = "no round has been written" if not rounds else "no sample was judged"
+        say(f"vlmxai: {said} ({stage}, {run_dir})")
+    else:
+        now = count_round(judged[-1])
+        say(
+            f"vlmxai: {stage} round {judged[-1].number}, {now.judged} of {now.probes} probes judged"
+        )
+        console.print(_table(judged))
+        for line in _worst_classes(judged[-1]):
+            say(line)
+    if rounds:
+        samples = [sample for of in rounds for sample in of.samples]
+        say(_describe_cost(add_costs(samples), len(rounds)))
+    say(f"Look closer: {report}" if report else f"Look closer: vlmxai report {run_dir}")
+
+
+def _table(judged: Sequence[RunRound]) -> Table:
+    now, then = count_round(judged[-1]), count_round(judged[0])
+    is_change = len(judged) > 1
+    since = [f"since round {judged[0].number}"] if is_change else []
+    table = Table()
+    table.add_column("")
+    for name in ("rate", "95 % interval", *since):
+        table.add_column(name, justify="right")
+    for quadrant in Quadrant:
+        ends = now.interval(quadrant)
+        table.add_row(
+            NAMES[quadrant],
+            _number(now.rate(quadrant)),
+            f"{ends.lower:.2f} to {ends.upper:.2f}" if ends else "",
+            *([_change(now.rate(quadrant), then.rate(quadrant))] if is_change else []),
+        )
+    change = [_change(now.average_score, then.average_score)] if is_change else []
+    table.add_row("average score", _number(now.average_score), "", *change)
+    return table
+
+
+def _worst_classes(of: RunRound) -> list[str]:
+    low = Quadrant.CORRECT_LOW
+    worst = [(n, f) for n, f in count_classes(of.samples).items() if f.counts.get(low, 0)][:3]
+    if not worst:
+        return []
+    return [
+        "Right for the wrong reason most often:",
+        *(f"  {one_line(name, 40) or '(no name)'}: {_rate_of(f)}" for name, f in worst),
+    ]
+
+
+def _rate_of(figures: Figures) -> str:
+    low = figures.counts[Quadrant.CORRECT_LOW]
+    return f"{low} of {figures.judged} Correct-Low ({low / figures.judged:.2f})"
+
+
+def _describe_cost(cost: Cost, rounds: int) -> str:
+    parts = [f"{cost.calls:,} calls", f"{cost.tokens:,} tokens", show_dollars(cost.cost_usd)]
+    if cost.unpriced:
+        parts.append(f"{cost.unpriced:,} verdicts without a known price")
+    if cost.cached or cost.reused:
+        parts.append(f"{cost.cached:,} cached and {cost.reused:,} reused verdicts")
+    if cost.reasons:
+        reasons = ", ".join(f"{n:,} {reason}" for reason, n in sorted(cost.reasons.items()))
+        parts.append(f"unscored: {reasons}")
+    return f"Cost of {rounds} round{'s' if rounds > 1 else ''}: {'; '.join(parts)}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _change(now: float | None, then: float | None) -> str:
+    return "-" if now is None or then is None else f"{now - then:+.2f}"
+
+
+def _plain(text: str, console: Console) -> Text:
+    """Return text without markup, in characters that the console can write."""
+    return Text(text.encode(console.encoding, "replace").decode(console.encoding))
