@@ -18,12 +18,15 @@ from .environment import check_environment, count_rounds, dataset_of, is_dev_run
 from .errors import ConfigurationError, expected
 from .explain import Explainer
 from .judges import FailureReporter, Judge, PaidJudge, ReferenceMaskJudge
+from .monitors import warn_of_callbacks, warn_of_schedulers
 from .probe import Item, ProbeReader, unpack_item
 from .quadrants import QUADRANT_METRICS, ROUND_METRICS
+from .ranks import Ranks
 from .records import Fill, Round
 from .sinks import find_free_folder, metric_name, prefixed_metrics
 from .stage_run import Context, RoundSettings, StageRun
 from .tasks import Classification, Task
+from .waiting import waiting_bar
 
 
 class VLMExplainCallback(pl.Callback):
@@ -57,13 +60,18 @@ class VLMExplainCallback(pl.Callback):
             with; found from a `Normalize` in the data set's transforms if None.
         unpack: Takes a data set's sample apart, where it is not `(image, label)` or
             `(image, label, reference_mask)`.
-        lag: How many validations a round may trail before its verdicts are waited for.
-        deadline_s: Seconds that this wait lasts at most; later verdicts are unscored(deadline).
+        lag: How many rounds a round may trail before its verdicts are waited for: those of round N
+            are collected when round N + lag is explained, or at the end of the fit.
+        every_n_validations: A round is at every n-th validation of the fit, the n-th, the 2n-th
+            and so on, counted over the whole run and on after a resumption.
+        deadline_s: Seconds that this wait lasts at most. What has no verdict by then is
+            unscored(deadline); a verdict that comes later is kept in `late.jsonl`, uncounted.
         watch_classes: Names of (true) classes whose own figures are logged as well, as
             `vlmxai/class/<name>/<metric>`.
         on_judge_error: "warn" goes on training whatever the judge does, "raise" ends it.
-        run_dir: Where samples and pictures are written, after what is there; a fresh `vlmxai`
-            beside the logs if None.
+        run_dir: Where samples and pictures are written, after what is there. If None, a resumed
+            run goes on in the folder of its checkpoint, and any other makes a fresh `vlmxai`
+            beside the logs. Pass one to branch off a second run from a checkpoint.
 
     Raises:
         ConfigurationError: For a value out of range; the message says what to change.
@@ -93,6 +101,7 @@ class VLMExplainCallback(pl.Callback):
         normalization: tuple[Sequence[float], Sequence[float]] | None = None,
         unpack: Callable[[Any], Item] = unpack_item,
         lag: int = 1,
+        every_n_validations: int = 1,
         deadline_s: float = 120.0,
         watch_classes: Sequence[str] = (),
         on_judge_error: str = "warn",
@@ -110,6 +119,7 @@ class VLMExplainCallback(pl.Callback):
         self._settings = RoundSettings(
             threshold=threshold,
             lag=lag,
+            every_n_validations=every_n_validations,
             deadline_s=deadline_s,
             watch_classes=tuple(watch_classes),
         )
@@ -133,9 +143,12 @@ class VLMExplainCallback(pl.Callback):
         self._failures = FailureReporter(on_judge_error)
         self._given_run_dir = None if run_dir is None else Path(run_dir)
         self._run_dir: Path | None = None
+        self._beside: Path | None = None
         self._latest_round: Round | None = None
-        self._saved_fingerprint = ""
+        self._loaded: dict[str, Any] = {}
         self._next_number = {"fit": 0, "validate": 0, "test": 0}
+        self._validations = 0
+        self._fit: StageRun | None = None
         self._run: StageRun | None = None
 
     @property
@@ -160,20 +173,30 @@ class VLMExplainCallback(pl.Callback):
         """Check the environment, so that what can't work fails before the first batch."""
         self._reader.forget()
         self._run = None
-        check_environment(trainer, pl_module, self)
-        self.judge.check()
-        if stage != "fit":
+        with _ranks(trainer).together():
+            check_environment(trainer, pl_module, self)
+            self.judge.check()
+        if stage == "fit":
+            warn_of_callbacks(trainer, self.metric_names, **self._settings.pace)
+        else:
             self._begin(trainer, pl_module, rounds=1)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the run folder: by now a checkpoint's state is loaded."""
-        self._begin(trainer, pl_module, rounds=count_rounds(trainer))
+        rounds = count_rounds(trainer)
+        if rounds is not None:
+            rounds = rounds // self._settings.every_n_validations or 1
+        self._begin(trainer, pl_module, rounds=rounds)
+        self._fit = self._run
 
     def _begin(
         self, trainer: pl.Trainer, module: pl.LightningModule, *, rounds: int | None
     ) -> None:
-        self._run_dir = self._given_run_dir or self._dir_beside(trainer)
         stage = str(trainer.state.fn.value) if trainer.state.fn else "fit"
+        saved: dict[str, Any] = {}
+        if stage == "fit":
+            saved, self._loaded = self._loaded, {}
+        self._run_dir = self._find_dir(trainer, saved.get("run_dir", ""))
         self._run = StageRun(
             stage=stage,
             judge=self.judge,
@@ -184,10 +207,9 @@ class VLMExplainCallback(pl.Callback):
             run_dir=self._run_dir,
             loggers=trainer.loggers if trainer.is_global_zero else None,
             model_name=type(module).__name__,
-            rank=trainer.global_rank,
-            world_size=trainer.world_size,
+            ranks=_ranks(trainer),
             first_round=self._next_number[stage],
-            saved_fingerprint=self._saved_fingerprint if stage == "fit" else "",
+            saved=saved.get("run"),
         )
         if isinstance(self.judge, PaidJudge) and not is_dev_run(trainer):
             self.judge.bind(self._run_dir, world_size=trainer.world_size)
@@ -195,13 +217,19 @@ class VLMExplainCallback(pl.Callback):
             rank_zero_info(f"vlmxai: {'the run' if rounds else 'each validation'} takes {estimate}")
         rank_zero_info(f"vlmxai: judge {self.judge.name}; samples and pictures in {self._run_dir}")
 
-    def _dir_beside(self, trainer: pl.Trainer) -> Path:
-        """Return the run folder beside the logs: a fresh one, unless it is this callback's own."""
+    def _find_dir(self, trainer: pl.Trainer, saved: str) -> Path:
+        """Return the run folder: as asked for, a resumed run's, this callback's own, or fresh."""
         log_dir = trainer.log_dir  # a collective: asked on every rank
-        parent = Path(log_dir or trainer.default_root_dir)
-        if self._run_dir is not None and self._run_dir.parent == parent:
+        beside = Path(log_dir or trainer.default_root_dir)
+        before, self._beside = self._beside, beside
+        if self._given_run_dir is not None:
+            return self._given_run_dir
+        if saved and trainer.strategy.broadcast(Path(saved).is_dir()):
+            rank_zero_info(f"vlmxai: resumed, so going on in {saved}; pass run_dir for another")
+            return Path(saved)
+        if self._run_dir is not None and before == beside:
             return self._run_dir
-        return Path(trainer.strategy.broadcast(str(find_free_folder(parent / "vlmxai"))))
+        return Path(trainer.strategy.broadcast(str(find_free_folder(beside / "vlmxai"))))
 
     def on_validation_batch_end(
         self,
@@ -225,13 +253,20 @@ class VLMExplainCallback(pl.Callback):
             rank_zero_warn("vlmxai: this fit has no validation data, so nothing is explained.")
         elif dataset is not None and not isinstance(dataset, IterableDataset):
             self._rehearse(trainer, pl_module)
+            if self._run is not None and not is_dev_run(trainer):
+                self._run.begin_rounds(dataset)
+        warn_of_schedulers(trainer, self.metric_names, **self._settings.pace)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Explain the probes, submit them, collect the round that is due, log it."""
         if trainer.sanity_checking or is_dev_run(trainer):
             self._rehearse(trainer, pl_module)
-        else:
-            self._run_round(trainer, pl_module)
+            return
+        if self._run is self._fit:
+            self._validations += 1
+            if self._validations % self._settings.every_n_validations:
+                return
+        self._run_round(trainer, pl_module)
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Explain the probes of the test data and wait for their verdicts."""
@@ -241,8 +276,9 @@ class VLMExplainCallback(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Wait for the rounds that are still open and write them at their own steps."""
         if self._run is not None:
-            for closed in self._run.drain():
-                self._latest_round = closed
+            with waiting_bar(trainer, self._run.awaited) as on_verdict:
+                for closed in self._run.drain(on_verdict):
+                    self._latest_round = closed
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
@@ -255,13 +291,20 @@ class VLMExplainCallback(pl.Callback):
         self._close()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs to go on: plain values only."""
-        fingerprint = self._run.fingerprint if self._run else ""
-        return {"fingerprint": fingerprint, "next_number": self._next_number["fit"]}
+        """Return what a resumed run needs to go on, open rounds included: values and tensors."""
+        if self._fit is None:
+            return self._loaded
+        return {
+            "run_dir": str(self._run_dir.absolute()) if self._run_dir else "",
+            "validations": self._validations,
+            "next_number": self._next_number["fit"],
+            "run": self._fit.state_dict(),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting rounds where the checkpoint left off."""
-        self._saved_fingerprint = state_dict["fingerprint"]
+        """Go on where the checkpoint left off."""
+        self._loaded, self._fit = state_dict, None
+        self._validations = state_dict["validations"]
         self._next_number["fit"] = state_dict["next_number"]
 
     def _rehearse(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -271,23 +314,28 @@ class VLMExplainCallback(pl.Callback):
     def _run_round(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert self._run is not None  # noqa: S101 - made in `_begin`
         stage = self._run.stage
-        for closed in self._run.run_round(
+        closed = self._run.run_round(
             module,
             dataset_of(trainer),
             _context(trainer, module),
             epoch=trainer.current_epoch,
             step=trainer.global_step,
-        ):
-            self._latest_round = closed
+        )
+        self._next_number[stage] = self._run.next_round
+        if closed:
+            self._latest_round = closed[-1]
             # Every rank logs the same to the callback metrics, which monitors read. In a fit the
             # loggers get the figures from the sinks, at the step that they describe.
             logger = False if stage == "fit" else None
-            module.log_dict(prefixed_metrics(closed), logger=logger, sync_dist=False)
-        self._next_number[stage] = self._run.next_round
+            module.log_dict(prefixed_metrics(closed[-1]), logger=logger, sync_dist=False)
 
     def _close(self) -> None:
         if self._run is not None:
             self._run.close()
+
+
+def _ranks(trainer: pl.Trainer) -> Ranks:
+    return Ranks(rank=trainer.global_rank, size=trainer.world_size)
 
 
 def _context(trainer: pl.Trainer, module: pl.LightningModule) -> Context:

@@ -8,7 +8,12 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch import callbacks
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
+from lightning.pytorch.strategies import (
+    DeepSpeedStrategy,
+    FSDPStrategy,
+    ModelParallelStrategy,
+    Strategy,
+)
 
 from .datasets import find_dataset
 from .errors import ConfigurationError, expected
@@ -27,12 +32,12 @@ def check_environment(
     Raises:
         ConfigurationError: The message says what to change.
     """
-    if isinstance(trainer.strategy, (FSDPStrategy, DeepSpeedStrategy)):
+    if is_sharded(trainer.strategy):
         raise ConfigurationError(
             expected(
                 "strategy",
                 "one that keeps the whole model on every rank",
-                type(trainer.strategy).__name__,
+                f"{type(trainer.strategy).__name__}, which shards the parameters",
                 'Use strategy="ddp", or explain checkpoints in a run of their own',
             )
         )
@@ -59,6 +64,16 @@ def check_environment(
                     f"List {type(observer).__name__} first",
                 )
             )
+
+
+def is_sharded(strategy: Strategy) -> bool:
+    """Return whether no rank has all parameters: a forward there needs the others' help.
+
+    DeepSpeed's stages 1 and 2 shard optimizer state and gradients alone.
+    """
+    if isinstance(strategy, DeepSpeedStrategy):
+        return strategy.zero_stage_3
+    return isinstance(strategy, (FSDPStrategy, ModelParallelStrategy))
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from .records import Quadrant, Sample
@@ -14,16 +15,25 @@ QUADRANT_METRICS = (
     "correct_low_rate_lower",
     "correct_low_rate_upper",
     "low_given_correct",
+    "low_given_correct_lower",
+    "low_given_correct_upper",
     "average_score",
+    "average_score_stderr",
 )
 """Names of the figures of `quadrant_metrics`."""
+
+BOUNDED_METRICS = tuple(name for name in QUADRANT_METRICS if f"{name}_lower" in QUADRANT_METRICS)
+"""Those that come with the two ends of an interval, `<name>_lower` and `<name>_upper`."""
+
+DRIFTS = ("attention_drift", "centre_shift", "score_drift")
+"""What of a `Sample` tells how far a probe is from what it was last."""
 
 ROUND_METRICS = (
     *QUADRANT_METRICS,
     "coverage",
     "unscored",
     "reused",
-    "attention_drift",
+    *DRIFTS,
     "calls",
     "tokens",
     "cost",
@@ -91,10 +101,12 @@ def quadrant_metrics(samples: Sequence[Sample]) -> dict[str, float]:
         samples: Of one round, or of one class in it; unscored ones count in no denominator.
 
     Returns:
-        `correct_high_rate`, `correct_low_rate`, `wrong_high_rate`, `wrong_low_rate`, the Wilson
-        ends `correct_low_rate_lower` and `correct_low_rate_upper`, `low_given_correct` =
-        P(Low | correct), each in [0, 1], and `average_score` in [0, 5]. A figure whose
-        denominator is empty is absent: it is neither 0 nor NaN.
+        `correct_high_rate`, `correct_low_rate`, `wrong_high_rate`, `wrong_low_rate` and
+        `low_given_correct` = P(Low | correct), each in [0, 1]; the ends of the 95 % Wilson
+        intervals of `correct_low_rate` and `low_given_correct` as `<name>_lower` and
+        `<name>_upper`; `average_score` in [0, 5] and its standard error `average_score_stderr`
+        (sample standard deviation over the root of their number, from two scores on). A figure
+        whose denominator is empty is absent: it is neither 0 nor NaN.
 
     Example:
         >>> quadrant_metrics([])
@@ -106,14 +118,25 @@ def quadrant_metrics(samples: Sequence[Sample]) -> dict[str, float]:
     if judged == 0:
         return {}
     metrics = {f"{quadrant.value}_rate": count[quadrant] / judged for quadrant in Quadrant}
-    low, correct = count[Quadrant.CORRECT_LOW], count[Quadrant.CORRECT_HIGH]
-    interval = wilson_interval(low, judged)
-    metrics["correct_low_rate_lower"] = interval.lower
-    metrics["correct_low_rate_upper"] = interval.upper
-    if low + correct:
-        metrics["low_given_correct"] = low / (low + correct)
-    metrics["average_score"] = math.fsum(scores) / len(scores)
+    low = count[Quadrant.CORRECT_LOW]
+    correct = low + count[Quadrant.CORRECT_HIGH]
+    metrics |= _with_interval("correct_low_rate", low, judged)
+    metrics |= _with_interval("low_given_correct", low, correct)
+    average = math.fsum(scores) / judged
+    metrics["average_score"] = average
+    if judged > 1:
+        # Exactly rounded sums: the order of the samples changes nothing.
+        variance = math.fsum((score - average) ** 2 for score in scores) / (judged - 1)
+        metrics["average_score_stderr"] = math.sqrt(variance / judged)
     return metrics
+
+
+def _with_interval(name: str, successes: int, total: int) -> dict[str, float]:
+    """Return a rate and the ends of its interval by their names; nothing of nothing."""
+    if not total:
+        return {}
+    lower, upper = wilson_interval(successes, total)
+    return {name: successes / total, f"{name}_lower": lower, f"{name}_upper": upper}
 
 
 def round_metrics(
@@ -128,9 +151,10 @@ def round_metrics(
 
     Returns:
         `quadrant_metrics`, `coverage` = judged / probes, `unscored`, `reused` = verdicts kept from
-        an earlier round, `attention_drift` = mean of 1 - IoU of a probe's mask with its last one,
-        `calls`, `tokens`, `cost` (US dollars; absent where a price is unknown), and for each
-        watched class its `quadrant_metrics` as `class/<name>/<metric>`.
+        an earlier round, the means of the probes' `attention_drift`, `centre_shift` and
+        `score_drift` (see `Sample`; over those that have one), `calls`, `tokens`, `cost` (US
+        dollars; absent where a price is unknown), and for each watched class its
+        `quadrant_metrics` as `class/<name>/<metric>`.
     """
     probes = len(samples) + missing
     if not probes:
@@ -138,9 +162,10 @@ def round_metrics(
     metrics = quadrant_metrics(samples)
     judged = sum(sample.verdict.score is not None for sample in samples)
     metrics["reused"] = float(sum(sample.verdict.is_reused for sample in samples))
-    drifts = [s.attention_drift for s in samples if s.attention_drift is not None]
-    if drifts:
-        metrics["attention_drift"] = math.fsum(drifts) / len(drifts)
+    for name in DRIFTS:
+        drifts = [d for d in (getattr(sample, name) for sample in samples) if d is not None]
+        if drifts:
+            metrics[name] = math.fsum(drifts) / len(drifts)
     usages = [sample.verdict.usage for sample in samples]
     metrics["coverage"] = judged / probes
     metrics["unscored"] = float(probes - judged)
@@ -150,8 +175,48 @@ def round_metrics(
     known = [cost for cost in costs if cost is not None]
     if len(known) == len(costs):
         metrics["cost"] = math.fsum(known)
-    for name in watch_classes:
-        of_class = [s for s in samples if s.explanation.label_name == name]
-        for key, value in quadrant_metrics(of_class).items():
-            metrics[f"class/{name}/{key}"] = value
+    for row in class_table(samples):
+        if row.label_name in watch_classes:
+            metrics |= {f"class/{row.label_name}/{k}": v for k, v in row.metrics.items()}
     return metrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassRow:
+    """The figures of one true class.
+
+    Args:
+        label_name: Of the class.
+        explained: Number of its samples.
+        judged: Number of those that have a score.
+        metrics: `quadrant_metrics` of its samples.
+    """
+
+    label_name: str
+    explained: int
+    judged: int
+    metrics: Mapping[str, float]
+
+
+def class_table(samples: Sequence[Sample]) -> list[ClassRow]:
+    """Return a row for each true class that occurs, by name.
+
+    Args:
+        samples: Of one round.
+
+    Example:
+        >>> class_table([])
+        []
+    """
+    of_class: defaultdict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        of_class[sample.explanation.label_name].append(sample)
+    return [
+        ClassRow(
+            label_name=name,
+            explained=len(members),
+            judged=sum(member.verdict.score is not None for member in members),
+            metrics=quadrant_metrics(members),
+        )
+        for name, members in sorted(of_class.items())
+    ]

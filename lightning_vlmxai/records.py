@@ -260,12 +260,18 @@ class Sample:
         verdict: The judge's answer.
         quadrant: None where the verdict is unscored.
         attention_drift: 1 - IoU of the mask with the probe's last one, in [0, 1]; None at first.
+        centre_shift: Distance of the mask's centre of mass from that of the probe's last one, over
+            the picture's diagonal, in [0, 1]; None at first.
+        score_drift: Absolute difference of the score from the probe's last one, in [0, 5]; None
+            where there is no score or was none before.
     """
 
     explanation: Explanation
     verdict: Verdict
     quadrant: Quadrant | None
     attention_drift: float | None = None
+    centre_shift: float | None = None
+    score_drift: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

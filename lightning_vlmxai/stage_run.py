@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,9 +18,10 @@ from .errors import ConfigurationError, JudgeError, expected
 from .explain import Explainer
 from .faults import Faults
 from .judges import FailureReporter, Judge, describe_failures
-from .probe import ProbeReader
+from .probe import ProbeReader, ProbeSet
+from .ranks import Ranks
 from .records import Explanation, Probe, Round
-from .rounds import RoundBook, gather_over_ranks
+from .rounds import RoundBook, with_probe, without_probe
 from .sinks import RunFolderSink, Sink, make_sinks
 from .worker import JudgeWorker
 
@@ -38,6 +39,7 @@ class RoundSettings:
 
     threshold: float
     lag: int
+    every_n_validations: int
     deadline_s: float
     watch_classes: tuple[str, ...]
 
@@ -45,15 +47,33 @@ class RoundSettings:
         for name, is_right, rule in (
             ("threshold", 0 <= self.threshold <= 5, "in [0, 5]"),
             ("lag", self.lag >= 0, "at least 0"),
+            ("every_n_validations", self.every_n_validations >= 1, "at least 1"),
             ("deadline_s", self.deadline_s > 0, "positive"),
         ):
             if not is_right:
                 got = repr(getattr(self, name))
                 raise ConfigurationError(expected(name, rule, got, f"Pass {name} so"))
 
+    @property
+    def pace(self) -> dict[str, int]:
+        """When figures come: `lag` and `every_n_validations`."""
+        return {"lag": self.lag, "every_n_validations": self.every_n_validations}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Explained:
+    """What the ranks made of the probes together."""
+
+    explanations: list[Explanation]
+    missing: int
+    failure: str
+
 
 class StageRun:
     """What belongs to one call of the trainer. Knows no Trainer.
+
+    Every rank has one and calls it alike. The ranks explain and judge a share each, and know
+    everything together, so that they log and gate on the same figures, and any can save the state.
 
     Args:
         stage: "fit", "validate" or "test".
@@ -65,10 +85,9 @@ class StageRun:
         run_dir: Where samples and pictures go.
         loggers: Of the trainer; None on other ranks than 0.
         model_name: For `run.json`.
-        rank: Of this process.
-        world_size: Number of processes.
+        ranks: The processes that share the work.
         first_round: Number of the first round.
-        saved_fingerprint: Of the probe set of the checkpoint that is resumed; "" if none.
+        saved: State of the run that is resumed; empty if none is.
     """
 
     def __init__(
@@ -83,16 +102,13 @@ class StageRun:
         run_dir: Path,
         loggers: Sequence[Logger] | None,
         model_name: str,
-        rank: int = 0,
-        world_size: int = 1,
+        ranks: Ranks,
         first_round: int = 0,
-        saved_fingerprint: str = "",
+        saved: Mapping[str, Any] | None = None,
     ) -> None:
         self.stage = stage
         self.run_dir = run_dir
         self.is_rehearsed = False
-        self.fingerprint = ""
-        self.next_round = first_round
         self._judge = judge
         self._asked = explainer
         self._explainer: Explainer | None = None
@@ -102,33 +118,58 @@ class StageRun:
         self._faults = Faults()
         self._loggers = loggers
         self._model_name = model_name
-        self._rank = rank
-        self._world_size = world_size
-        self._saved_fingerprint = saved_fingerprint
+        self._ranks = ranks
+        self._first_round = first_round
+        self._saved = dict(saved or {})
         self._worker = JudgeWorker(judge)
+        self._probe_set: ProbeSet | None = None
         self._book: RoundBook | None = None
+        self._folder: RunFolderSink | None = None
         self._sinks: list[Sink] = []
 
+    @property
+    def next_round(self) -> int:
+        """Number of the round that comes next."""
+        return self._book.next_number if self._book else self._first_round
+
+    @property
+    def awaited(self) -> int:
+        """Number of this rank's requests that `drain` will wait for; 0 if all are answered."""
+        return self._book.open_requests if self._book and self._worker.pending else 0
+
     def rehearse(self, module: nn.Module, dataset: Any, context: Context) -> None:
-        """Explain all probes and judge one, end to end; log nothing.
+        """Explain all probes and have each rank judge one, end to end; log nothing.
 
         Raises:
-            VLMExplainError: If something in the set-up is wrong.
+            VLMExplainError: If something in the set-up is wrong, on any rank.
         """
-        explanations = self._explain(module, dataset, context)
+        explained = self._explain_together(module, dataset, context)
         book = self._make_book(lag=0, number=-1)
         # An untrained model's maps may be blank, which says nothing about the judge.
-        book.open([e for e in explanations if not e.is_blank][:1], stage="fit", epoch=0, step=0)
+        shown = [e for e in explained.explanations if not e.is_blank][: self._ranks.size]
+        book.open(shown, stage="fit", epoch=0, step=0)
         (closed,) = book.drain()
         self.is_rehearsed = True
         verdicts = [sample.verdict for sample in closed.samples]
         if any(v.reason is not None and v.reason.is_setup_fault for v in verdicts):
             told = " ".join(describe_failures(verdicts).values())
             raise JudgeError(f"{self._judge.name} could not score a first probe: {told}")
-        self._failures.report(verdicts)
+        self._report(closed)
         if isinstance(dataset, IterableDataset):
             # The sanity check sees fewer samples than the validation will.
             self._reader.forget()
+            self._probe_set = None
+
+    def begin_rounds(self, dataset: Any) -> RoundBook:
+        """Open the book, if it isn't yet; rounds of a resumed run are judged from now on."""
+        if self._book is None:
+            probe_set = self._read_probes(dataset)
+            lag = self._settings.lag if self.stage == "fit" else 0
+            self._book = self._make_book(lag=lag, number=self._first_round)
+            self._compare_settings()
+            if self._saved and self._saved["fingerprint"] == probe_set.fingerprint:
+                self._book.resume(self._saved["rounds"], probe_set.probes)
+        return self._book
 
     def run_round(
         self, module: nn.Module, dataset: Any, context: Context, *, epoch: int, step: int
@@ -146,55 +187,96 @@ class StageRun:
             VLMExplainError: If the model can't be explained; in a fit that was rehearsed, that is
                 a warning and a round without samples.
         """
-        own = self._own_probes(dataset)
-        explanations: Sequence[Explanation] = ()
-        if self.is_rehearsed:
-            with self._faults.passed_over(
-                "Explaining the probes", "so this round has no judged samples"
-            ):
-                explanations = self._explain(module, dataset, context)
-        else:
-            explanations = self._explain(module, dataset, context)
-        if self._book is None:
-            self._check_fingerprint()
-            lag = self._settings.lag if self.stage == "fit" else 0
-            self._book = self._make_book(lag=lag, number=self.next_round)
-        self._book.open(
-            explanations,
+        explained = self._explain_together(module, dataset, context)
+        book = self.begin_rounds(dataset)
+        book.open(
+            explained.explanations,
             stage=self.stage,
             epoch=epoch,
             step=step,
-            missing=len(own) - len(explanations),
-            failure=self._faults.last,
+            missing=explained.missing,
+            failure=explained.failure,
         )
-        self.next_round += 1
-        return [self._publish(closed) for closed in self._book.collect()]
+        closed = book.collect() if self.stage == "fit" else book.drain()
+        return self._publish(closed)
 
-    def drain(self) -> list[Round]:
-        """Wait for the rounds that are still open; they are in the sinks by then."""
-        return [self._publish(closed) for closed in (self._book.drain() if self._book else [])]
+    def drain(self, on_verdict: Callable[[int], object] | None = None) -> list[Round]:
+        """Wait for the rounds that are still open; they are in the sinks by then.
+
+        Args:
+            on_verdict: Told how many of this rank's verdicts came in, as they do.
+        """
+        return self._publish(self._book.drain(on_verdict)) if self._book else []
 
     def close(self) -> None:
         """End the judge's thread. Safe to call twice."""
         self._worker.close()
 
-    def _explain(self, module: nn.Module, dataset: Any, context: Context) -> list[Explanation]:
-        own = self._own_probes(dataset)
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run goes on from: plain values and tensors, alike on all ranks."""
+        if self._book is None or self._probe_set is None:
+            return self._saved
+        return {
+            "fingerprint": self._probe_set.fingerprint,
+            "settings": self._describe(),
+            "rounds": self._book.state_dict(),
+        }
+
+    def _explain_together(self, module: nn.Module, dataset: Any, context: Context) -> _Explained:
+        """Explain this rank's share of the probes, and return what all ranks explained."""
+        probe_set = self._read_probes(dataset)
+        own = self._ranks.share(probe_set.probes)
+        found: Sequence[Explanation] = ()
+        failure = ""
+        with self._ranks.together():
+            if self.is_rehearsed:
+                with self._faults.passed_over(
+                    "Explaining the probes", "so this round has no judged samples"
+                ):
+                    found = self._explain(module, probe_set, own, dataset, context)
+                failure = self._faults.last
+            else:
+                found = self._explain(module, probe_set, own, dataset, context)
+        parts = self._ranks.gather(
+            _Explained(
+                explanations=[without_probe(e) for e in found],
+                missing=len(own) - len(found),
+                failure=failure,
+            )
+        )
+        of_index = {e.probe_index: e for part in parts for e in part.explanations}
+        return _Explained(
+            explanations=[
+                with_probe(of_index[p.index], p) for p in probe_set.probes if p.index in of_index
+            ],
+            missing=sum(part.missing for part in parts),
+            failure=next((part.failure for part in parts if part.failure), ""),
+        )
+
+    def _explain(
+        self,
+        module: nn.Module,
+        probe_set: ProbeSet,
+        own: Sequence[Probe],
+        dataset: Any,
+        context: Context,
+    ) -> list[Explanation]:
         if self._explainer is None:
             # Found once: a layer that changed between rounds would be a drift of its own.
             names = self._asked.class_names or find_class_names(dataset)
             self._check_watched(names)
-            layer = self._asked.find_layer(
-                module, self._reader.read(dataset).probes[:1], context=context
-            )
+            layer = self._asked.find_layer(module, probe_set.probes[:1], context=context)
             self._explainer = replace(self._asked, class_names=names, target_layer=layer)
         return self._explainer(module, own, context=context)
 
-    def _own_probes(self, dataset: Any) -> Sequence[Probe]:
-        """Return this rank's share of the probes."""
-        probe_set = self._reader.read(dataset)
-        self.fingerprint = probe_set.fingerprint
-        return probe_set.probes[self._rank :: self._world_size]
+    def _read_probes(self, dataset: Any) -> ProbeSet:
+        """Return the probe set: rank 0's, where ranks see different data, as with a stream."""
+        if self._probe_set is None:
+            with self._ranks.together():
+                own = self._reader.read(dataset)
+            is_same = len(set(self._ranks.gather(own.fingerprint))) == 1
+            self._probe_set = own if is_same else self._ranks.first(own)
+        return self._probe_set
 
     def _check_watched(self, names: Sequence[str] | None) -> None:
         unknown = [c for c in self._settings.watch_classes if names and c not in names]
@@ -208,13 +290,36 @@ class StageRun:
                 )
             )
 
-    def _check_fingerprint(self) -> None:
-        saved, now = self._saved_fingerprint, self.fingerprint
-        if saved and saved != now:
+    def _compare_settings(self) -> None:
+        """Warn of what makes curves before and after a checkpoint differ by itself."""
+        if not self._saved or self._probe_set is None:
+            return
+        saved, now = self._saved["fingerprint"], self._probe_set.fingerprint
+        if saved != now:
             rank_zero_warn(
                 f"vlmxai: the probe set differs from the checkpoint's (fingerprint {saved}, now "
-                f"{now}): curves before and after are not of the same samples."
+                f"{now}): curves before and after are not of the same samples, and rounds that "
+                "were open are left out."
             )
+        before, after = self._saved["settings"], self._describe()
+        changed = [
+            f"{name} was {before[name]!r} and is {after[name]!r}"
+            for name in sorted(before.keys() & after.keys())
+            if before[name] != after[name]
+        ]
+        if changed:
+            rank_zero_warn(
+                f"vlmxai: settings differ from the checkpoint's ({'; '.join(changed)}): curves "
+                "before and after can't be compared. Pass the same ones, or start a new run."
+            )
+
+    def _describe(self) -> dict[str, Any]:
+        """Return what the figures depend on beside the model, in plain values."""
+        return {
+            "judge": self._judge.name,
+            "threshold": self._settings.threshold,
+            **(self._explainer or self._asked).describe(),
+        }
 
     def _make_book(self, *, lag: int, number: int) -> RoundBook:
         return RoundBook(
@@ -223,33 +328,42 @@ class StageRun:
             deadline_s=self._settings.deadline_s,
             threshold=self._settings.threshold,
             watch_classes=self._settings.watch_classes,
-            gather=gather_over_ranks if self._world_size > 1 else lambda part: [part],
-            fingerprint=self.fingerprint,
+            ranks=self._ranks,
+            fingerprint=self._probe_set.fingerprint if self._probe_set else "",
             number=number,
         )
 
-    def _publish(self, closed: Round) -> Round:
-        for sink in self._open_sinks():
-            with self._faults.passed_over(
-                f"{type(sink).__name__}.write", "so this round is missing there"
-            ):
-                sink.write(closed)
-        self._failures.report([sample.verdict for sample in closed.samples])
-        return closed
+    def _publish(self, rounds: list[Round]) -> list[Round]:
+        """Hand closed rounds, and what came in late, to the sinks of rank 0."""
+        for closed in rounds:
+            for sink in self._open_sinks():
+                with self._faults.passed_over(
+                    f"{type(sink).__name__}.write", "so this round is missing there"
+                ):
+                    sink.write(closed)
+            self._report(closed)
+        for late in self._book.take_late() if self._book else []:
+            if self._folder is not None:
+                with self._faults.passed_over(
+                    "RunFolderSink.write_late", "so late verdicts are missing there"
+                ):
+                    self._folder.write_late(late)
+        return rounds
+
+    def _report(self, closed: Round) -> None:
+        """Tell of a round's failures: once, not on every rank; what is raised is, on all."""
+        if self._ranks.rank == 0 or self._failures.raises:
+            self._failures.report([sample.verdict for sample in closed.samples])
 
     def _open_sinks(self) -> list[Sink]:
         """Return the sinks, made with the first round: by then layer and names are known."""
         if self._loggers is not None and not self._sinks:
             settings = {
                 "model": self._model_name,
-                "judge": self._judge.name,
-                "threshold": self._settings.threshold,
-                "lag": self._settings.lag,
+                **self._settings.pace,
                 "watch_classes": list(self._settings.watch_classes),
-                **(self._explainer or self._asked).describe(),
+                **self._describe(),
             }
-            self._sinks = [
-                *make_sinks(self._loggers, settings),
-                RunFolderSink(self.run_dir, settings),
-            ]
+            self._folder = RunFolderSink(self.run_dir, settings)
+            self._sinks = [*make_sinks(self._loggers, settings), self._folder]
         return self._sinks

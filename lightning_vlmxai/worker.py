@@ -8,8 +8,9 @@ import concurrent.futures
 import logging
 import os
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from .errors import ConfigurationError, JudgeError, expected
 from .judges import Judge
@@ -22,39 +23,81 @@ _GRACE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ticket:
-    """A claim on the verdicts of one submission."""
+class Claim:
+    """One request and the verdict that it will have.
 
-    futures: tuple[concurrent.futures.Future[Verdict], ...]
+    Args:
+        future: Gives the verdict.
+        is_sent: Set once the judge was asked.
+    """
+
+    future: concurrent.futures.Future[Verdict]
+    is_sent: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(slots=True, kw_only=True)
+class Ticket:
+    """The claims of one submission.
+
+    Args:
+        claims: In the order of the requests.
+        late: Those that `collect` left under way, by their place among the claims.
+    """
+
+    claims: tuple[Claim, ...]
+    late: dict[int, concurrent.futures.Future[Verdict]] = field(default_factory=dict)
 
     @classmethod
     def answered(cls, verdicts: Sequence[Verdict]) -> Ticket:
         """Return a ticket for verdicts that are known already."""
-        futures: list[concurrent.futures.Future[Verdict]] = []
-        for verdict in verdicts:
-            futures.append(concurrent.futures.Future())
-            futures[-1].set_result(verdict)
-        return cls(futures=tuple(futures))
+        return cls(claims=tuple(_answered(verdict) for verdict in verdicts))
 
-    def collect(self, timeout_s: float) -> list[Verdict]:
+    def collect(
+        self, timeout_s: float, on_verdict: Callable[[int], object] | None = None
+    ) -> list[Verdict]:
         """Return a verdict for each request, in order, waiting at most `timeout_s` seconds.
 
-        What has no verdict by then is given up and comes back as unscored(deadline).
+        What has none by then comes back as unscored(deadline). Of these, requests that the judge
+        was not asked yet are given up; the others, which may be paid for, go on and are `late`.
+
+        Args:
+            timeout_s: At least 0.
+            on_verdict: Told how many verdicts came in, as they do.
         """
-        concurrent.futures.wait(self.futures, timeout=timeout_s)
+        ends = time.monotonic() + timeout_s
+        waiting = {claim.future for claim in self.claims}
+        wanted = concurrent.futures.FIRST_COMPLETED if on_verdict else "ALL_COMPLETED"
+        while waiting:
+            left = max(0.0, ends - time.monotonic())
+            done, waiting = concurrent.futures.wait(waiting, left, return_when=wanted)
+            if not done:
+                break
+            if on_verdict is not None:
+                on_verdict(len(done))
         verdicts = []
         # From the end: those that wait are given up before those under way make room for them.
-        for future in reversed(self.futures):
-            if future.cancelled():
+        for place in reversed(range(len(self.claims))):
+            claim = self.claims[place]
+            if claim.future.cancelled():
                 verdict = Verdict.unscored(UnscoredReason.CLOSED, "the judge was closed before")
-            elif future.cancel():
+            elif claim.future.done():
+                verdict = claim.future.result()
+            elif claim.is_sent.is_set() or claim.future.cancel():
+                if not claim.future.cancelled():
+                    self.late[place] = claim.future
                 verdict = Verdict.unscored(
                     UnscoredReason.DEADLINE, f"no verdict within {timeout_s:g} s"
                 )
             else:
-                verdict = future.result()
+                verdict = claim.future.result()
             verdicts.append(verdict)
         return verdicts[::-1]
+
+
+def _answered(verdict: Verdict) -> Claim:
+    claim = Claim(future=concurrent.futures.Future())
+    claim.future.set_result(verdict)
+    return claim
 
 
 class JudgeWorker:
@@ -101,7 +144,7 @@ class JudgeWorker:
             JudgeError: In a process forked off from the one that made the worker.
         """
         loop = self._start()
-        return Ticket(futures=tuple(self._submit_one(request, loop) for request in requests))
+        return Ticket(claims=tuple(self._submit_one(request, loop) for request in requests))
 
     def close(self, *, drain_s: float = 0.0) -> None:
         """End the thread and release all that the judge holds. Safe to call twice.
@@ -161,21 +204,18 @@ class JudgeWorker:
         atexit.register(self.close)
         return loop
 
-    def _submit_one(
-        self, request: JudgeRequest, loop: asyncio.AbstractEventLoop
-    ) -> concurrent.futures.Future[Verdict]:
+    def _submit_one(self, request: JudgeRequest, loop: asyncio.AbstractEventLoop) -> Claim:
         with self._lock:
             is_full = len(self._pending) >= self._max_pending
         if is_full:
-            refused: concurrent.futures.Future[Verdict] = concurrent.futures.Future()
             detail = f"{self._max_pending} requests are waiting already"
-            refused.set_result(Verdict.unscored(UnscoredReason.QUEUE_FULL, detail))
-            return refused
-        future = asyncio.run_coroutine_threadsafe(self._judge_one(request), loop)
+            return _answered(Verdict.unscored(UnscoredReason.QUEUE_FULL, detail))
+        is_sent = threading.Event()
+        future = asyncio.run_coroutine_threadsafe(self._judge_one(request, is_sent), loop)
         with self._lock:
             self._pending.add(future)
         future.add_done_callback(self._forget)
-        return future
+        return Claim(future=future, is_sent=is_sent)
 
     def _forget(self, future: concurrent.futures.Future[Verdict]) -> None:
         with self._lock:
@@ -185,9 +225,10 @@ class JudgeWorker:
         with self._lock:
             return list(self._pending)
 
-    async def _judge_one(self, request: JudgeRequest) -> Verdict:
+    async def _judge_one(self, request: JudgeRequest, is_sent: threading.Event) -> Verdict:
         assert self._slots is not None  # noqa: S101 - set before the first submission
         async with self._slots:
+            is_sent.set()
             try:
                 return await self._judge.judge(request)
             except Exception as error:  # a judge's bug is one sample's failure, not the run's

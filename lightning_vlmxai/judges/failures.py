@@ -65,7 +65,7 @@ class FailureReporter:
 
     def __init__(self, mode: str = "warn") -> None:
         one_of("on_judge_error", mode, ("warn", "raise"))
-        self._mode = mode
+        self.raises = mode == "raise"
         self._told: set[UnscoredReason] = set()
 
     def report(self, verdicts: Sequence[Verdict]) -> None:
@@ -77,7 +77,7 @@ class FailureReporter:
         """
         messages = describe_failures(verdicts)
         of_judge = [m for r, m in messages.items() if r is not UnscoredReason.BLANK_SALIENCY]
-        if self._mode == "raise" and of_judge:
+        if self.raises and of_judge:
             raise JudgeError(" ".join(of_judge))
         for reason, message in messages.items():
             if reason not in self._told:

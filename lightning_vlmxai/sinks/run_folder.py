@@ -21,9 +21,12 @@ class RunFolderSink:
     `run.json` says how the run was made; `rounds.jsonl` has a line for each round;
     `samples.jsonl` a line for each sample and round; `images/<stage>/<index>.png` is the picture
     of a probe, `images/<stage>-<round>/<index>.png` what the judge saw of it, and
-    `<index>-saliency.png` beside it the saliency map in grey. A resumed run appends its rounds
-    again: the last line of a (stage, round, probe) stands. The folder is made when the first round
-    is written.
+    `<index>-saliency.png` beside it the saliency map in grey. A resumed run goes on in the folder
+    and appends rounds again that came after its checkpoint: the last line of a (stage, round,
+    probe) stands. The folder is made when the first round is written.
+
+    `late.jsonl` has lines like those of `samples.jsonl`, with `is_late`, for verdicts that came
+    after their deadline; `samples.jsonl` keeps these as unscored, and no figure counts them.
 
     Args:
         path: Of the folder.
@@ -33,33 +36,22 @@ class RunFolderSink:
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         self.path = path
         self._settings = settings
-        self._pictured: set[Path] = set()
+        self._pictured: set[str] = set()
 
     def write(self, closed: Round) -> None:
         """Append a round."""
-        whole = Path("images", closed.stage)
-        masked = Path("images", f"{closed.stage}-{closed.number:04d}")
-        for folder in (whole, masked):
-            (self.path / folder).mkdir(parents=True, exist_ok=True)
+        for folder in (closed.stage, f"{closed.stage}-{closed.number:04d}"):
+            (self.path / "images" / folder).mkdir(parents=True, exist_ok=True)
         settings = {**self._settings, "fingerprint": closed.fingerprint}
         (self.path / "run.json").write_text(json.dumps(settings, indent=2) + "\n")
         lines = []
         for sample in closed.samples:
-            stem = f"{sample.explanation.probe_index:06d}"
-            image, saliency = masked / f"{stem}.png", masked / f"{stem}-saliency.png"
-            picture = whole / f"{stem}.png"
-            _save(masked_image(sample), self.path / image)
-            _save(to_grey_image(sample.explanation.saliency), self.path / saliency)
-            if picture not in self._pictured:
-                _save(to_image(sample.explanation.pixels), self.path / picture)
-                self._pictured.add(picture)
-            record = {
-                **_describe(closed, sample),
-                "image": image.as_posix(),
-                "saliency": saliency.as_posix(),
-                "picture": picture.as_posix(),
-                "judge": self._settings.get("judge"),
-            }
+            record = self._describe(closed, sample)
+            _save(masked_image(sample), self.path / record["image"])
+            _save(to_grey_image(sample.explanation.saliency), self.path / record["saliency"])
+            if record["picture"] not in self._pictured:
+                _save(to_image(sample.explanation.pixels), self.path / record["picture"])
+                self._pictured.add(record["picture"])
             lines.append(_dump(record))
         # Pictures first: a line never points to a picture that is not there.
         with (self.path / "samples.jsonl").open("a", encoding="utf-8") as file:
@@ -75,6 +67,26 @@ class RunFolderSink:
                 "failure": closed.failure,
             }
             file.write(_dump({**head, **closed.metrics}))
+
+    def write_late(self, late: Round) -> None:
+        """Append verdicts that came after the deadline of their round."""
+        with (self.path / "late.jsonl").open("a", encoding="utf-8") as file:
+            file.writelines(
+                _dump({**self._describe(late, sample), "is_late": True}) for sample in late.samples
+            )
+
+    def _describe(self, closed: Round, sample: Sample) -> dict[str, Any]:
+        """Return a line of `samples.jsonl`."""
+        whole = Path("images", closed.stage)
+        masked = Path("images", f"{closed.stage}-{closed.number:04d}")
+        stem = f"{sample.explanation.probe_index:06d}"
+        return {
+            **_describe(closed, sample),
+            "image": (masked / f"{stem}.png").as_posix(),
+            "saliency": (masked / f"{stem}-saliency.png").as_posix(),
+            "picture": (whole / f"{stem}.png").as_posix(),
+            "judge": self._settings.get("judge"),
+        }
 
 
 def to_grey_image(saliency: Tensor) -> Image.Image:
@@ -120,6 +132,8 @@ def _describe(closed: Round, sample: Sample) -> dict[str, Any]:
         "evaluation": v.evaluation,
         "justification": v.justification,
         "attention_drift": sample.attention_drift,
+        "centre_shift": sample.centre_shift,
+        "score_drift": sample.score_drift,
         "spread": v.spread,
         "is_cached": v.is_cached,
         "is_reused": v.is_reused,

@@ -22,7 +22,7 @@ from lightning_vlmxai import (
     Verdict,
     VLMExplainCallback,
 )
-from lightning_vlmxai.quadrants import ROUND_METRICS
+from lightning_vlmxai.quadrants import DRIFTS, ROUND_METRICS
 from lightning_vlmxai.records import JudgeRequest
 from lightning_vlmxai.testing import ScriptedJudge
 from tiny import Squares, TinyModule, loader, make_trainer
@@ -61,7 +61,7 @@ def test_every_metric_reaches_tensorboard_at_the_step_of_its_round(tmp_path: Pat
         steps = [event.step for event in events.Scalars(f"vlmxai/{name}")]
         # Drift compares two rounds; three batches an epoch.
         assert steps in ([3, 6, 9], [6, 9]), name
-        assert (steps == [6, 9]) == (name == "attention_drift"), name
+        assert (steps == [6, 9]) == (name in DRIFTS), name
     assert {event.step for t in tags["images"] for event in events.Images(t)} == {3, 6, 9}
     assert any(tag.startswith("vlmxai/samples/") for tag in tags["tensors"])
     assert {t for t in tags["scalars"] if t.startswith("vlmxai/")} <= set(callback.metric_names)
@@ -260,7 +260,9 @@ def test_a_resumed_run_counts_on_and_tells_of_another_probe_set(tmp_path: Path) 
                 loader(Squares(16, seed=seed)),
                 ckpt_path=checkpoint.best_model_path,
             )
-        assert [r["number"] for r in read_lines(run_dir / "rounds.jsonl")] == [2]
+        # Round 1 was open when the checkpoint was saved; of other probes it can't be closed.
+        written = [r["number"] for r in read_lines(run_dir / "rounds.jsonl")]
+        assert written == ([1, 2] if seed == 1 else [2])
         told = [str(w.message) for w in caught if "probe set differs" in str(w.message)]
         assert len(told) == (seed == 2)
 

@@ -110,15 +110,30 @@ def test_verdicts_come_in_the_order_of_the_requests():
     worker.close()
 
 
-def test_deadline_gives_up_what_is_not_judged():
-    """What has no verdict by the deadline is unscored(deadline), and giving up starts no call."""
+def test_deadline_gives_up_what_is_not_sent_and_lets_the_rest_go_on():
+    """All is unscored(deadline); giving up starts no call; what was sent comes in late."""
     judge = FakeJudge(concurrency=2)
     worker = JudgeWorker(judge)
     ticket = worker.submit(make_requests(1000))  # enough for the loop to run in between
     wait_until(lambda: judge.started == 2)
     assert {v.reason for v in ticket.collect(0)} == {UnscoredReason.DEADLINE}
-    wait_until(lambda: judge.under_way == 0)
+    assert list(ticket.late) == [1, 0]
+    wait_until(lambda: worker.pending == 2)
+    judge.leave.set()
+    assert [ticket.late[place].result(30).score for place in (0, 1)] == [0, 1]
     assert judge.started == 2
+    worker.close()
+
+
+def test_whoever_waits_is_told_of_each_verdict():
+    """The counts that are told sum up to the requests, those answered before included."""
+    judge = FakeJudge(concurrency=1)
+    worker = JudgeWorker(judge)
+    ticket = worker.submit(make_requests(5))
+    judge.leave.set()
+    told: list[int] = []
+    ticket.collect(30, told.append)
+    assert sum(told) == 5
     worker.close()
 
 

@@ -79,3 +79,23 @@ def test_a_confidence_that_is_no_number_is_written_as_null(tmp_path: Path) -> No
     broken = replace(sample, explanation=replace(sample.explanation, confidence=float("nan")))
     RunFolderSink(tmp_path, {}).write(close(broken))
     assert json.loads((tmp_path / "samples.jsonl").read_text())["confidence"] is None
+
+
+def test_late_verdicts_have_a_file_of_their_own(tmp_path: Path) -> None:
+    """A line like that of `samples.jsonl`, marked, beside the unscored one, which stays."""
+    sink = RunFolderSink(tmp_path, {"judge": "someone"})
+    unscored = make_sample(reason=UnscoredReason.DEADLINE, index=4)
+    sink.write(close(unscored))
+    before = (tmp_path / "samples.jsonl").read_text()
+    late = make_sample(score=4, index=4)
+    nothing = torch.empty(0)
+    bare = replace(late.explanation, pixels=nothing, mask=nothing, saliency=nothing)
+    sink.write_late(replace(close(replace(late, explanation=bare)), metrics={}))
+    assert (tmp_path / "samples.jsonl").read_text() == before
+    line, first = (
+        json.loads((tmp_path / name).read_text()) for name in ("late.jsonl", "samples.jsonl")
+    )
+    assert line.keys() == first.keys() | {"is_late"}
+    assert (line["is_late"], line["score"], line["quadrant"]) == (True, 4, "correct_high")
+    same = ("round", "probe", "image", "judge", "label", "step")
+    assert [line[key] for key in same] == [first[key] for key in same]

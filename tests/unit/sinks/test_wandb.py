@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
 
 from lightning_vlmxai import VLMExplainCallback
-from lightning_vlmxai.quadrants import ROUND_METRICS
+from lightning_vlmxai.quadrants import DRIFTS, ROUND_METRICS
 from lightning_vlmxai.records import Round
 from lightning_vlmxai.sinks import finish_sinks, make_sinks
 from lightning_vlmxai.sinks.wandb import COLUMNS
@@ -168,7 +168,7 @@ def test_an_offline_run_holds_every_metric_pictures_and_a_table(
     rows = history(records)
     for name in ROUND_METRICS:
         steps = [r["trainer/global_step"] for r in rows if f"vlmxai/{name}" in r]
-        expected = ["6", "9"] if name == "attention_drift" else ["3", "6", "9"]
+        expected = ["6", "9"] if name in DRIFTS else ["3", "6", "9"]
         assert steps == expected, name
     coverage = [float(r["vlmxai/coverage"]) for r in rows if "vlmxai/coverage" in r]
     assert coverage[-1] == callback.latest_round.metrics["coverage"]

@@ -1,0 +1,42 @@
+"""What the end of a fit shows while it waits for verdicts: Lightning's own bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+
+_WHAT = "Waiting for verdicts"
+
+
+@contextmanager
+def waiting_bar(trainer: pl.Trainer, total: int) -> Iterator[Callable[[int], object] | None]:
+    """Show a bar on rank 0, in the manner of the trainer's; none where it shows none.
+
+    Args:
+        trainer: At the end of a fit.
+        total: What is waited for.
+
+    Yields:
+        What to tell each advance to, or None.
+    """
+    bar = trainer.progress_bar_callback
+    is_shown = bar is not None and not getattr(bar, "is_disabled", False)
+    if not (total and is_shown and trainer.is_global_zero):
+        yield None
+    elif isinstance(bar, RichProgressBar) and bar.progress is not None:
+        # Two live displays can't be: a line in Lightning's own.
+        progress = bar.progress
+        task = progress.add_task(_WHAT, total=total)
+
+        def advance(count: int) -> None:
+            progress.update(task, advance=count)
+            progress.refresh()
+
+        yield advance
+    else:
+        with Tqdm(desc=_WHAT, total=total, leave=False, dynamic_ncols=True) as shown:
+            yield shown.update
