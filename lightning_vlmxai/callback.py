@@ -274,11 +274,12 @@ class VLMExplainCallback(pl.Callback):
             self._run_round(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Wait for the rounds that are still open and write them at their own steps."""
+        """Wait for the rounds that are still open, write them at their own steps, and report."""
         if self._run is not None:
             with waiting_bar(trainer, self._run.awaited) as on_verdict:
                 for closed in self._run.drain(on_verdict):
                     self._latest_round = closed
+            self._run.finish()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
@@ -287,7 +288,9 @@ class VLMExplainCallback(pl.Callback):
         self._close()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """End the judge's thread."""
+        """End the judge's thread; report what `validate()` or `test()` found."""
+        if self._run is not None and stage != "fit":
+            self._run.finish()
         self._close()
 
     def state_dict(self) -> dict[str, Any]:

@@ -21,8 +21,9 @@ from .judges import FailureReporter, Judge, describe_failures
 from .probe import ProbeReader, ProbeSet
 from .ranks import Ranks
 from .records import Explanation, Probe, Round
+from .report import print_summary, write_report
 from .rounds import RoundBook, with_probe, without_probe
-from .sinks import RunFolderSink, Sink, make_sinks
+from .sinks import RunFolderSink, Sink, finish_sinks, make_sinks
 from .worker import JudgeWorker
 
 Context = Callable[[], AbstractContextManager[Any]]
@@ -207,6 +208,19 @@ class StageRun:
             on_verdict: Told how many of this rank's verdicts came in, as they do.
         """
         return self._publish(self._book.drain(on_verdict)) if self._book else []
+
+    def finish(self) -> None:
+        """Write the report, print the summary, hand the report to the loggers: on rank 0."""
+        if self._folder is None:
+            return
+        report: Path | None = None
+        with self._faults.passed_over("Writing the report", "so there is none"):
+            report = write_report(self.run_dir)
+        with self._faults.passed_over("Printing the summary", "so there is none"):
+            print_summary(self.run_dir, stage=self.stage, report=report)
+        if report is not None:
+            with self._faults.passed_over("Logging the report", "so it is in its folder only"):
+                finish_sinks(self._sinks, report)
 
     def close(self) -> None:
         """End the judge's thread. Safe to call twice."""

@@ -333,3 +333,35 @@ def test_loaders_that_are_made_late_are_no_missing_validation(tmp_path: Path) ->
         fit(tmp_path, callback, max_epochs=4, num_sanity_val_steps=0, check_val_every_n_epoch=2)
     assert callback.latest_round is not None
     assert callback.latest_round.number == 1
+
+
+def test_a_fit_ends_with_a_report_and_a_summary(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The page is in the run folder, the terminal says where; `validate()` sums itself up."""
+    callback = VLMExplainCallback(ScriptedJudge([Verdict.scored(1)]), probe_size=4)
+    trainer = fit(tmp_path, callback)
+    assert callback.run_dir is not None
+    report = callback.run_dir / "report.html"
+    printed = capsys.readouterr().out
+    assert "fit round 1, 4 of 4 probes judged" in printed
+    assert str(report) in printed.replace("\n", "")
+    assert report.read_text().startswith("<!doctype html>")
+    trainer.validate(TinyModule(), loader(Squares(16, seed=1)), verbose=False)
+    assert "validate round 0, " in capsys.readouterr().out
+
+
+def test_a_report_that_fails_costs_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The fit ends as it would, and the summary says how to make the report."""
+
+    def fail(_run_dir: Path) -> Path:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("lightning_vlmxai.stage_run.write_report", fail)
+    callback = VLMExplainCallback(ScriptedJudge([Verdict.scored(1)]), probe_size=4)
+    with pytest.warns(UserWarning, match="Writing the report failed, so there is none"):
+        trainer = fit(tmp_path, callback)
+    assert trainer.state.finished
+    assert "vlmxai report" in capsys.readouterr().out
