@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench
+.PHONY: demo test check neutrality bench
 
 demo: .venv/ready
 	$(BIN)/python examples/digits_red_dot.py
@@ -15,6 +15,9 @@ check: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+neutrality: .venv/ready
+	$(BIN)/python tests/neutrality.py
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/attribution.py
