@@ -5,6 +5,7 @@ VLMExplainError                 everything that this package raises on purpose
 ├── ConfigurationError          an argument or the environment is wrong (also a ValueError)
 ├── ProbeError                  the data set can't give probes, labels or pixels
 ├── AttributionError            the model can't be explained as asked
+│   └── ModelChangedError       the model's own forward changed its parameters
 └── JudgeError                  the judge can't be used, or failed where `on_judge_error="raise"`
 ```
 
@@ -26,6 +27,10 @@ class ProbeError(VLMExplainError):
 
 class AttributionError(VLMExplainError):
     """The model can't be explained as asked; the message says what to change."""
+
+
+class ModelChangedError(AttributionError):
+    """The model's own forward changed its parameters; never passed over, for training is harmed."""
 
 
 class JudgeError(VLMExplainError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -21,7 +22,7 @@ from .attribution import (
     normalize_saliency,
     resolve_target_layer,
 )
-from .errors import ConfigurationError, expected
+from .errors import AttributionError, ConfigurationError, expected
 from .live import borrowed
 from .masking import soft_mask
 from .records import Explanation, Fill, JudgeRequest, Probe
@@ -81,6 +82,28 @@ class Explainer:
             },
         }
 
+    def find_layer(
+        self,
+        module: nn.Module,
+        probes: Sequence[Probe],
+        *,
+        context: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> str | None:
+        """Return the name of the target layer, found with one probe's forward if none was given.
+
+        Args:
+            module: The live model; it is left as it was.
+            probes: The first is looked at; without any, a layer that wasn't given stays None.
+            context: What the forward runs under.
+
+        Raises:
+            AttributionError: If there is no such layer.
+        """
+        if self.target_layer is not None or not probes:
+            return self.target_layer
+        with borrowed(module), context():
+            return find_target_layer(module, _to_module(probes[0].input[None], module))
+
     def __call__(
         self,
         module: nn.Module,
@@ -106,14 +129,19 @@ class Explainer:
         with borrowed(module), context():
             layer: nn.Module | None = None
             for positions in of_shape.values():
-                for start in range(0, len(positions), self.batch_size):
-                    chosen = positions[start : start + self.batch_size]
+                size = self.batch_size
+                while positions:
+                    chosen = positions[:size]
                     batch = [probes[position] for position in chosen]
-                    inputs = _to_module(torch.stack([probe.input for probe in batch]), module)
-                    layer = layer or self._layer_of(module, inputs[:1])
-                    explained.update(
-                        zip(chosen, self._explain(module, layer, inputs, batch), strict=True)
-                    )
+                    try:
+                        inputs = _to_module(torch.stack([probe.input for probe in batch]), module)
+                        layer = layer or self._layer_of(module, inputs[:1])
+                        explanations = self._explain(module, layer, inputs, batch)
+                    except RuntimeError as error:
+                        size = _halve(len(chosen), error)
+                        continue
+                    explained.update(zip(chosen, explanations, strict=True))
+                    positions = positions[size:]
         return [explained[position] for position in range(len(probes))]
 
     def _layer_of(self, module: nn.Module, inputs: Tensor) -> nn.Module:
@@ -198,3 +226,32 @@ def _to_module(inputs: Tensor, module: nn.Module) -> Tensor:
         return inputs
     dtype = parameter.dtype if inputs.is_floating_point() else None
     return inputs.to(device=parameter.device, dtype=dtype)
+
+
+def _halve(size: int, error: RuntimeError) -> int:
+    """Return half the batch size after an out-of-memory error; raise any other.
+
+    Raises:
+        AttributionError: If one sample alone was too much.
+    """
+    # The CPU's allocator has no exception of its own.
+    if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+        raise error
+    if size == 1:
+        raise AttributionError(
+            expected(
+                "memory",
+                "enough to explain one probe",
+                error,
+                "Free some, or pass a smaller `perturbation` batch if the method asks for many "
+                "forwards",
+            )
+        ) from error
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    warnings.warn(
+        f"vlmxai: out of memory while explaining {size} probes at a time; going on with "
+        f"{size // 2}. Nothing is left out.",
+        stacklevel=2,
+    )
+    return size // 2

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .errors import AttributionError, expected
+from .errors import ModelChangedError, expected
 
 
 @contextmanager
@@ -56,9 +56,10 @@ def isolated_rng(seed: int | None = None) -> Iterator[None]:
 def borrowed(module: nn.Module) -> Iterator[nn.Module]:
     """Lend a live module in eval mode and restore its state on return and on any exception.
 
-    Restored: every module's training flag, buffers, all random generators, grad mode and
-    inference mode; compiled modules run eagerly inside, so that hooks fire. `.grad`,
-    `requires_grad` and hooks are the borrower's to leave alone (leaf capture does).
+    Restored, on every submodule and parameter: training flags, buffers, hooks, `.grad`,
+    `requires_grad`; and all random generators, grad mode, inference mode and autocast. `.grad` is
+    None inside, so that what a method accumulates falls away. Compiled modules run eagerly inside,
+    so that hooks fire. Plain attributes that a forward changes are beyond what torch can list.
 
     Args:
         module: The live module.
@@ -67,7 +68,7 @@ def borrowed(module: nn.Module) -> Iterator[nn.Module]:
         The module, in eval mode, under `no_grad` and outside of inference mode.
 
     Raises:
-        AttributionError: If the module's own forward changed a parameter; it names it.
+        ModelChangedError: If the module's own forward changed a parameter; it names it.
 
     Example:
         >>> module = nn.Linear(2, 2)
@@ -77,29 +78,48 @@ def borrowed(module: nn.Module) -> Iterator[nn.Module]:
         >>> module.training
         True
     """
-    flags = [(child, child.training) for child in module.modules()]
-    buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
-    versions = {name: _version(p) for name, p in module.named_parameters()}
+    children = list(module.modules())
+    parameters = list(module.named_parameters())
+    flags = [(child, child.training) for child in children]
+    hooks = [(held, held.copy()) for child in children for held in _hooks_of(child)]
+    buffers = [
+        (child, name, buffer, buffer.detach().clone())
+        for child in children
+        for name, buffer in child.named_buffers(recurse=False)
+    ]
+    grads = [(p, p.grad, p.requires_grad) for _, p in parameters]
+    states = {name: _state_of(p) for name, p in parameters}
     with ExitStack() as stack:
         stack.enter_context(isolated_rng())
+        stack.enter_context(_isolated_autocast())
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
-        if any(hasattr(child, "_orig_mod") for child, _ in flags):
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
         try:
-            for child, _ in flags:
+            for child in children:
                 # Not eval(): users override it (to keep a frozen part in eval, say).
                 child.training = False
+            for parameter, _, _ in grads:
+                parameter.grad = None
             yield module
         finally:
             for child, flag in flags:
                 child.training = flag
-            for buffer, saved in buffers:
+            for held, saved_hooks in hooks:
+                held.clear()
+                held.update(saved_hooks)
+            for child, name, buffer, saved in buffers:
+                if getattr(child, name) is not buffer:
+                    setattr(child, name, buffer)
                 if not torch.equal(buffer, saved):
                     buffer.copy_(saved)
-    changed = [n for n, p in module.named_parameters() if versions.get(n) != _version(p)]
+            for parameter, grad, requires_grad in grads:
+                parameter.grad = grad
+                if parameter.requires_grad != requires_grad:
+                    parameter.requires_grad_(requires_grad)
+    changed = [name for name, p in parameters if states[name] != _state_of(p)]
     if changed:
-        raise AttributionError(
+        raise ModelChangedError(
             expected(
                 "module",
                 "unchanged by its own forward in eval mode",
@@ -109,5 +129,24 @@ def borrowed(module: nn.Module) -> Iterator[nn.Module]:
         )
 
 
-def _version(tensor: Tensor) -> int:
-    return -1 if tensor.is_inference() else tensor._version
+def _hooks_of(module: nn.Module) -> list[dict[int, object]]:
+    """Return the dicts in which torch keeps a module's hooks; there is no public list of them."""
+    return [
+        held for name, held in vars(module).items() if "_hooks" in name and isinstance(held, dict)
+    ]
+
+
+def _state_of(parameter: Tensor) -> tuple[int, int]:
+    """Return what changes with a parameter's values, without reading them."""
+    return parameter.data_ptr(), -1 if parameter.is_inference() else parameter._version
+
+
+@contextmanager
+def _isolated_autocast() -> Iterator[None]:
+    """Give autocast back as it was, on the CPU and on CUDA."""
+    was = {device: torch.is_autocast_enabled(device) for device in ("cpu", "cuda")}
+    try:
+        yield
+    finally:
+        for device, enabled in was.items():
+            torch.set_autocast_enabled(device, enabled)

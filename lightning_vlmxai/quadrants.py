@@ -117,21 +117,23 @@ def quadrant_metrics(samples: Sequence[Sample]) -> dict[str, float]:
 
 
 def round_metrics(
-    samples: Sequence[Sample], *, watch_classes: Sequence[str] = ()
+    samples: Sequence[Sample], *, missing: int = 0, watch_classes: Sequence[str] = ()
 ) -> dict[str, float]:
     """Return every figure of a round that its samples determine.
 
     Args:
         samples: Of one round.
+        missing: Number of probes that could not be explained; they are unscored.
         watch_classes: Names of (true) classes whose own figures are wanted as well.
 
     Returns:
-        `quadrant_metrics`, `coverage` = judged / samples, `unscored`, `reused` = verdicts kept from
+        `quadrant_metrics`, `coverage` = judged / probes, `unscored`, `reused` = verdicts kept from
         an earlier round, `attention_drift` = mean of 1 - IoU of a probe's mask with its last one,
         `calls`, `tokens`, `cost` (US dollars; absent where a price is unknown), and for each
         watched class its `quadrant_metrics` as `class/<name>/<metric>`.
     """
-    if not samples:
+    probes = len(samples) + missing
+    if not probes:
         return {}
     metrics = quadrant_metrics(samples)
     judged = sum(sample.verdict.score is not None for sample in samples)
@@ -140,8 +142,8 @@ def round_metrics(
     if drifts:
         metrics["attention_drift"] = math.fsum(drifts) / len(drifts)
     usages = [sample.verdict.usage for sample in samples]
-    metrics["coverage"] = judged / len(samples)
-    metrics["unscored"] = float(len(samples) - judged)
+    metrics["coverage"] = judged / probes
+    metrics["unscored"] = float(probes - judged)
     metrics["calls"] = float(sum(usage.calls for usage in usages))
     metrics["tokens"] = float(sum(usage.tokens for usage in usages))
     costs = [usage.cost_usd for usage in usages]

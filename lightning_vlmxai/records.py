@@ -280,6 +280,8 @@ class Round:
         fingerprint: Of the probe set.
         samples: In probe order.
         metrics: Name (without prefix) to value. An empty denominator has no entry.
+        missing: Number of probes that could not be explained: they count as unscored.
+        failure: Why; empty if none.
     """
 
     number: int
@@ -289,6 +291,8 @@ class Round:
     fingerprint: str
     samples: tuple[Sample, ...]
     metrics: Mapping[str, float]
+    missing: int = 0
+    failure: str = ""
 
     @property
     def judged(self) -> int:

@@ -10,13 +10,30 @@ from typing import Protocol, runtime_checkable
 import torch.distributed as dist
 from torch import Tensor
 
+from .errors import VLMExplainError
 from .explain import make_request
 from .masking import mask_iou
 from .quadrants import assign_quadrant, round_metrics
 from .records import Explanation, Round, Sample, UnscoredReason, Verdict
 from .worker import JudgeWorker, Ticket
 
-Gather = Callable[[list[Sample]], list[Sample]]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One rank's part of a round.
+
+    Args:
+        samples: That this rank explained.
+        missing: Number of its probes that could not be explained.
+        failure: Why; empty if none.
+    """
+
+    samples: tuple[Sample, ...]
+    missing: int = 0
+    failure: str = ""
+
+
+Gather = Callable[[Part], list[Part]]
 
 
 @runtime_checkable
@@ -41,6 +58,8 @@ class _OpenRound:
     epoch: int
     step: int
     explanations: tuple[Explanation, ...]
+    missing: int
+    failure: str
     drifts: dict[int, float]
     ticket: Ticket
 
@@ -54,7 +73,7 @@ class RoundBook:
         deadline_s: Seconds that a collection waits at most.
         threshold: High means `score >= threshold`.
         watch_classes: Names of classes whose own figures are wanted.
-        gather: Maps one rank's samples to those of all ranks; the same list on every rank.
+        gather: Maps one rank's part to the parts of all ranks; the same list on every rank.
         fingerprint: Of the probe set.
         number: Of the first round.
     """
@@ -67,7 +86,7 @@ class RoundBook:
         deadline_s: float,
         threshold: float,
         watch_classes: Sequence[str] = (),
-        gather: Gather = list,
+        gather: Gather = lambda part: [part],
         fingerprint: str = "",
         number: int = 0,
     ) -> None:
@@ -83,18 +102,39 @@ class RoundBook:
         self.next_number = number
 
     def open(
-        self, explanations: Sequence[Explanation], *, stage: str, epoch: int, step: int
+        self,
+        explanations: Sequence[Explanation],
+        *,
+        stage: str,
+        epoch: int,
+        step: int,
+        missing: int = 0,
+        failure: str = "",
     ) -> None:
-        """Submit a round to the judge; blank saliency maps are not sent."""
+        """Submit a round to the judge; blank saliency maps are not sent.
+
+        Args:
+            explanations: Of this rank.
+            stage: "fit", "validate" or "test".
+            epoch: That is explained.
+            step: The trainer's global step.
+            missing: Number of probes that could not be explained.
+            failure: Why.
+        """
         drifts = {
             e.probe_index: 1 - float(mask_iou(e.mask, self._last_masks[e.probe_index]))
             for e in explanations
             if not e.is_blank and e.probe_index in self._last_masks
         }
         self._last_masks.update({e.probe_index: e.mask for e in explanations if not e.is_blank})
-        ticket = self._worker.submit(
-            [make_request(e, round_number=self.next_number) for e in explanations if not e.is_blank]
-        )
+        requests = [
+            make_request(e, round_number=self.next_number) for e in explanations if not e.is_blank
+        ]
+        try:
+            ticket = self._worker.submit(requests)
+        except VLMExplainError as error:
+            refused = Verdict.unscored(UnscoredReason.JUDGE_ERROR, str(error))
+            ticket = Ticket.answered([refused] * len(requests))
         self._open.append(
             _OpenRound(
                 number=self.next_number,
@@ -102,6 +142,8 @@ class RoundBook:
                 epoch=epoch,
                 step=step,
                 explanations=tuple(explanations),
+                missing=missing,
+                failure=failure,
                 drifts=drifts,
                 ticket=ticket,
             )
@@ -136,7 +178,13 @@ class RoundBook:
                     attention_drift=opened.drifts.get(explanation.probe_index),
                 )
             )
-        samples = sorted(self._gather(own), key=lambda s: s.explanation.probe_index)
+        part = Part(samples=tuple(own), missing=opened.missing, failure=opened.failure)
+        parts = self._gather(part)
+        samples = sorted(
+            (sample for part in parts for sample in part.samples),
+            key=lambda sample: sample.explanation.probe_index,
+        )
+        missing = sum(part.missing for part in parts)
         return Round(
             number=opened.number,
             stage=opened.stage,
@@ -144,12 +192,14 @@ class RoundBook:
             step=opened.step,
             fingerprint=self._fingerprint,
             samples=tuple(samples),
-            metrics=round_metrics(samples, watch_classes=self._watch_classes),
+            metrics=round_metrics(samples, missing=missing, watch_classes=self._watch_classes),
+            missing=missing,
+            failure=next((part.failure for part in parts if part.failure), ""),
         )
 
 
-def gather_over_ranks(own: list[Sample]) -> list[Sample]:
-    """Return the samples of all ranks of the process group, the same list on every rank."""
-    parts: list[list[Sample]] = [[] for _ in range(dist.get_world_size())]
+def gather_over_ranks(own: Part) -> list[Part]:
+    """Return the parts of all ranks of the process group, the same list on every rank."""
+    parts: list[Part] = [own] * dist.get_world_size()
     dist.all_gather_object(parts, own)
-    return [sample for part in parts for sample in part]
+    return parts

@@ -53,7 +53,12 @@ class RunFolderSink:
                 key: getattr(closed, key)
                 for key in ("number", "stage", "epoch", "step", "fingerprint", "judged")
             }
-            file.write(_dump({**head, "probes": len(closed.samples), **closed.metrics}))
+            head |= {
+                "probes": len(closed.samples) + closed.missing,
+                "missing": closed.missing,
+                "failure": closed.failure,
+            }
+            file.write(_dump({**head, **closed.metrics}))
 
 
 def find_free_folder(base: Path) -> Path:

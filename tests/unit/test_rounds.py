@@ -118,9 +118,12 @@ def test_a_judge_that_raises_costs_one_sample_and_says_why() -> None:
 
 
 def test_figures_are_of_what_all_ranks_gathered(worker: JudgeWorker) -> None:
-    """The gather function's samples, in probe order, are what is counted."""
-    book = make_book(worker, lag=0, gather=lambda own: [*own, *own, *own])
-    book.open([make_explanation(4)], stage="fit", epoch=0, step=0)
+    """The parts that the gather function gives are what is counted, what is missing as well."""
+    book = make_book(worker, lag=0, gather=lambda own: [own, own, own])
+    book.open([make_explanation(4)], stage="fit", epoch=0, step=0, missing=1, failure="no memory")
     (closed,) = book.collect()
     assert closed.judged == 3
+    assert (closed.missing, closed.failure) == (3, "no memory")
+    assert closed.metrics["coverage"] == 0.5
+    assert closed.metrics["unscored"] == 3
     assert closed.metrics["average_score"] == 4
