@@ -7,8 +7,10 @@ bit-identical to training without it.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,6 +52,61 @@ def isolated_rng(seed: int | None = None) -> Iterator[None]:
         torch.set_rng_state(torch_state)
         if cuda_states:
             torch.cuda.set_rng_state_all(cuda_states)
+
+
+@contextmanager
+def isolated_generators(root: object) -> Iterator[None]:
+    """Give the random generators that hang on an object back as they were.
+
+    Data sets and transforms that keep a generator of their own draw from it when they are read;
+    where training shares it, its next pictures would be others.
+
+    Args:
+        root: An object, a data set say; its attributes and what they hold are looked through.
+
+    Example:
+        >>> generator = random.Random(0)
+        >>> with isolated_generators([generator]):
+        ...     first = generator.random()
+        >>> generator.random() == first
+        True
+    """
+    with ExitStack() as stack:
+        for generator in _generators_of(root):
+            if isinstance(generator, random.Random):
+                stack.callback(generator.setstate, generator.getstate())
+            elif isinstance(generator, np.random.Generator):
+                bits = generator.bit_generator
+                stack.callback(setattr, bits, "state", bits.state)
+            else:  # numpy's older kind and torch's have methods of the same names
+                stack.callback(generator.set_state, generator.get_state())
+        yield
+
+
+_GENERATORS = (random.Random, torch.Generator, np.random.RandomState, np.random.Generator)
+_LONGEST = 1000
+"""Longer lists are taken for lists of samples, and not looked through."""
+
+
+def _generators_of(root: object) -> list[Any]:
+    """Return every random generator that can be reached over attributes and containers."""
+    found: list[Any] = []
+    waiting: list[object] = [root]
+    seen: set[int] = set()
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) in seen or isinstance(thing, (type, ModuleType, Tensor, np.ndarray)):
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, _GENERATORS):
+            found.append(thing)
+        elif isinstance(thing, Mapping):
+            waiting += list(thing.values()) if len(thing) <= _LONGEST else []
+        elif isinstance(thing, (list, tuple, set)):
+            waiting += list(thing) if len(thing) <= _LONGEST else []
+        else:
+            waiting += list(getattr(thing, "__dict__", {}).values())
+    return found
 
 
 @contextmanager

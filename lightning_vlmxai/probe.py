@@ -15,7 +15,7 @@ from torch.utils.data import IterableDataset
 
 from .datasets import Normalization, find_labels, find_normalization
 from .errors import ProbeError, expected
-from .live import isolated_rng
+from .live import isolated_generators, isolated_rng
 from .records import Probe
 
 
@@ -225,12 +225,14 @@ def read_probes(
 
     labels = find_labels(dataset)
     pool: Sequence[int] = range(count)
-    if labels is None:
-        drawn = np.random.default_rng(seed).permutation(count)[: 4 * size]
-        pool = [int(i) for i in np.sort(drawn)]
-        labels = [_stratum(read(index).target) for index in pool]
-    indices = [pool[i] for i in choose_indices(labels, size, seed=seed)]
-    return build_probe_set([(index, read(index)) for index in indices], dataset, normalization)
+    with isolated_generators(dataset):
+        if labels is None:
+            drawn = np.random.default_rng(seed).permutation(count)[: 4 * size]
+            pool = [int(i) for i in np.sort(drawn)]
+            labels = [_stratum(read(index).target) for index in pool]
+        indices = [pool[i] for i in choose_indices(labels, size, seed=seed)]
+        chosen = [(index, read(index)) for index in indices]
+    return build_probe_set(chosen, dataset, normalization)
 
 
 def build_probe_set(

@@ -148,7 +148,7 @@ def rise(subject: Subject, options: Perturbation) -> Attribution:
 
     asked = prediction.scores.new_ones(len(subject.inputs), options.masks, dtype=torch.bool)
     weights = _ask(subject, prediction, asked, options.batch_size, perturb, subject.task.confidence)
-    raw = torch.zeros(len(subject.inputs), *subject.picture_size, device=weights.device)
+    raw = weights.new_zeros(len(subject.inputs), *subject.picture_size)
     for columns in _chunks(options.masks, options.batch_size, weights.device):
         raw += cam(make(columns).expand(len(raw), -1, -1, -1), weights[:, columns])
     return Attribution(raw=raw / (options.masks * options.keep), prediction=prediction)
@@ -160,7 +160,9 @@ def _rise_masks(
     """Return a function from mask numbers, `[N]`, to the masks, `[N, H, W]` in [0, 1]."""
     generator = torch.Generator().manual_seed(options.seed)
     shape = (options.masks, 1, options.cells, options.cells)
-    grids = (torch.rand(shape, generator=generator) < options.keep).float().to(device)
+    # A bf16-true trainer makes bfloat16 the default dtype.
+    drawn = torch.rand(shape, generator=generator, dtype=torch.float32)
+    grids = (drawn < options.keep).float().to(device)
     cell = [-(-side // options.cells) for side in size]
     offsets = [
         torch.randint(side, (options.masks,), generator=generator).to(device) for side in cell
@@ -210,7 +212,7 @@ def _ask(
     """
     rows, columns = asked.nonzero(as_tuple=True)
     chunks = _chunks(len(rows), batch_size, rows.device)
-    answers = torch.zeros(asked.shape, device=rows.device)
+    answers = torch.zeros(asked.shape, dtype=torch.float32, device=rows.device)
     with torch.no_grad():
         for done, chunk in enumerate(chunks, start=1):
             row, column = rows[chunk], columns[chunk]

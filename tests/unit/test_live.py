@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_vlmxai import AttributionError
-from lightning_vlmxai.live import borrowed
+from lightning_vlmxai.errors import ModelChangedError
+from lightning_vlmxai.live import borrowed, isolated_generators
 
 
 class Counting(nn.Module):
@@ -74,3 +75,107 @@ def test_autograd_works_inside_although_the_caller_is_in_inference_mode() -> Non
         leaf = torch.ones(1, 2, requires_grad=True)
         (gradient,) = torch.autograd.grad(module(leaf).sum(), leaf)
     assert torch.equal(gradient, module.weight.detach())
+
+
+class Hostile(nn.Module):
+    """Does to itself, in its forward, whatever a model should not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the layer's output, having replaced, hooked, frozen and switched."""
+        self.seen = self.seen + 1
+        self.linear.register_forward_hook(lambda *_: None)
+        self.linear.register_forward_pre_hook(lambda *_: None)
+        self.train()
+        torch.set_autocast_enabled("cpu", True)
+        torch.set_grad_enabled(True)
+        output = self.linear(inputs)
+        output.sum().backward()
+        self.linear.weight.requires_grad_(False)
+        return output
+
+
+def test_grads_hooks_frozen_flags_replaced_buffers_and_autocast_are_restored() -> None:
+    """What a forward or a method leaves behind is gone; the `.grad` tensors are the same ones."""
+    module = Hostile()
+    grads = {name: torch.rand_like(p) for name, p in module.named_parameters()}
+    for name, parameter in module.named_parameters():
+        parameter.grad = grads[name]
+    kept = {name: grad.clone() for name, grad in grads.items()}
+    calls: list[str] = []
+    module.linear.register_forward_hook(lambda *_: calls.append("mine"))
+    seen = module.seen
+    with borrowed(module):
+        module(torch.rand(3, 2))
+        assert module.linear.weight.grad is not grads["linear.weight"]
+    for name, parameter in module.named_parameters():
+        assert parameter.grad is grads[name]
+        assert torch.equal(parameter.grad, kept[name])
+        assert parameter.requires_grad
+    assert len(module.linear._forward_hooks) == 1
+    assert len(module.linear._forward_pre_hooks) == 0
+    assert module.seen is seen
+    assert float(seen) == 0
+    assert not torch.is_autocast_enabled("cpu")
+    assert torch.is_grad_enabled()
+    module.linear(torch.rand(1, 2))
+    assert calls == ["mine", "mine"]
+
+
+def test_a_parameter_whose_data_was_replaced_is_named() -> None:
+    """Momentum encoders assign `.data` in their forward, which no version counter sees."""
+    module = nn.Linear(2, 2)
+    with pytest.raises(ModelChangedError, match="new values in bias"), borrowed(module):
+        module.bias.data = module.bias.data * 0.9
+
+
+@pytest.mark.parametrize("compiled", ["wrapped", "in place", "part", "function"])
+def test_hooks_fire_on_compiled_models(compiled: str) -> None:
+    """However a model was compiled, it runs eagerly while it is lent."""
+    inner = nn.Linear(2, 2)
+    module: nn.Module = nn.Sequential(nn.Flatten(), inner)
+    if compiled == "wrapped":
+        module = torch.compile(module, backend="eager")
+    elif compiled == "in place":
+        module.compile(backend="eager")
+    elif compiled == "part":
+        inner.compile(backend="eager")
+    else:
+        module.forward = torch.compile(module.forward, backend="eager")
+    with torch.no_grad():
+        module(torch.rand(1, 2))
+    fired: list[int] = []
+    with borrowed(module):
+        inner.register_forward_hook(lambda *_: fired.append(1))
+        module(torch.rand(1, 2))
+    assert fired == [1]
+
+
+def test_generators_that_hang_on_a_data_set_are_given_back() -> None:
+    """Numpy's, python's and torch's, in attributes, wrapped data sets and lists of transforms."""
+
+    class Holder:
+        """Anything with attributes."""
+
+    def draw_all() -> list[float]:
+        return [
+            outer.rng.random(),
+            outer.dataset.legacy.random_sample(),
+            outer.transforms[0].py.random(),
+            float(torch.rand((), generator=outer.options["torch"])),
+        ]
+
+    outer, inner, transform = Holder(), Holder(), Holder()
+    outer.rng = np.random.default_rng(0)
+    outer.dataset, inner.parent = inner, outer
+    inner.legacy = np.random.RandomState(1)
+    outer.transforms, transform.py = [transform], random.Random(2)  # noqa: S311
+    outer.options = {"torch": torch.Generator().manual_seed(3)}
+    with isolated_generators(outer):
+        inside = draw_all()
+    assert draw_all() == inside
+    assert draw_all() != inside
