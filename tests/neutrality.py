@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from itertools import combinations
@@ -90,6 +91,7 @@ class Comparison:
 
     differences: list[Difference]
     rounds: int
+    judged: int
     seconds: float
 
     @property
@@ -158,16 +160,18 @@ def compare(combination: Combination, folder: Path, make: Make = VLMExplainCallb
 
     without = train(combination, folder / "without", list)
     with_it = train(combination, folder / "with", ours)
-    lines = (folder / "vlmxai" / "rounds.jsonl").read_text().splitlines()
-    rounds = [json.loads(line)["number"] for line in lines]
-    judged = {request.round_number for request in judge.requests} & set(rounds)
-    if rounds != list(range(without.validations)) or not judged:
+    lines = (folder / "vlmxai" / "samples.jsonl").read_text().splitlines()
+    explained = Counter(json.loads(line)["round"] for line in lines)
+    judged = [request for request in judge.requests if request.round_number >= 0]
+    if explained != dict.fromkeys(range(without.validations), PROBES) or not judged:
         raise RuntimeError(
-            f"{without.validations} validations, but rounds {rounds}, of which judged: {judged}"
+            f"{without.validations} validations of {PROBES} probes, but explained were "
+            f"{dict(explained)}, and {len(judged)} judged"
         )
     return Comparison(
         differences=find_differences(with_it.states, without.states),
-        rounds=len(rounds),
+        rounds=len(explained),
+        judged=len(judged),
         seconds=time.perf_counter() - start,
     )
 
@@ -255,8 +259,8 @@ def main() -> int:
         logging.getLogger(name).setLevel(logging.ERROR)
     start, largest, equal = time.perf_counter(), 0.0, 0
     matrix = make_matrix()
-    print("| # | combination | rounds | largest difference | seconds |")
-    print("|---:|---|---:|---:|---:|")
+    print("| # | combination | rounds | judged | largest difference | seconds |")
+    print("|---:|---|---:|---:|---:|---:|")
     for number, combination in enumerate(matrix, start=1):
         row = f"| {number} | {describe(combination)} |"
         with tempfile.TemporaryDirectory() as folder:
@@ -264,11 +268,16 @@ def main() -> int:
                 found = compare(combination, Path(folder))
             except Exception as error:
                 largest = float("inf")
-                print(f"{row} - | {type(error).__name__}: {str(error)[:150]!r} | - |", flush=True)
+                print(
+                    f"{row} - | - | {type(error).__name__}: {str(error)[:150]!r} | - |", flush=True
+                )
                 continue
         equal += not found.differences
         largest = max(largest, found.largest)
-        print(f"{row} {found.rounds} | {found.largest} | {found.seconds:.1f} |", flush=True)
+        print(
+            f"{row} {found.rounds} | {found.judged} | {found.largest} | {found.seconds:.1f} |",
+            flush=True,
+        )
         for difference in found.differences[:8]:
             print(f"    {difference}")
     print(f"\n{len(matrix)} combinations, {equal} equal to the last bit.")

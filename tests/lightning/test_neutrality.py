@@ -144,7 +144,7 @@ def test_an_equality_that_proves_nothing_is_an_error(tmp_path: Path) -> None:
             if trainer.current_epoch:
                 super().on_validation_epoch_end(trainer, pl_module)
 
-    with pytest.raises(RuntimeError, match=r"2 validations, but rounds \[0\]"):
+    with pytest.raises(RuntimeError, match=r"2 validations of 6 probes, but explained were {1: 6}"):
         compare(Combination(), tmp_path, make=Idle)
 
 
