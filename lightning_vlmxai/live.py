@@ -7,7 +7,7 @@ bit-identical to training without it.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from types import ModuleType
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from .errors import ModelChangedError, expected
 
@@ -145,7 +146,7 @@ def borrowed(module: nn.Module) -> Iterator[nn.Module]:
         for name, buffer in child.named_buffers(recurse=False)
     ]
     grads = [(p, p.grad, p.requires_grad) for _, p in parameters]
-    states = {name: _state_of(p) for name, p in parameters}
+    checksums = _checksums([p for _, p in parameters])
     with ExitStack() as stack:
         stack.enter_context(isolated_rng())
         stack.enter_context(_isolated_autocast())
@@ -174,7 +175,8 @@ def borrowed(module: nn.Module) -> Iterator[nn.Module]:
                 parameter.grad = grad
                 if parameter.requires_grad != requires_grad:
                     parameter.requires_grad_(requires_grad)
-    changed = [name for name, p in parameters if states[name] != _state_of(p)]
+    now = _checksums([p for _, p in parameters])
+    changed = [name for i, (name, _) in enumerate(parameters) if now[i] != checksums[i]]
     if changed:
         raise ModelChangedError(
             expected(
@@ -193,9 +195,16 @@ def _hooks_of(module: nn.Module) -> list[dict[int, object]]:
     ]
 
 
-def _state_of(parameter: Tensor) -> tuple[int, int]:
-    """Return what changes with a parameter's values, without reading them."""
-    return parameter.data_ptr(), -1 if parameter.is_inference() else parameter._version
+def _checksums(parameters: Sequence[Tensor]) -> list[int]:
+    """Return the sum of each parameter's bits: `.data` can be changed past any version counter."""
+    whole = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    sums = [
+        p.detach().view(whole[p.element_size()]).sum(dtype=torch.int64)
+        if p.element_size() in whole and not is_lazy(p)
+        else torch.zeros((), dtype=torch.int64)
+        for p in parameters
+    ]
+    return [int(value) for value in sums]
 
 
 @contextmanager

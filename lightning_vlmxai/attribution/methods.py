@@ -82,11 +82,11 @@ def gradcam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
     exponential of the logit, so that its derivatives are powers of `g`. The 1e-6 keeps the
     quotient finite; pytorch-grad-cam has the same.
     """
-    squares = gradients.square()
-    sums = activations.sum(dim=_AREA, keepdim=True)
-    alphas = squares / (2 * squares + squares * gradients * sums + 1e-6)
-    alphas = alphas.where(gradients != 0, 0.0)
-    return cam(activations, (alphas * F.relu(gradients)).sum(dim=_AREA))
+    g = _exact(gradients)
+    squares = g.square()
+    sums = _exact(activations).sum(dim=_AREA, keepdim=True)
+    alphas = (squares / (2 * squares + squares * g * sums + 1e-6)).where(g != 0, 0.0)
+    return cam(activations, (alphas * F.relu(g)).sum(dim=_AREA).float())
 
 
 def xgradcam(activations: Tensor, gradients: Tensor) -> Tensor:
@@ -103,8 +103,14 @@ def xgradcam(activations: Tensor, gradients: Tensor) -> Tensor:
     Source: Fu et al., 2020, arXiv 2008.02312, Eq. 9. 1e-7 is added to the denominator, as in
     pytorch-grad-cam, so that a channel that is all zero has weight 0.
     """
-    sums = activations.sum(dim=_AREA)
-    return cam(activations, (gradients * activations).sum(dim=_AREA) / (sums + 1e-7))
+    a = _exact(activations)
+    weights = (_exact(gradients) * a).sum(dim=_AREA) / (a.sum(dim=_AREA) + 1e-7)
+    return cam(activations, weights.float())
+
+
+def _exact(tensor: Tensor) -> Tensor:
+    """Return float64, for quotients whose denominator may vanish: normalised tokens sum to 0."""
+    return tensor if tensor.device.type == "mps" else tensor.double()  # Metal has no float64
 
 
 @_in_float32

@@ -218,7 +218,7 @@ class Momentum(Separable):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return logits."""
         if not self.training and self.current_epoch == 1:
-            self.network[0].weight.data = self.network[0].weight.data * 1.0
+            self.network[0].weight.data = self.network[0].weight.data * 0.9
         return super().forward(images)
 
 

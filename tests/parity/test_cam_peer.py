@@ -132,7 +132,7 @@ def test_quotients_equal_the_peer_on_tokens(method: str, seed: int) -> None:
     """Where a channel's sum may vanish, our maps are those of the peer's formula in float64.
 
     Normalised tokens sum up to nearly 0 and both formulas divide by that, so rounding grows: in
-    float32 the peer is itself up to 1e-3 away from its formula, and 5e-4 is what is asked of us.
+    float32 the peer is itself up to 1e-3 away from its formula. Our quotients are float64.
     """
     model, _ = _architecture("vit_b_16")
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
@@ -145,7 +145,7 @@ def test_quotients_equal_the_peer_on_tokens(method: str, seed: int) -> None:
     exact = [tensor.double().numpy() for tensor in (captured.activations, captured.gradients)]
     raw = torch.from_numpy(peer.get_cam_image(images, layer, None, *exact)).relu()
     expected = normalize_saliency(raw, size=(64, 64))
-    _assert_same(_our_map(model, layer, images, method), expected, tolerance=5e-4)
+    _assert_same(_our_map(model, layer, images, method), expected)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -126,11 +127,23 @@ def test_grads_hooks_frozen_flags_replaced_buffers_and_autocast_are_restored() -
     assert calls == ["mine", "mine"]
 
 
-def test_a_parameter_whose_data_was_replaced_is_named() -> None:
-    """Momentum encoders assign `.data` in their forward, which no version counter sees."""
-    module = nn.Linear(2, 2)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.complex64])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda bias: setattr(bias, "data", bias.data * 0.9),
+        lambda bias: bias.data.mul_(0.9),
+        lambda bias: bias.data.view(torch.int8)[:1].bitwise_xor_(1),
+    ],
+    ids=["replaced", "in place", "one bit"],
+)
+def test_a_parameter_whose_data_was_changed_is_named(
+    dtype: torch.dtype, change: Callable[[Tensor], object]
+) -> None:
+    """Momentum encoders write to `.data` in their forward, which no version counter sees."""
+    module = nn.Linear(2, 2, dtype=dtype)
     with pytest.raises(ModelChangedError, match="new values in bias"), borrowed(module):
-        module.bias.data = module.bias.data * 0.9
+        change(module.bias)
 
 
 @pytest.mark.parametrize("compiled", ["wrapped", "in place", "part", "function"])
