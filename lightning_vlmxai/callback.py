@@ -219,11 +219,11 @@ class VLMExplainCallback(pl.Callback):
     on_test_batch_end = on_validation_batch_end
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Rehearse here where there was no sanity check."""
+        """Rehearse here where there was no sanity check, if the loaders are made by now."""
         dataset = dataset_of(trainer)
-        if dataset is None:
+        if not trainer.enable_validation:
             rank_zero_warn("vlmxai: this fit has no validation data, so nothing is explained.")
-        elif not isinstance(dataset, IterableDataset):
+        elif dataset is not None and not isinstance(dataset, IterableDataset):
             self._rehearse(trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -210,9 +210,13 @@ def _checksums(parameters: Sequence[Tensor]) -> list[int]:
 @contextmanager
 def _isolated_autocast() -> Iterator[None]:
     """Give autocast back as it was, on the CPU and on CUDA."""
-    was = {device: torch.is_autocast_enabled(device) for device in ("cpu", "cuda")}
+    was = [
+        (device, torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
+        for device in ("cpu", "cuda")
+    ]
     try:
         yield
     finally:
-        for device, enabled in was.items():
+        for device, enabled, dtype in was:
             torch.set_autocast_enabled(device, enabled)
+            torch.set_autocast_dtype(device, dtype)

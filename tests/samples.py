@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_vlmxai.quadrants import assign_quadrant
-from lightning_vlmxai.records import Explanation, Sample, UnscoredReason, Usage, Verdict
+from lightning_vlmxai.quadrants import assign_quadrant, round_metrics
+from lightning_vlmxai.records import Explanation, Round, Sample, UnscoredReason, Usage, Verdict
 
 
 def make_explanation(
@@ -56,4 +56,23 @@ def make_sample(
         verdict=verdict,
         quadrant=quadrant,
         attention_drift=attention_drift,
+    )
+
+
+def make_round(
+    *samples: Sample,
+    number: int = 3,
+    stage: str = "fit",
+    step: int = 7,
+    watch_classes: tuple[str, ...] = (),
+) -> Round:
+    """Return a closed round of these samples."""
+    return Round(
+        number=number,
+        stage=stage,
+        epoch=1,
+        step=step,
+        fingerprint="f00",
+        samples=samples,
+        metrics=round_metrics(samples, watch_classes=watch_classes),
     )

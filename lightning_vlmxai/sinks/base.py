@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from ..records import Round
@@ -16,6 +18,22 @@ class Sink(Protocol):
     def write(self, closed: Round) -> None:
         """Write a round at the step that it describes."""
         ...
+
+
+@runtime_checkable
+class ReportSink(Sink, Protocol):
+    """A sink that also takes the report of a finished fit."""
+
+    def finish(self, report: Path) -> None:
+        """Keep the report with the run."""
+        ...
+
+
+def finish_sinks(sinks: Iterable[Sink], report: Path) -> None:
+    """Hand the report of a finished fit to the sinks that keep one."""
+    for sink in sinks:
+        if isinstance(sink, ReportSink):
+            sink.finish(report)
 
 
 def metric_name(name: str, stage: str = "fit") -> str:

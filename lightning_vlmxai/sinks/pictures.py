@@ -1,18 +1,52 @@
-"""Pictures of samples: tiles with a readable band, montages of a quadrant."""
+"""Pictures of samples: what was seen, and tiles over a band that says what they are."""
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Sequence
+from functools import cache
 
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..masking import apply_mask
+from ..masking import apply_mask, overlay
 from ..records import Quadrant, Round, Sample
+from .words import printable
 
 TILE = 160
 """Side of a tile's picture in pixels."""
-_BAND, _GAP, _COLUMNS = 60, 4, 4
+GAP = 4
+PAPER, INK, BAND, MARGIN = (255, 255, 255), (24, 24, 27), (24, 24, 27), (228, 228, 231)
+LINE = 20
+"""Height of a line of text in pixels."""
+_COLUMNS, _STRIPE = 3, 6
+
+Colour = tuple[int, int, int]
+Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
+
+QUADRANT_COLOURS: dict[Quadrant, Colour] = {
+    Quadrant.CORRECT_HIGH: (0, 114, 178),
+    Quadrant.CORRECT_LOW: (213, 94, 0),
+    Quadrant.WRONG_HIGH: (204, 121, 167),
+    Quadrant.WRONG_LOW: (153, 153, 153),
+}
+"""Okabe and Ito's: told apart by colour-blind readers too."""
+
+QUADRANT_TITLES = {q: q.value.replace("_", "-").title() for q in Quadrant}
+"""As the README writes them: "Correct-Low"."""
+
+
+@cache
+def load_font() -> Font:
+    """Return the font of all sheets: a system's that knows many scripts, else Pillow's own.
+
+    TensorBoard shows a sheet about 350 pixels wide: sheets of 500 pixels stay readable in it.
+    """
+    for name in ("NotoSansCJK-Regular.ttc", "Arial Unicode.ttf", "DejaVuSans.ttf", "arial.ttf"):
+        with contextlib.suppress(OSError):  # not installed here
+            return ImageFont.truetype(name, 15)
+    return ImageFont.load_default(16)
 
 
 def to_image(pixels: Tensor) -> Image.Image:
@@ -26,6 +60,25 @@ def masked_image(sample: Sample) -> Image.Image:
     return to_image(apply_mask(e.pixels, e.mask, fill=e.fill))
 
 
+def overlay_image(sample: Sample) -> Image.Image:
+    """Return a sample's picture under its saliency map: red is most salient, blue least."""
+    e = sample.explanation
+    return to_image(overlay(e.pixels, e.saliency))
+
+
+def tile(image: Image.Image) -> Image.Image:
+    """Return a picture in a `TILE` x `TILE` square, its proportions and its pixels kept.
+
+    A small picture is enlarged without smoothing, so that its pixels are those that were seen.
+    """
+    scale = TILE / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    how = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
+    square = Image.new("RGB", (TILE, TILE), MARGIN)
+    square.paste(image.resize(size, how), ((TILE - size[0]) // 2, (TILE - size[1]) // 2))
+    return square
+
+
 def caption(sample: Sample) -> str:
     """Return label, prediction and score in one line."""
     e, verdict = sample.explanation, sample.verdict
@@ -34,54 +87,83 @@ def caption(sample: Sample) -> str:
         if verdict.score is not None
         else f"unscored ({verdict.reason.value if verdict.reason else ''})"
     )
-    return f"{e.label_name} → {e.prediction_name} ({e.confidence:.0%}) · {score}"
+    names = f"{printable(e.label_name)} → {printable(e.prediction_name)}"
+    return f"{names} ({e.confidence:.0%}) · {score}"
 
 
-def examples(closed: Round, quadrant: Quadrant, limit: int = 8) -> list[Sample]:
-    """Return the samples of a quadrant, lowest score first, at most `limit`."""
-    members = [sample for sample in closed.samples if sample.quadrant is quadrant]
-    return sorted(members, key=lambda sample: sample.verdict.score or 0.0)[:limit]
+def examples(closed: Round, quadrant: Quadrant, limit: int = 9) -> list[Sample]:
+    """Return the samples of a quadrant, at most `limit`: lowest score, then most sure, first."""
+
+    def severity(sample: Sample) -> tuple[float, float]:
+        confidence = sample.explanation.confidence
+        return sample.verdict.score or 0.0, -confidence if math.isfinite(confidence) else 0.0
+
+    return sorted((s for s in closed.samples if s.quadrant is quadrant), key=severity)[:limit]
+
+
+def describe(sample: Sample) -> tuple[str, str, str]:
+    """Return label, prediction and score, each with its name before it."""
+    e, verdict = sample.explanation, sample.verdict
+    return (
+        f"label {e.label_name}",
+        f"pred. {e.prediction_name} {e.confidence:.0%}",
+        "unscored" if verdict.score is None else f"score {verdict.score:.1f}",
+    )
+
+
+def band_height(lines: int) -> int:
+    """Return the height of a band of so many lines in pixels."""
+    return LINE * lines + 8
+
+
+def draw_band(
+    draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], sample: Sample, lines: Sequence[str]
+) -> None:
+    """Write lines on a dark band with a stripe in the colour of the sample's quadrant.
+
+    Args:
+        draw: Of the sheet.
+        box: Left, top, right and bottom of the band, the last two exclusive.
+        sample: Whose quadrant is shown.
+        lines: Cut to the band's width.
+    """
+    left, top, right, bottom = box
+    font = load_font()
+    draw.rectangle((left, top, right - 1, bottom - 1), fill=BAND)
+    if sample.quadrant is not None:
+        stripe = (left, top, left + _STRIPE - 1, bottom - 1)
+        draw.rectangle(stripe, fill=QUADRANT_COLOURS[sample.quadrant])
+    for line, text in enumerate(lines):
+        place = (left + _STRIPE + 6, top + 3 + LINE * line)
+        fitting = shorten(text, font, right - left - _STRIPE - 10)
+        draw.text(place, fitting, font=font, fill=(250, 250, 250))
 
 
 def make_montage(samples: Sequence[Sample]) -> Image.Image:
-    """Return tiles of masked pictures in rows of four, each over a band that says what it is.
+    """Return tiles of masked pictures in rows of three, each over a band that says what it is.
 
     Args:
         samples: At least one.
     """
-    columns = min(_COLUMNS, len(samples))
+    columns, height = min(_COLUMNS, len(samples)), TILE + band_height(3)
     rows = -(-len(samples) // columns)
-    sheet = Image.new(
-        "RGB",
-        (columns * (TILE + _GAP) + _GAP, rows * (TILE + _BAND + _GAP) + _GAP),
-        (255, 255, 255),
-    )
+    size = (columns * (TILE + GAP) + GAP, rows * (height + GAP) + GAP)
+    sheet = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(15)
     for position, sample in enumerate(samples):
-        left = _GAP + position % columns * (TILE + _GAP)
-        top = _GAP + position // columns * (TILE + _BAND + _GAP)
-        sheet.paste(
-            masked_image(sample).resize((TILE, TILE), Image.Resampling.BILINEAR), (left, top)
-        )
-        draw.rectangle(
-            (left, top + TILE, left + TILE - 1, top + TILE + _BAND - 1), fill=(24, 24, 27)
-        )
-        e, verdict = sample.explanation, sample.verdict
-        score = "unscored" if verdict.score is None else f"score {verdict.score:.1f}"
-        lines = (f"label {e.label_name}", f"pred. {e.prediction_name}", score)
-        for line, text in enumerate(lines):
-            draw.text(
-                (left + 6, top + TILE + 3 + 18 * line),
-                _shorten(text, font, TILE - 12),
-                font=font,
-                fill=(250, 250, 250),
-            )
+        left = GAP + position % columns * (TILE + GAP)
+        top = GAP + position // columns * (height + GAP)
+        sheet.paste(tile(masked_image(sample)), (left, top))
+        band = (left, top + TILE, left + TILE, top + height)
+        label, prediction, score = describe(sample)
+        lines = (label, prediction, f"{score} · #{sample.explanation.probe_index}")
+        draw_band(draw, band, sample, lines)
     return sheet
 
 
-def _shorten(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
-    text = "".join(c if c.isprintable() else " " for c in text[:200])
+def shorten(text: str, font: Font, width: int) -> str:
+    """Return one line of text that is at most `width` pixels wide, an ellipsis where it was cut."""
+    text = printable(text[:200])
     while font.getlength(text) > width:
         text = text[:-2] + "…"
     return text

@@ -1,49 +1,123 @@
-"""Montages and the judge's words to TensorBoard."""
+"""A dashboard, pictures and the judge's words to TensorBoard."""
 
 from __future__ import annotations
 
-import html
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from ..records import Quadrant, Round
+from ..records import Quadrant, Round, Sample
 from .base import metric_name
-from .pictures import caption, examples, make_montage
+from .pictures import caption, examples
+from .sheets import round_sheets
+from .words import escape_markdown, markdown_table
+
+Layout = dict[str, dict[str, list[Any]]]
 
 
 class TensorBoardSink:
     """Writes a round to TensorBoard at the step of the round.
 
-    A montage of example masked images for each quadrant that has any, and the words of those
-    examples as text.
+    With the first round: the layout of the custom scalars tab, and the settings as a text. They
+    are no hyperparameters there: TensorBoard keeps the first set that a run writes and drops the
+    others, so that ours would hide the user's, or be hidden by them.
+
+    With each round: a montage of masked images and the judge's words for each quadrant that has
+    any, the filmstrip, the table of classes, and why samples are unscored.
 
     Args:
         logger: Lightning's TensorBoard logger.
+        settings: How the run was made; `watch_classes` get charts of their own.
     """
 
-    def __init__(self, logger: TensorBoardLogger) -> None:
+    def __init__(self, logger: TensorBoardLogger, settings: Mapping[str, Any]) -> None:
         self._logger = logger
+        self._settings = settings
+        self._is_begun = False
 
     def write(self, closed: Round) -> None:
         """Write pictures and texts of a round."""
         writer = self._logger.experiment
-        for quadrant in Quadrant:
-            samples = examples(closed, quadrant)
-            if not samples:
-                continue
-            tag = metric_name(f"samples/{quadrant.value}", closed.stage)
-            picture = np.asarray(make_montage(samples))
-            writer.add_image(tag, picture, global_step=closed.step, dataformats="HWC")
-            words = "\n\n".join(
-                f"**{_escape(caption(s))}**\n\n{_escape(s.verdict.evaluation)}\n\n"
-                f"_{_escape(s.verdict.justification)}_"
-                for s in samples
-            )
-            writer.add_text(tag, words, global_step=closed.step)
+        watched = tuple(self._settings.get("watch_classes", ()))
+        texts = _words(closed)
+        if not self._is_begun:
+            self._is_begun = True
+            values = {
+                name: ", ".join(map(str, v)) if isinstance(v, list) else str(v)
+                for name, v in self._settings.items()
+            }
+            texts["settings"] = markdown_table(("setting", "value"), values.items())
+            if closed.stage == "fit":
+                writer.add_custom_scalars(make_layout(watched))
+        for name, sheet in round_sheets(closed, watched).items():
+            tag = metric_name(name, closed.stage)
+            writer.add_image(tag, np.asarray(sheet), global_step=closed.step, dataformats="HWC")
+        for name, text in texts.items():
+            writer.add_text(metric_name(name, closed.stage), text, global_step=closed.step)
 
 
-def _escape(text: str) -> str:
-    """Return text that TensorBoard's Markdown shows as it is."""
-    plain = "".join(c if c.isprintable() else " " for c in text)
-    return "".join(f"\\{c}" if c in r"\`*_{}[]()#+-.!|~" else c for c in html.escape(plain))
+def make_layout(watch_classes: Sequence[str]) -> Layout:
+    r"""Return the charts of the custom scalars tab.
+
+    A multiline chart takes regular expressions, a margin chart takes tags: value, lower, upper.
+
+    Example:
+        >>> make_layout(["c++"])["vlmxai"]["Average score"]
+        ['Multiline', ['vlmxai/average_score$']]
+        >>> make_layout(["c++"])["vlmxai, watched classes"]["c++: Correct-Low, 95 % interval"][1][0]
+        'vlmxai/class/c++/correct_low_rate'
+    """
+
+    def lines(*names: str) -> list[Any]:
+        return ["Multiline", [f"{re.escape(metric_name(name))}$" for name in names]]
+
+    def margin(prefix: str = "") -> list[Any]:
+        ends = ("", "_lower", "_upper")
+        return ["Margin", [metric_name(f"{prefix}correct_low_rate{end}") for end in ends]]
+
+    layout: Layout = {
+        "vlmxai": {
+            "Quadrants": lines(*(f"{quadrant.value}_rate" for quadrant in Quadrant)),
+            "Correct-Low, 95 % interval": margin(),
+            "Average score": lines("average_score"),
+        }
+    }
+    if watch_classes:
+        layout["vlmxai, watched classes"] = {
+            f"{name}: Correct-Low, 95 % interval": margin(f"class/{name}/")
+            for name in watch_classes
+        }
+    return layout
+
+
+def _words(closed: Round) -> dict[str, str]:
+    """Return the texts of a round as Markdown, by name without prefix."""
+    texts = {
+        f"samples/{quadrant.value}": "\n\n".join(map(_sample_words, samples))
+        for quadrant in Quadrant
+        if (samples := examples(closed, quadrant))
+    }
+    unscored = [s.verdict for s in closed.samples if s.verdict.reason is not None]
+    if unscored:
+        first = {v.reason: v.detail for v in reversed(unscored)}
+        texts["unscored"] = markdown_table(
+            ("reason", "samples", "the first of them"),
+            (
+                (reason.value, str(count), first[reason])
+                for reason, count in Counter(v.reason for v in unscored).most_common()
+                if reason is not None
+            ),
+        )
+    return texts
+
+
+def _sample_words(sample: Sample) -> str:
+    title = f"{caption(sample)} · probe {sample.explanation.probe_index}"
+    words = [f"**{escape_markdown(title)}**", escape_markdown(sample.verdict.evaluation)]
+    if sample.verdict.justification:
+        words.append(f"Why this score: {escape_markdown(sample.verdict.justification)}")
+    return "\n\n".join(filter(None, words))

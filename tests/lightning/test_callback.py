@@ -321,3 +321,13 @@ def test_a_subset_is_read_through_to_its_data_set(tmp_path: Path) -> None:
     trainer.fit(TinyModule(), loader(Squares()), loader(subset))
     samples = read_lines(tmp_path / "vlmxai" / "samples.jsonl")
     assert sorted(s["label_name"] for s in samples) == ["blue"] * 4 + ["red"] * 4
+
+
+def test_loaders_that_are_made_late_are_no_missing_validation(tmp_path: Path) -> None:
+    """Without a sanity check, and validating every second epoch, rounds come without a warning."""
+    callback = VLMExplainCallback(probe_size=4)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*no validation data.*")
+        fit(tmp_path, callback, max_epochs=4, num_sanity_val_steps=0, check_val_every_n_epoch=2)
+    assert callback.latest_round is not None
+    assert callback.latest_round.number == 1

@@ -93,6 +93,7 @@ class Hostile(nn.Module):
         self.linear.register_forward_pre_hook(lambda *_: None)
         self.train()
         torch.set_autocast_enabled("cpu", True)
+        torch.set_autocast_dtype("cpu", torch.float16)
         torch.set_grad_enabled(True)
         output = self.linear(inputs)
         output.sum().backward()
@@ -122,6 +123,7 @@ def test_grads_hooks_frozen_flags_replaced_buffers_and_autocast_are_restored() -
     assert module.seen is seen
     assert float(seen) == 0
     assert not torch.is_autocast_enabled("cpu")
+    assert torch.get_autocast_dtype("cpu") is torch.bfloat16
     assert torch.is_grad_enabled()
     module.linear(torch.rand(1, 2))
     assert calls == ["mine", "mine"]

@@ -1,0 +1,223 @@
+"""Pictures of a whole round: the filmstrip, the table of classes, a montage of each quadrant."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw
+
+from ..quadrants import quadrant_metrics
+from ..records import Quadrant, Round, Sample
+from .pictures import (
+    GAP,
+    INK,
+    LINE,
+    MARGIN,
+    PAPER,
+    QUADRANT_COLOURS,
+    QUADRANT_TITLES,
+    TILE,
+    Colour,
+    band_height,
+    describe,
+    draw_band,
+    examples,
+    load_font,
+    make_montage,
+    masked_image,
+    overlay_image,
+    shorten,
+    tile,
+    to_image,
+)
+
+FRAMES = 5
+"""Probes of a filmstrip."""
+MAX_CLASSES = 30
+"""Rows of a table of classes."""
+NAME, COUNT, CELL, ROW, HEAD = 136, 80, 68, 28, 28
+"""Widths of the table's columns, height of its rows and of its head in pixels."""
+
+
+def round_sheets(closed: Round, watch_classes: Collection[str] = ()) -> dict[str, Image.Image]:
+    """Return all pictures of a round by name (without prefix); what has no sample has no picture.
+
+    Args:
+        closed: The round.
+        watch_classes: Names of classes that come first in the filmstrip.
+    """
+    sheets = {
+        f"samples/{quadrant.value}": make_montage(samples)
+        for quadrant in Quadrant
+        if (samples := examples(closed, quadrant))
+    }
+    return {**sheets, **overview_sheets(closed, watch_classes)}
+
+
+def overview_sheets(closed: Round, watch_classes: Collection[str] = ()) -> dict[str, Image.Image]:
+    """Return the filmstrip and the table of classes of a round, if it has samples."""
+    if not closed.samples:
+        return {}
+    return {
+        "filmstrip": make_filmstrip(closed, choose_frames(closed.samples, watch_classes)),
+        "classes": make_class_table(closed, class_rows(closed.samples)),
+    }
+
+
+def choose_frames(samples: Sequence[Sample], watch_classes: Collection[str] = ()) -> list[Sample]:
+    """Return the samples of a filmstrip: the first probe of each class, then the second, ...
+
+    The choice rests on the labels alone, so that every round of a probe set, in a resumed run and
+    in the next run too, shows the same probes, whatever the model and the judge say.
+
+    Args:
+        samples: Of a round, in probe order.
+        watch_classes: Names of classes that come first.
+    """
+    turns: dict[int, int] = defaultdict(int)
+    queue = []
+    for position, sample in enumerate(samples):
+        e = sample.explanation
+        queue.append((turns[e.label], e.label_name not in watch_classes, e.label, position))
+        turns[e.label] += 1
+    return [samples[position] for *_, position in sorted(queue)[:FRAMES]]
+
+
+def make_filmstrip(closed: Round, frames: Sequence[Sample]) -> Image.Image:
+    """Return a row for each sample: its picture, its saliency map, its masked picture, a band.
+
+    Args:
+        closed: The round that the samples are of.
+        frames: At least one.
+    """
+    width, height = 3 * (TILE + GAP) + GAP, TILE + band_height(2) + GAP
+    sheet = Image.new("RGB", (width, HEAD + len(frames) * height), PAPER)
+    draw, font = ImageDraw.Draw(sheet), load_font()
+    lefts = [GAP + column * (TILE + GAP) for column in range(3)]
+    titles = (f"epoch {closed.epoch}", "saliency", "what was judged")
+    for left, title in zip(lefts, titles, strict=True):
+        draw.text((left + 2, 5), title, font=font, fill=INK)
+    for row, sample in enumerate(frames):
+        top = HEAD + row * height
+        pictures = (to_image(sample.explanation.pixels), overlay_image(sample))
+        for left, picture in zip(lefts, (*pictures, masked_image(sample)), strict=True):
+            sheet.paste(tile(picture), (left, top))
+        band = (GAP, top + TILE, width - GAP, top + TILE + band_height(2))
+        draw_band(draw, band, sample, _describe_frame(sample))
+    return sheet
+
+
+def _describe_frame(sample: Sample) -> tuple[str, str]:
+    label, prediction, score = describe(sample)
+    verdict, drift = sample.verdict, sample.attention_drift
+    if sample.quadrant is not None:
+        outcome = [score, QUADRANT_TITLES[sample.quadrant]]
+    else:
+        outcome = [score, verdict.reason.value.replace("_", " ") if verdict.reason else ""]
+    if drift is not None:
+        outcome.append(f"drift {drift:.2f}")
+    return (
+        " · ".join(shorten(text, load_font(), 3 * TILE // 2 - 16) for text in (label, prediction)),
+        " · ".join((*outcome, f"#{sample.explanation.probe_index}")),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassRow:
+    """The quadrants of one (true) class.
+
+    Args:
+        name: Of the class.
+        judged: Samples with a score: the rates' denominator.
+        probes: All samples.
+        rates: In [0, 1]; empty where none was judged.
+    """
+
+    name: str
+    judged: int
+    probes: int
+    rates: dict[Quadrant, float]
+
+
+def class_rows(samples: Sequence[Sample]) -> list[ClassRow]:
+    """Return the quadrants of each class, highest Correct-Low rate first, unjudged classes last."""
+    members: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        members[sample.explanation.label_name].append(sample)
+    rows = []
+    for name, own in members.items():
+        metrics = quadrant_metrics(own)
+        rates = {q: metrics[f"{q.value}_rate"] for q in Quadrant if metrics}
+        judged = sum(sample.verdict.score is not None for sample in own)
+        rows.append(ClassRow(name=name, judged=judged, probes=len(own), rates=rates))
+    return sorted(rows, key=lambda r: (-r.rates.get(Quadrant.CORRECT_LOW, -1), -r.judged, r.name))
+
+
+def make_class_table(closed: Round, rows: Sequence[ClassRow]) -> Image.Image:
+    """Return a heat map of classes by quadrants: each cell's rate as a number and as a shade.
+
+    Args:
+        closed: The round that the rows are of.
+        rows: The first `MAX_CLASSES` are shown.
+    """
+    shown = rows[:MAX_CLASSES]
+    more = len(rows) - len(shown)
+    width = NAME + COUNT + 4 * CELL + 2 * GAP
+    sheet = Image.new("RGB", (width, row_top(len(shown) + bool(more)) + GAP), PAPER)
+    draw, font = ImageDraw.Draw(sheet), load_font()
+
+    def write(text: str, left: int, top: int, span: int, ink: Colour = INK) -> None:
+        """Write in the middle of a cell."""
+        place = (left + span // 2, top + ROW // 2)
+        draw.text(place, shorten(text, font, span - 4), font=font, fill=ink, anchor="mm")
+
+    def name(text: str, top: int, span: int = NAME) -> None:
+        """Write at the left."""
+        place = (GAP + 2, top + ROW // 2)
+        draw.text(place, shorten(text, font, span - 8), font=font, fill=INK, anchor="lm")
+
+    name(f"rates over n judged probes, epoch {closed.epoch}", 0, width)
+    name("class", 2 * HEAD)
+    write("n", GAP + NAME, 2 * HEAD, COUNT)
+    for column, quadrant in enumerate(Quadrant):
+        for line, word in enumerate(QUADRANT_TITLES[quadrant].split("-")):
+            write(word, cell_left(column), HEAD + 8 + line * LINE, CELL)
+    for number, row in enumerate(shown):
+        top = row_top(number)
+        name(row.name, top)
+        count = str(row.judged) if row.judged == row.probes else f"{row.judged} of {row.probes}"
+        write(count, GAP + NAME, top, COUNT)
+        for column, quadrant in enumerate(Quadrant):
+            left, rate = cell_left(column), row.rates.get(quadrant)
+            fill = MARGIN if rate is None else shade(rate, QUADRANT_COLOURS[quadrant])
+            draw.rectangle((left + 1, top + 1, left + CELL - 2, top + ROW - 2), fill=fill)
+            ink = PAPER if _luminance(fill) < 0.3 else INK
+            write("-" if rate is None else f"{rate:.2f}", left, top, CELL, ink)
+    if more:
+        name(f"and {more} more classes", row_top(len(shown)), width)
+    return sheet
+
+
+def row_top(number: int) -> int:
+    """Return where a row of the class table starts, below its title and its head."""
+    return 3 * HEAD + number * ROW
+
+
+def cell_left(column: int) -> int:
+    """Return where a quadrant's column of the class table starts."""
+    return GAP + NAME + COUNT + column * CELL
+
+
+def shade(rate: float, colour: Colour) -> Colour:
+    """Return white for 0, the colour for 1, and what lies between them in between."""
+    red, green, blue = (round(255 + (c - 255) * rate) for c in colour)
+    return red, green, blue
+
+
+def _luminance(colour: Colour) -> float:
+    """Return the relative luminance of an sRGB colour (WCAG 2, to a gamma of 2.2)."""
+    red, green, blue = (math.pow(c / 255, 2.2) for c in colour)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
