@@ -22,6 +22,7 @@ neutrality: .venv/ready
 bench: .venv/ready
 	$(BIN)/python benchmarks/attribution.py
 	$(BIN)/python benchmarks/judge.py
+	$(BIN)/python benchmarks/training_overhead.py
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -80,6 +80,9 @@ def take_state(trainer: pl.Trainer, module: pl.LightningModule) -> State:
         state[f"optimizer {i}"] = optimizer.state_dict()
     for i, config in enumerate(trainer.lr_scheduler_configs):
         state[f"scheduler {i}"] = config.scheduler.state_dict()
+    for name, value in trainer.callback_metrics.items():
+        if not name.startswith("vlmxai/"):
+            state[f"monitored {name}"] = value
     for callback in trainer.callbacks:
         average = getattr(callback, "_average_model", None)
         if average is not None:

@@ -134,6 +134,7 @@ def test_without_a_harm_the_same_fit_is_equal(tmp_path: Path) -> None:
     found = compare(combination, tmp_path)
     assert found.differences == []
     assert found.largest == 0
+    assert found.values > 1000
 
 
 def test_an_equality_that_proves_nothing_is_an_error(tmp_path: Path) -> None:
