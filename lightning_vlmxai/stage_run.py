@@ -248,5 +248,8 @@ class StageRun:
                 "watch_classes": list(self._settings.watch_classes),
                 **(self._explainer or self._asked).describe(),
             }
-            self._sinks = [*make_sinks(self._loggers), RunFolderSink(self.run_dir, settings)]
+            self._sinks = [
+                *make_sinks(self._loggers, settings),
+                RunFolderSink(self.run_dir, settings),
+            ]
         return self._sinks
