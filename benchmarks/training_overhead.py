@@ -54,7 +54,7 @@ class Clock(pl.Callback):
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.phase = "before"
-        self._began = 0.0
+        self._began = self._cpu_began = 0.0
 
     def wrap(self, owner: Any, name: str, part: str) -> None:
         """Count the time in a function of a class or module as that of a part."""
@@ -71,11 +71,13 @@ class Clock(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin to count the training itself: sanity check and rehearsal are over."""
-        self.phase, self._began = "training", time.perf_counter()
+        self.phase = "training"
+        self._began, self._cpu_began = time.perf_counter(), time.process_time()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count no more: the drain follows."""
         self.seconds["training"] = time.perf_counter() - self._began
+        self.seconds["cpu"] = time.process_time() - self._cpu_began
         self.phase = "after"
 
 
@@ -219,6 +221,7 @@ def report(without: list[dict[str, float]], with_it: list[dict[str, float]]) -> 
     print("|---|---:|---:|---:|")
     for title, name in (
         ("training, s", "training"),
+        ("its CPU time with what runs beside it, s", "cpu"),
         ("whole fit with rehearsal and drain, s", "fit"),
         ("peak memory, MiB", "peak_mib"),
     ):
