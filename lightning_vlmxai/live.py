@@ -114,10 +114,11 @@ def _generators_of(root: object) -> list[Any]:
 def borrowed(module: nn.Module) -> Iterator[nn.Module]:
     """Lend a live module in eval mode and restore its state on return and on any exception.
 
-    Restored, on every submodule and parameter: training flags, buffers, hooks, `.grad`,
-    `requires_grad`; and all random generators, grad mode, inference mode and autocast. `.grad` is
-    None inside, so that what a method accumulates falls away. Compiled modules run eagerly inside,
-    so that hooks fire. Plain attributes that a forward changes are beyond what torch can list.
+    Restored, on every submodule and parameter: training flags, buffers, hooks, plain attributes,
+    `.grad`, `requires_grad`; and all random generators, grad mode, inference mode and autocast.
+    `.grad` is None inside, so that what a method accumulates falls away. Compiled modules run
+    eagerly inside, so that hooks fire. An attribute's own list, dict, set, tensor or generator is
+    restored as well; what lies deeper in objects of the user's is beyond it.
 
     Args:
         module: The live module.
@@ -138,17 +139,20 @@ def borrowed(module: nn.Module) -> Iterator[nn.Module]:
     """
     children = list(module.modules())
     parameters = list(module.named_parameters())
-    flags = [(child, child.training) for child in children]
-    hooks = [(held, held.copy()) for child in children for held in _hooks_of(child)]
-    buffers = [
-        (child, name, buffer, buffer.detach().clone())
+    # A module keeps its flags, hooks, buffers and plain attributes in dicts, and in dicts in these.
+    containers = [
+        (container, container.copy())
         for child in children
-        for name, buffer in child.named_buffers(recurse=False)
+        for container in (vars(child), *vars(child).values())
+        if isinstance(container, (dict, list, set))
     ]
+    held = [v for _, kept in containers if isinstance(kept, dict) for v in kept.values()]
+    tensors = [(value, value.detach().clone()) for value in held if _is_state(value)]
     grads = [(p, p.grad, p.requires_grad) for _, p in parameters]
     checksums = _checksums([p for _, p in parameters])
     with ExitStack() as stack:
         stack.enter_context(isolated_rng())
+        stack.enter_context(isolated_generators([v for v in held if isinstance(v, _GENERATORS)]))
         stack.enter_context(_isolated_autocast())
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
@@ -161,16 +165,12 @@ def borrowed(module: nn.Module) -> Iterator[nn.Module]:
                 parameter.grad = None
             yield module
         finally:
-            for child, flag in flags:
-                child.training = flag
-            for held, saved_hooks in hooks:
-                held.clear()
-                held.update(saved_hooks)
-            for child, name, buffer, saved in buffers:
-                if getattr(child, name) is not buffer:
-                    setattr(child, name, buffer)
-                if not torch.equal(buffer, saved):
-                    buffer.copy_(saved)
+            for container, kept in containers:
+                _restore(container, kept)
+            for tensor, saved in tensors:
+                if not torch.equal(tensor, saved):
+                    with torch.inference_mode(tensor.is_inference()):
+                        tensor.copy_(saved)
             for parameter, grad, requires_grad in grads:
                 parameter.grad = grad
                 if parameter.requires_grad != requires_grad:
@@ -188,11 +188,30 @@ def borrowed(module: nn.Module) -> Iterator[nn.Module]:
         )
 
 
-def _hooks_of(module: nn.Module) -> list[dict[int, object]]:
-    """Return the dicts in which torch keeps a module's hooks; there is no public list of them."""
-    return [
-        held for name, held in vars(module).items() if "_hooks" in name and isinstance(held, dict)
-    ]
+def _is_state(value: object) -> bool:
+    """Return whether a value is a tensor that a forward may write to, parameters apart."""
+    return (
+        isinstance(value, Tensor)
+        and not isinstance(value, nn.Parameter)
+        and not is_lazy(value)
+        and value.layout is torch.strided
+        and not value.is_nested
+    )
+
+
+def _restore(container: Any, kept: Any) -> None:
+    """Give a dict, list or set its former entries, in their order, if they are others by now."""
+    if isinstance(container, set):
+        container.symmetric_difference_update(container ^ kept)
+        return
+    now = [*container.items()] if isinstance(container, dict) else [(0, v) for v in container]
+    then = [*kept.items()] if isinstance(kept, dict) else [(0, v) for v in kept]
+    if len(now) == len(then) and all(
+        a == b and x is y for (a, x), (b, y) in zip(now, then, strict=True)
+    ):
+        return
+    container.clear()
+    container.update(kept) if isinstance(container, dict) else container.extend(kept)
 
 
 def _checksums(parameters: Sequence[Tensor]) -> list[int]:

@@ -129,6 +129,49 @@ def test_grads_hooks_frozen_flags_replaced_buffers_and_autocast_are_restored() -
     assert calls == ["mine", "mine"]
 
 
+class Remembering(nn.Module):
+    """Keeps state where torch does not look."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls, self.history, self.names, self.sums = 0, [0], {"a"}, {"x": torch.zeros(())}
+        self.running = torch.zeros(2)
+        self.generator = torch.Generator().manual_seed(0)
+        self.adjacency = torch.eye(2).to_sparse()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the inputs, having changed all of it."""
+        self.calls += 1
+        self.history.append(self.calls)
+        self.names ^= {"a", "b"}
+        self.sums["x"] += 1
+        self.sums["y"] = inputs
+        self.running += inputs.mean()
+        self.later = torch.rand(1, generator=self.generator)
+        return inputs
+
+
+def test_plain_attributes_and_generators_of_a_module_are_restored() -> None:
+    """Counters, lists, sets, dicts, tensors that are no buffers, a generator of its own."""
+    module = Remembering()
+    lists = module.history, module.names, module.sums, module.running
+    before = module.generator.get_state()
+    with borrowed(module):
+        module(torch.ones(3))
+        assert module.calls == 1
+    assert (module.calls, module.history, module.names) == (0, [0], {"a"})
+    assert {key: float(value) for key, value in module.sums.items()} == {"x": 0}
+    assert torch.equal(module.running, torch.zeros(2))
+    assert not hasattr(module, "later")
+    assert torch.equal(module.generator.get_state(), before)
+    assert all(
+        a is b
+        for a, b in zip(
+            lists, (module.history, module.names, module.sums, module.running), strict=True
+        )
+    )
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.complex64])
 @pytest.mark.parametrize(
     "change",
