@@ -172,6 +172,8 @@ class Module(pl.LightningModule):
             network.pool = torch.compile(pool, backend=combination.backend)
         self.network = network
         self.register_buffer("forwards", torch.zeros(()))
+        self.generator = torch.Generator().manual_seed(0)
+        self.calls, self.running, self.history = 0, torch.zeros(()), [0]
         self.automatic_optimization = combination.optimizer != "manual"
         if combination.logs == "torchmetrics":
             self.accuracy = nn.ModuleDict(
@@ -208,6 +210,7 @@ class Module(pl.LightningModule):
             case "replaces":
                 self.forwards = self.forwards + 1
             case "draws":
+                torch.rand(1, generator=self.generator)
                 random.random()  # noqa: S311
                 np.random.rand()  # noqa: NPY002
                 torch.rand(1)
@@ -215,6 +218,10 @@ class Module(pl.LightningModule):
                 weight.grad = torch.ones_like(weight) + (0 if weight.grad is None else weight.grad)
             case "freezes":
                 bias.requires_grad_(not bias.requires_grad)
+            case "remembers":
+                self.calls += 1
+                self.running += 1
+                self.history.append(self.calls)
             case "hooks":
                 self.network.head.register_forward_hook(lambda *_: None)
 

@@ -67,8 +67,13 @@ def take_state(trainer: pl.Trainer, module: pl.LightningModule) -> State:
         state[f"plain {name}"] = {
             key: value
             for key, value in vars(child).items()
-            if isinstance(value, (int, float, str, Tensor)) and key[0] != "_" and key != "training"
+            if isinstance(value, (int, float, str, list, Tensor))
+            and key[0] != "_"
+            and key != "training"
         }
+        for key, value in vars(child).items():
+            if isinstance(value, torch.Generator):
+                state[f"rng {name} {key}"] = value.get_state()
         # torchmetrics keeps its sums in attributes of their own.
         state[f"metric state {name}"] = getattr(child, "metric_state", None)
     state["hooks of all modules"] = [

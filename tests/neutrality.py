@@ -53,7 +53,7 @@ AXES: Mapping[str, tuple[Any, ...]] = {
     "sanity": (2, 0),
     "checkpoint": ("", "saved", "resumed"),
     "logs": ("steps", "torchmetrics", "in forward"),
-    "habit": ("", "counts", "replaces", "draws", "fills grad", "freezes", "hooks"),
+    "habit": ("", "counts", "replaces", "draws", "fills grad", "freezes", "hooks", "remembers"),
     "method": (
         "gradcam",
         "gradcam++",
