@@ -22,6 +22,8 @@ pytestmark = [
     # Of torch's compiler and of Lightning, with the callback and without it.
     pytest.mark.filterwarnings("ignore:.*not a leaf Tensor is being accessed"),
     pytest.mark.filterwarnings("ignore:Checkpoint directory"),
+    # True where a data set draws from a generator of its own: a resumed run finds it elsewhere.
+    pytest.mark.filterwarnings("ignore:.*the probe set differs"),
 ]
 
 COVER = make_cover()
