@@ -16,10 +16,14 @@ check: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+neutrality: .venv/ready
+	$(BIN)/python tests/neutrality.py
+
 bench: .venv/ready
 	$(BIN)/python benchmarks/attribution.py
 	$(BIN)/python benchmarks/judge.py
 	$(BIN)/python benchmarks/report.py
+	$(BIN)/python benchmarks/training_overhead.py
 
 # RUN=folder of a run, or of its logs
 report: .venv/ready
