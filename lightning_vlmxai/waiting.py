@@ -38,5 +38,5 @@ def waiting_bar(trainer: pl.Trainer, total: int) -> Iterator[Callable[[int], obj
 
         yield advance
     else:
-        with Tqdm(desc=_WHAT, total=total, leave=False, dynamic_ncols=True) as shown:
+        with Tqdm(desc=_WHAT, total=total, leave=False, mininterval=0, miniters=1) as shown:
             yield shown.update
