@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from ..errors import ConfigurationError, expected
 from ..records import UnscoredReason
 from .checks import one_of, require
 from .flow import Fault
+from .shared_file import open_shared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +60,7 @@ class Ledger:
 
     def __init__(self, budget: Budget, path: Path | None = None) -> None:
         self._budget = budget
-        self._database = sqlite3.connect(
-            ":memory:" if path is None else path, isolation_level=None, timeout=30.0
-        )
-        self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("PRAGMA synchronous=NORMAL")
+        self._database = open_shared(":memory:" if path is None else path)
         self._database.execute(
             "CREATE TABLE IF NOT EXISTS account"
             " (scope TEXT PRIMARY KEY, calls INTEGER NOT NULL, usd REAL NOT NULL)"

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import ConfigurationError, expected
 from ..records import UnscoredReason, Verdict
+from .shared_file import open_shared
 
 _log = logging.getLogger(__name__)
 
@@ -56,13 +57,10 @@ class VerdictCache:
     def __init__(self, path: Path) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(path, isolation_level=None, timeout=30.0)
+            self._database = open_shared(path)
         except (OSError, sqlite3.Error) as error:
             raise self._unusable(path, error) from error
         try:
-            self._database.execute("PRAGMA journal_mode=WAL")
-            # With WAL this survives the death of the process; only a power cut may lose the last.
-            self._database.execute("PRAGMA synchronous=NORMAL")
             self._database.execute(
                 "CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, verdict TEXT NOT NULL)"
             )
