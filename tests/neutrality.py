@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import shutil
@@ -14,6 +15,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, fields
 from itertools import combinations
 from pathlib import Path
@@ -123,10 +125,11 @@ def train(combination: Combination, folder: Path, callbacks: Callable[[], list[A
         if is_resumed and not part:
             trainer.fit_loop.max_epochs = (trainer.max_epochs or 0) // 2
         given: dict[str, Any] = {"ckpt_path": saved} if part else {}
-        if combination.source == "datamodule":
-            trainer.fit(module, datamodule=data, **given)
-        else:
-            trainer.fit(module, data.train_dataloader(), data.val_dataloader(), **given)
+        with redirect_stdout(io.StringIO()):  # the summary at the end of a fit
+            if combination.source == "datamodule":
+                trainer.fit(module, datamodule=data, **given)
+            else:
+                trainer.fit(module, data.train_dataloader(), data.val_dataloader(), **given)
         ends[f"end {part}"] = take_state(trainer, trainer.lightning_module)
         if combination.checkpoint:
             checkpoint = torch.load(saved, weights_only=True)
