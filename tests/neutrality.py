@@ -166,7 +166,9 @@ def compare(combination: Combination, folder: Path, make: Make = VLMExplainCallb
     without = train(combination, folder / "without", list)
     with_it = train(combination, folder / "with", ours)
     lines = (folder / "vlmxai" / "samples.jsonl").read_text().splitlines()
-    explained = Counter(json.loads(line)["round"] for line in lines)
+    # A resumed run writes the round that was open at the checkpoint again.
+    pairs = {(record["round"], record["probe"]) for record in map(json.loads, lines)}
+    explained = Counter(number for number, _ in pairs)
     judged = [request for request in judge.requests if request.round_number >= 0]
     if explained != dict.fromkeys(range(without.validations), PROBES) or not judged:
         raise RuntimeError(
