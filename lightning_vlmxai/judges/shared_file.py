@@ -22,18 +22,22 @@ def open_shared(path: Path | str) -> sqlite3.Connection:
     """
     connection = sqlite3.connect(path, isolation_level=None, timeout=_TIMEOUT_S)
     ends = time.monotonic() + _TIMEOUT_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-        except sqlite3.OperationalError as error:
-            # SQLite does not wait by itself where two processes change the mode of a new file.
-            if "locked" not in str(error) or time.monotonic() > ends:
-                connection.close()
-                raise
+    try:
+        while not _switch_mode(connection, is_last_try=time.monotonic() > ends):
             time.sleep(0.01)
-        except sqlite3.Error:
-            connection.close()
+        connection.execute("PRAGMA synchronous=NORMAL")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _switch_mode(connection: sqlite3.Connection, *, is_last_try: bool) -> bool:
+    """Return whether the mode is set; SQLite does not wait by itself where two processes do so."""
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+    except sqlite3.OperationalError as error:
+        if is_last_try or "locked" not in str(error):
             raise
-        else:
-            return connection
+        return False
+    return True
