@@ -181,8 +181,9 @@ class Explainer:
                     confidence=confidences[i],
                     is_correct=self.task.is_correct(prediction, i, probe.target),
                     pixels=probe.pixels,
-                    saliency=saliency[i],
-                    mask=masks[i],
+                    # A view would hold, and send to other ranks, the whole batch.
+                    saliency=saliency[i].clone(),
+                    mask=masks[i].clone(),
                     reference_mask=probe.reference_mask,
                     is_blank=bool(blank[i]),
                     fill=self.fill,

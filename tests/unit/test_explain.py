@@ -219,3 +219,11 @@ def test_two_hundred_explanations_leave_nothing_behind() -> None:
     assert tensors() == alive
     # A leak of one kilobyte an explanation would be a hundred.
     assert end - middle < 30_000
+
+
+def test_an_explanation_holds_its_own_maps_alone() -> None:
+    """What is sent to other ranks or kept for a round is one sample's, not its batch's."""
+    explanations = Explainer()(_Net(), [_probe(i) for i in range(3)])
+    for e in explanations:
+        for maps in (e.saliency, e.mask):
+            assert maps.untyped_storage().nbytes() == 4 * maps.numel()
