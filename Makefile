@@ -24,6 +24,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/judge.py
 	$(BIN)/python benchmarks/report.py
 	$(BIN)/python benchmarks/training_overhead.py
+	$(BIN)/python benchmarks/ranks.py
 
 # RUN=folder of a run, or of its logs
 report: .venv/ready
