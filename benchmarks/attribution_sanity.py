@@ -24,7 +24,7 @@ from lightning_vlmxai.attribution import (
     normalize_saliency,
     resolve_target_layer,
 )
-from lightning_vlmxai.live import borrowed
+from lightning_vlmxai.explain.live import borrowed
 from lightning_vlmxai.tasks import Classification
 
 SIDE = 224

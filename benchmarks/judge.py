@@ -25,8 +25,8 @@ from pathlib import Path
 import torch
 
 from lightning_vlmxai.judges import VLMJudge
+from lightning_vlmxai.judges.worker import JudgeWorker
 from lightning_vlmxai.records import JudgeRequest
-from lightning_vlmxai.worker import JudgeWorker
 
 LATENCY_S = 0.2
 CONCURRENCY = 16

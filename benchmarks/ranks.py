@@ -17,10 +17,10 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torchvision.models import resnet18
 
-from lightning_vlmxai.explain import Explainer
-from lightning_vlmxai.probe import Item, build_probe_set
-from lightning_vlmxai.ranks import Ranks
-from lightning_vlmxai.rounds import without_probe
+from lightning_vlmxai.explain import Explainer, LiveModel
+from lightning_vlmxai.probes.probe_set import Item, build_probe_set
+from lightning_vlmxai.rounds.book import without_probe
+from lightning_vlmxai.rounds.ranks import Ranks
 
 
 def measure(rank: int, probes: int, side: int, rounds: int) -> None:
@@ -41,7 +41,7 @@ def measure(rank: int, probes: int, side: int, rounds: int) -> None:
         dist.barrier()
         started, busy = time.perf_counter(), time.process_time()
         if sharing.size == 2 or rank == 0:
-            explained = explainer(module, sharing.share(probe_set.probes))
+            explained = explainer(LiveModel(module), sharing.share(probe_set.probes))
             busy = time.process_time() - busy
             sharing.gather([without_probe(e) for e in explained])
         else:

@@ -24,10 +24,10 @@ import torch.nn.functional as F
 from playwright.sync_api import sync_playwright
 from torch import Tensor
 
-from lightning_vlmxai.masking import soft_mask
-from lightning_vlmxai.quadrants import assign_quadrant, round_metrics
+from lightning_vlmxai.explain.masking import soft_mask
 from lightning_vlmxai.records import Explanation, Round, Sample, Usage, Verdict
 from lightning_vlmxai.report import write_report
+from lightning_vlmxai.rounds.quadrants import assign_quadrant, round_metrics
 from lightning_vlmxai.sinks import RunFolderSink
 
 SIZES = ((64, 20, 224), (1_000, 50, 64))

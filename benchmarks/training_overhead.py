@@ -36,11 +36,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from lightning_vlmxai import VLMExplainCallback
-from lightning_vlmxai.explain import Explainer
+from lightning_vlmxai.callbacks.stage_run import StageRun
+from lightning_vlmxai.explain.explainer import Explainer
 from lightning_vlmxai.judges import VLMJudge
 from lightning_vlmxai.judges import vlm as vlm_module
-from lightning_vlmxai.rounds import RoundBook
-from lightning_vlmxai.stage_run import StageRun
+from lightning_vlmxai.rounds.book import RoundBook
 from openai_server import OpenAIServer, verdict
 
 LATENCY_S = 1.0
@@ -133,7 +133,7 @@ def fit(base_url: str, epochs: int, batches: int, folder: str) -> dict[str, floa
     if base_url:
         explain: Callable[..., Any] = Explainer.__call__
         Explainer.__call__ = lambda *args, **kwargs: (  # type: ignore[method-assign]
-            asked.append((args, kwargs)) or explain(*args, **kwargs)  # type: ignore[func-returns-value]
+            asked.append(args) or explain(*args, **kwargs)  # type: ignore[func-returns-value]
         )
         clock.wrap(StageRun, "rehearse", "rehearsal")
         for name in ("on_validation_batch_end", "on_validation_epoch_end"):
@@ -167,14 +167,15 @@ def fit(base_url: str, epochs: int, batches: int, folder: str) -> dict[str, floa
     return {**clock.seconds, **(beside_bare(*asked[-1]) if asked else {})}
 
 
-def beside_bare(args: Any, kwargs: Any, repeats: int = 15) -> dict[str, float]:
+def beside_bare(args: Any, repeats: int = 15) -> dict[str, float]:
     """Return the seconds of explaining a round's probes, and of bare forwards of the same."""
-    explainer, module, probes = args
+    explainer, live, probes = args
+    module = live.module
     images = torch.stack([probe.input for probe in probes])
 
     def bare() -> None:
         module.eval()
-        with torch.no_grad(), kwargs["context"]():
+        with torch.no_grad(), live.context():
             for batch in images.split(explainer.batch_size):
                 module(batch)
 
@@ -182,7 +183,7 @@ def beside_bare(args: Any, kwargs: Any, repeats: int = 15) -> dict[str, float]:
     for _ in range(repeats):
         for name, run in (
             ("bare_s", bare),
-            ("explained_s", lambda: explainer(*args[1:], **kwargs)),
+            ("explained_s", lambda: explainer(live, probes)),
         ):
             start = time.perf_counter()
             run()

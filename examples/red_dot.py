@@ -24,7 +24,7 @@ from lightning_vlmxai import (
     VLMExplainCallback,
     VLMJudge,
 )
-from lightning_vlmxai.quadrants import quadrant_metrics
+from lightning_vlmxai.rounds.quadrants import quadrant_metrics
 
 mpl.use("agg")
 import matplotlib.pyplot as plt

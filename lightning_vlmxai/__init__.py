@@ -1,7 +1,7 @@
 """See, while a Lightning run trains, whether a vision model is right for the right reason."""
 
 from .attribution import Perturbation
-from .callback import VLMExplainCallback
+from .callbacks import QuadrantStopping, VLMExplainCallback
 from .errors import (
     AttributionError,
     ConfigurationError,
@@ -10,9 +10,8 @@ from .errors import (
     VLMExplainError,
 )
 from .judges import Budget, Judge, ReferenceMaskJudge, VLMJudge
-from .probe import Item
+from .probes import Item
 from .records import Explanation, Probe, Quadrant, Round, Sample, UnscoredReason, Verdict
-from .stopping import QuadrantStopping
 from .tasks import BinaryClassification, Classification, Segmentation, Task
 
 __all__ = [

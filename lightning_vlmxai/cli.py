@@ -11,11 +11,17 @@ from typing import TextIO
 from jsonargparse import ArgumentParser
 
 from .errors import ConfigurationError, expected
-from .report import ReportServer, print_summary, write_comparison, write_report
-from .report.compare import make_comparison
-from .report.page import make_report
-from .report.pictures import PictureCache
-from .report.reader import FILES, is_run_dir
+from .report import (
+    PictureCache,
+    ReportServer,
+    find_run_dir,
+    is_run_dir,
+    make_comparison,
+    make_report,
+    print_summary,
+    write_comparison,
+    write_report,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,31 +61,6 @@ def _make_parser() -> ArgumentParser:
     commands.add_subcommand("report", report, help="write a page of a run, or of two side by side")
     commands.add_subcommand("summary", summary, help="print a run's figures")
     return parser
-
-
-def find_run_dir(path: Path) -> Path:
-    """Return the run folder that a path names: itself, or the newest `vlmxai` folder in it.
-
-    Raises:
-        ConfigurationError: If there is none.
-    """
-    if is_run_dir(path):
-        return path
-    inside = [folder for folder in path.glob("vlmxai*") if is_run_dir(folder)]
-    if inside:
-        return max(inside, key=_last_change)
-    raise ConfigurationError(
-        expected(
-            "run",
-            f"a folder with {', '.join(FILES)}",
-            f"{str(path)!r}, which {'holds none of them' if path.is_dir() else 'is no folder'}",
-            "Pass the vlmxai folder beside the run's logs; the callback names it at the start",
-        )
-    )
-
-
-def _last_change(folder: Path) -> float:
-    return max((folder / name).stat().st_mtime for name in FILES if (folder / name).exists())
 
 
 def _write(given: Sequence[Path | None], out: Path | None) -> Path:

@@ -14,8 +14,8 @@ import torch
 
 from fault_rows import PROBES, WAITING, Result, Row, rows
 from lightning_vlmxai.judges import VLMJudge
+from lightning_vlmxai.judges.worker import JudgeWorker
 from lightning_vlmxai.records import JudgeRequest
-from lightning_vlmxai.worker import JudgeWorker
 from openai_server import OpenAIServer, Seen
 
 

@@ -221,12 +221,12 @@ def sync_batch_norm(scene: Scene) -> Any:
     """Only rank 0 explains a module that would wait for the others in training."""
     if rank_now() != 0:
         return None
-    from lightning_vlmxai.explain import Explainer
-    from lightning_vlmxai.probe import read_probes
+    from lightning_vlmxai.explain import Explainer, LiveModel
+    from lightning_vlmxai.probes.probe_set import read_probes
 
     module = Normed().train()
     probes = read_probes(Squares(8), size=4, seed=0).probes
-    found = Explainer()(module, probes)
+    found = Explainer()(LiveModel(module), probes)
     return [len(found), all(child.training for child in module.modules())]
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from lightning_vlmxai.quadrants import assign_quadrant, round_metrics
 from lightning_vlmxai.records import (
     Explanation,
     Quadrant,
@@ -23,6 +22,7 @@ from lightning_vlmxai.records import (
     Usage,
     Verdict,
 )
+from lightning_vlmxai.rounds.quadrants import assign_quadrant, round_metrics
 from lightning_vlmxai.sinks import RunFolderSink
 
 HOSTILE_NAME = "</script><script>window.pwned=1</script>"

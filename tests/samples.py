@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_vlmxai.quadrants import assign_quadrant, round_metrics
 from lightning_vlmxai.records import Explanation, Round, Sample, UnscoredReason, Usage, Verdict
+from lightning_vlmxai.rounds.quadrants import assign_quadrant, round_metrics
 
 
 def make_explanation(

@@ -1,4 +1,4 @@
-"""Saliency maps of a live model: leaf capture, formulas, perturbations, layers, guests."""
+"""A live model and inputs go in; saliency maps come out."""
 
 from .attribute import METHODS, attribute, find_method
 from .capture import Capture, capture

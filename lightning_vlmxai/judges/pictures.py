@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import ConfigurationError, expected
-from ..masking import apply_mask, overlay
+from ..explain import apply_mask, overlay
 from ..records import JudgeRequest
 
 Picture = NDArray[np.float32]

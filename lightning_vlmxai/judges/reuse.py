@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ..masking import mask_iou
+from ..explain import mask_iou
 from ..records import JudgeRequest, Usage, Verdict
 
 

@@ -1,8 +1,20 @@
-"""A run folder as a page to look through, and as a table in the terminal."""
+"""A run folder goes in; a page to look through, or a table in the terminal, comes out."""
 
-from .compare import write_comparison
-from .page import write_report
+from .compare import make_comparison, write_comparison
+from .page import make_report, write_report
+from .pictures import PictureCache
+from .reader import find_run_dir, is_run_dir
 from .summary import print_summary
 from .watch import ReportServer
 
-__all__ = ["ReportServer", "print_summary", "write_comparison", "write_report"]
+__all__ = [
+    "PictureCache",
+    "ReportServer",
+    "find_run_dir",
+    "is_run_dir",
+    "make_comparison",
+    "make_report",
+    "print_summary",
+    "write_comparison",
+    "write_report",
+]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..quadrants import Interval
 from ..records import Quadrant
+from ..rounds import Interval
 from .figures import (
     Figures,
     count_classes,

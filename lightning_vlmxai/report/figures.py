@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..quadrants import Interval, wilson_interval
 from ..records import Quadrant
+from ..rounds import Interval, wilson_interval
 from .reader import RunRound, RunSample
 
 

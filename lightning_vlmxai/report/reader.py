@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..quadrants import assign_quadrant
+from ..errors import ConfigurationError, expected
 from ..records import Quadrant
+from ..rounds import assign_quadrant
 from .text import visible
 
-FILES = ("run.json", "rounds.jsonl", "samples.jsonl")
+RUN_FILES = ("run.json", "rounds.jsonl", "samples.jsonl")
 """Any of these makes a folder a run folder."""
 STAGES = ("fit", "validate", "test")
 
@@ -165,7 +166,32 @@ class _Reading:
 
 def is_run_dir(path: Path) -> bool:
     """Return whether a folder holds a run."""
-    return any((path / name).is_file() for name in FILES)
+    return any((path / name).is_file() for name in RUN_FILES)
+
+
+def find_run_dir(path: Path) -> Path:
+    """Return the run folder that a path names: itself, or the newest `vlmxai` folder in it.
+
+    Raises:
+        ConfigurationError: If there is none.
+    """
+    if is_run_dir(path):
+        return path
+    inside = [folder for folder in path.glob("vlmxai*") if is_run_dir(folder)]
+    if inside:
+        return max(inside, key=_last_change)
+    raise ConfigurationError(
+        expected(
+            "run",
+            f"a folder with {', '.join(RUN_FILES)}",
+            f"{str(path)!r}, which {'holds none of them' if path.is_dir() else 'is no folder'}",
+            "Pass the vlmxai folder beside the run's logs; the callback names it at the start",
+        )
+    )
+
+
+def _last_change(folder: Path) -> float:
+    return max((folder / name).stat().st_mtime for name in RUN_FILES if (folder / name).exists())
 
 
 def read_run(path: Path) -> Run:

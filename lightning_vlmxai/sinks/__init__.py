@@ -1,4 +1,4 @@
-"""Where a round goes: Lightning's loggers and the run folder."""
+"""A closed round goes in; a logger's pictures and curves, or a run folder's lines, come out."""
 
 from .base import ReportSink, Sink, finish_sinks, metric_name, prefixed_metrics
 from .loggers import make_sinks

@@ -10,7 +10,7 @@ from functools import cache
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..masking import apply_mask, overlay
+from ..explain import apply_mask, overlay
 from ..records import Quadrant, Round, Sample
 from .words import printable
 

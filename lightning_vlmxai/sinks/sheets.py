@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from ..quadrants import quadrant_metrics
 from ..records import Quadrant, Round, Sample
+from ..rounds import quadrant_metrics
 from .pictures import (
     GAP,
     INK,

@@ -1,4 +1,4 @@
-"""What a model's output means: the predicted class, the score to explain, when it is right."""
+"""A model's output goes in; its prediction, the score to explain and its correctness come out."""
 
 from .base import Prediction, Task, logits_of
 from .classification import BinaryClassification, Classification

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from lightning_vlmxai.quadrants import quadrant_metrics, wilson_interval
 from lightning_vlmxai.records import Round, Sample
 from lightning_vlmxai.report import pictures, write_report
+from lightning_vlmxai.rounds.quadrants import quadrant_metrics, wilson_interval
 from run_folders import HOSTILE_NAME, PROBES, ROUNDS, SILENT, count, make_round, write_run
 
 Open = Callable[..., Page]

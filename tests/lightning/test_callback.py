@@ -22,8 +22,8 @@ from lightning_vlmxai import (
     Verdict,
     VLMExplainCallback,
 )
-from lightning_vlmxai.quadrants import DRIFTS, ROUND_METRICS
 from lightning_vlmxai.records import JudgeRequest
+from lightning_vlmxai.rounds.quadrants import DRIFTS, ROUND_METRICS
 from lightning_vlmxai.testing import ScriptedJudge
 from tiny import Squares, TinyModule, loader, make_trainer
 
@@ -359,7 +359,7 @@ def test_a_report_that_fails_costs_a_warning(
     def fail(_run_dir: Path) -> Path:
         raise OSError("no space left")
 
-    monkeypatch.setattr("lightning_vlmxai.stage_run.write_report", fail)
+    monkeypatch.setattr("lightning_vlmxai.callbacks.stage_run.write_report", fail)
     callback = VLMExplainCallback(ScriptedJudge([Verdict.scored(1)]), probe_size=4)
     with pytest.warns(UserWarning, match="Writing the report failed, so there is none"):
         trainer = fit(tmp_path, callback)

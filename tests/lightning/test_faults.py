@@ -14,9 +14,9 @@ from lightning.pytorch.loggers import CSVLogger
 
 from lightning_vlmxai import Verdict, VLMExplainCallback, explain
 from lightning_vlmxai.errors import ModelChangedError
+from lightning_vlmxai.judges.worker import JudgeWorker
 from lightning_vlmxai.sinks import RunFolderSink
 from lightning_vlmxai.testing import ScriptedJudge
-from lightning_vlmxai.worker import JudgeWorker
 from tiny import Separable, Squares, loader, make_trainer
 
 

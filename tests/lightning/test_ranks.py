@@ -15,7 +15,7 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelP
 import lightning_vlmxai
 import ranks_script
 from curves import read_lines
-from lightning_vlmxai.environment import is_sharded
+from lightning_vlmxai.callbacks.environment import is_sharded
 from openai_server import OpenAIServer, verdict
 
 HERE = Path(ranks_script.__file__).parent

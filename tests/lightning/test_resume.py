@@ -16,7 +16,7 @@ from curves import MemoryLogger, Steady, Unhurried, read_lines
 from helpers_judge import make_judge
 from lightning_vlmxai import QuadrantStopping, VLMExplainCallback
 from openai_server import OpenAIServer, verdict
-from tiny import Squares, loader, make_trainer
+from tiny import Separable, Squares, loader, make_trainer
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*blank_saliency",
@@ -251,3 +251,28 @@ def test_a_state_that_was_loaded_is_saved_again_before_the_first_round(tmp_path:
     trainer.fit(Steady(), loader(Squares()), loader(Squares(8, seed=1)), ckpt_path=path)
     opened = [state["run"]["rounds"]["open"] for state in (saved, again[0])]
     assert [o["start"]["number"] for o in opened[0]] == [o["start"]["number"] for o in opened[1]]
+
+
+def test_a_checkpoint_of_the_first_layout_is_resumed(tmp_path: Path) -> None:
+    """State is plain types: a file written when the modules lay elsewhere goes on without a word.
+
+    `checkpoint_0_1.ckpt` was saved by 0.1 of `Separable` after its first validation, round 0 open.
+    """
+    explain = VLMExplainCallback(probe_size=6)
+    gate = QuadrantStopping(patience=9)
+    trainer = make_trainer(tmp_path, explain, gate, max_epochs=2)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="vlmxai")
+        trainer.fit(
+            Separable(),
+            loader(Squares(8, side=16)),
+            loader(Squares(6, side=16, seed=1)),
+            ckpt_path=Path(__file__).parents[1] / "data" / "checkpoint_0_1.ckpt",
+        )
+    assert explain.run_dir is not None
+    closed = read_lines(explain.run_dir / "rounds.jsonl")
+    assert [(r["number"], r["epoch"], r["step"], r["judged"]) for r in closed] == [
+        (0, 0, 1, 6),
+        (1, 1, 2, 6),
+    ]
+    assert all(r["average_score"] == 5.0 for r in closed)

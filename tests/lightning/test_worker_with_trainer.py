@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from helpers_judge import make_judge, make_request
-from lightning_vlmxai.worker import JudgeWorker
+from lightning_vlmxai.judges.worker import JudgeWorker
 from openai_server import OpenAIServer, verdict
 
 

@@ -36,7 +36,7 @@ from lightning_vlmxai.attribution import (
     normalize_saliency,
     resolve_target_layer,
 )
-from lightning_vlmxai.live import borrowed
+from lightning_vlmxai.explain.live import borrowed
 from lightning_vlmxai.tasks import Classification, Segmentation, Task, WithTarget, logits_of
 
 needs_data = pytest.mark.skipif(bool(real_data.MISSING), reason=real_data.MISSING)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import twins
 from lightning_vlmxai.attribution import Perturbation, Subject, attribute, normalize_saliency
 from lightning_vlmxai.attribution import methods as ours
-from lightning_vlmxai.live import borrowed
+from lightning_vlmxai.explain.live import borrowed
 from lightning_vlmxai.tasks import Classification
 
 

@@ -17,7 +17,7 @@ from lightning_vlmxai.attribution import (
     normalize_saliency,
     resolve_target_layer,
 )
-from lightning_vlmxai.live import borrowed
+from lightning_vlmxai.explain.live import borrowed
 from lightning_vlmxai.tasks import Classification, Segmentation, Task
 
 Pick = Callable[[nn.Module], nn.Module]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from lightning_vlmxai.attribution import fold, normalize_saliency
 from lightning_vlmxai.attribution.grids import token_grid
 from lightning_vlmxai.attribution.methods import cam, gradcam, hirescam
-from lightning_vlmxai.masking import soft_mask
+from lightning_vlmxai.explain.masking import soft_mask
 
 settings.register_profile("attribution", deadline=None, max_examples=60)
 settings.load_profile("attribution")

@@ -7,7 +7,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_vlmxai.quadrants import (
+from lightning_vlmxai.records import Quadrant, Sample, UnscoredReason
+from lightning_vlmxai.rounds.quadrants import (
     BOUNDED_METRICS,
     DRIFTS,
     QUADRANT_METRICS,
@@ -16,7 +17,6 @@ from lightning_vlmxai.quadrants import (
     round_metrics,
     wilson_interval,
 )
-from lightning_vlmxai.records import Quadrant, Sample, UnscoredReason
 from samples import make_sample
 
 scored = st.builds(make_sample, score=st.floats(0, 5), is_correct=st.booleans())

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from lightning_vlmxai import cli
-from lightning_vlmxai.cli import find_run_dir, main
+from lightning_vlmxai.cli import main
 from lightning_vlmxai.errors import ConfigurationError
+from lightning_vlmxai.report import find_run_dir
 from run_folders import make_round, write_run
 
 

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lightning_vlmxai.errors import ConfigurationError
+from lightning_vlmxai.explain.masking import overlay
 from lightning_vlmxai.judges.answers import Answer, Unusable, read_answer, read_score
 from lightning_vlmxai.judges.pictures import draw_views, encode_picture, to_data_url
 from lightning_vlmxai.judges.prompts import STYLES, VIEWS, load_prompt, neutralize_label
 from lightning_vlmxai.judges.replies import read_body
-from lightning_vlmxai.masking import overlay
 from lightning_vlmxai.records import JudgeRequest
 
 

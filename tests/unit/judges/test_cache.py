@@ -136,7 +136,7 @@ import torch
 from pathlib import Path
 from lightning_vlmxai.judges import VLMJudge
 from lightning_vlmxai.records import JudgeRequest
-from lightning_vlmxai.worker import JudgeWorker
+from lightning_vlmxai.judges.worker import JudgeWorker
 
 judge = VLMJudge("m", base_url=sys.argv[1], api_key_env=None, concurrency=4)
 judge.bind(Path(sys.argv[2]))

@@ -17,8 +17,8 @@ from lightning_vlmxai.errors import ConfigurationError, JudgeError
 from lightning_vlmxai.judges import Budget, FailureReporter, VLMJudge
 from lightning_vlmxai.judges.flow import AdaptiveLimit
 from lightning_vlmxai.judges.samples import combine_samples
+from lightning_vlmxai.judges.worker import JudgeWorker
 from lightning_vlmxai.records import UnscoredReason, Verdict
-from lightning_vlmxai.worker import JudgeWorker
 from openai_server import OpenAIServer, Seen, completion, error, verdict
 
 

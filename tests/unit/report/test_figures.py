@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from lightning_vlmxai.quadrants import quadrant_metrics
 from lightning_vlmxai.records import Quadrant
 from lightning_vlmxai.report.figures import (
     Figures,
@@ -18,6 +17,7 @@ from lightning_vlmxai.report.figures import (
     rate_difference,
 )
 from lightning_vlmxai.report.reader import read_run
+from lightning_vlmxai.rounds.quadrants import quadrant_metrics
 from run_folders import CLASSES, PROBES, SILENT, count, write_run
 
 LOW = Quadrant.CORRECT_LOW

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lightning_vlmxai.quadrants import wilson_interval
 from lightning_vlmxai.report import print_summary
+from lightning_vlmxai.rounds.quadrants import wilson_interval
 from run_folders import ROUNDS, SILENT, count, make_round, write_run
 
 

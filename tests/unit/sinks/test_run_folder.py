@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from lightning_vlmxai.quadrants import round_metrics
 from lightning_vlmxai.records import Round, Sample, UnscoredReason
+from lightning_vlmxai.rounds.quadrants import round_metrics
 from lightning_vlmxai.sinks import RunFolderSink
 from samples import make_sample
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_vlmxai.masking import apply_mask, overlay
+from lightning_vlmxai.explain.masking import apply_mask, overlay
 from lightning_vlmxai.records import Quadrant, Sample, UnscoredReason
 from lightning_vlmxai.sinks.pictures import (
     GAP,

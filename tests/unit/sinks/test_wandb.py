@@ -13,8 +13,8 @@ from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
 
 from lightning_vlmxai import VLMExplainCallback
-from lightning_vlmxai.quadrants import DRIFTS, ROUND_METRICS
 from lightning_vlmxai.records import Round
+from lightning_vlmxai.rounds.quadrants import DRIFTS, ROUND_METRICS
 from lightning_vlmxai.sinks import finish_sinks, make_sinks
 from lightning_vlmxai.sinks.wandb import COLUMNS
 from samples import make_round, make_sample

@@ -1,0 +1,113 @@
+"""What a Trainer is like: what must be refused, and facts that its arguments tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch import callbacks
+from lightning.pytorch.strategies import (
+    DeepSpeedStrategy,
+    FSDPStrategy,
+    ModelParallelStrategy,
+    Strategy,
+)
+
+from ..errors import ConfigurationError, expected
+from ..probes import find_dataset
+
+
+def check_environment(
+    trainer: pl.Trainer, module: pl.LightningModule, observer: pl.Callback
+) -> None:
+    """Refuse what can't be explained.
+
+    Args:
+        trainer: With its strategy and callbacks.
+        module: To be explained.
+        observer: The callback that wants to explain it.
+
+    Raises:
+        ConfigurationError: The message says what to change.
+    """
+    if is_sharded(trainer.strategy):
+        raise ConfigurationError(
+            expected(
+                "strategy",
+                "one that keeps the whole model on every rank",
+                f"{type(trainer.strategy).__name__}, which shards the parameters",
+                'Use strategy="ddp", or explain checkpoints in a run of their own',
+            )
+        )
+    if type(module).forward is pl.LightningModule.forward:
+        raise ConfigurationError(
+            expected(
+                "LightningModule.forward",
+                "defined: it is how probes are explained",
+                f"none in {type(module).__name__}",
+                "Define forward(x) to return the logits",
+            )
+        )
+    every: Sequence[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    # Lightning 2.5 has no weight averaging of this kind.
+    averaging = getattr(callbacks, "WeightAveraging", ())
+    for callback in every[: list(every).index(observer)]:
+        if isinstance(callback, averaging):
+            raise ConfigurationError(
+                expected(
+                    "callbacks",
+                    f"with {type(observer).__name__} before {type(callback).__name__}, which puts "
+                    "the training weights back before later callbacks see the validated ones",
+                    "the other order",
+                    f"List {type(observer).__name__} first",
+                )
+            )
+
+
+def is_sharded(strategy: Strategy) -> bool:
+    """Return whether no rank has all parameters: a forward there needs the others' help.
+
+    DeepSpeed's stages 1 and 2 shard optimizer state and gradients alone.
+    """
+    if isinstance(strategy, DeepSpeedStrategy):
+        return strategy.zero_stage_3
+    return isinstance(strategy, (FSDPStrategy, ModelParallelStrategy))
+
+
+@contextmanager
+def silenced(module: pl.LightningModule) -> Iterator[None]:
+    """Let a forward's own `self.log` fall away inside: it would overwrite the user's metrics."""
+    loggers = [child for child in module.modules() if isinstance(child, pl.LightningModule)]
+    for child in loggers:
+        # On the instance, so that `log_dict`, which calls `log`, is silent too.
+        child.__dict__["log"] = _ignore
+    try:
+        yield
+    finally:
+        for child in loggers:
+            del child.__dict__["log"]
+
+
+def _ignore(*_args: Any, **_kwargs: Any) -> None:
+    pass
+
+
+def is_dev_run(trainer: pl.Trainer) -> bool:
+    """Return whether the trainer only tries a few batches, logging nothing."""
+    return bool(getattr(trainer, "fast_dev_run", False))
+
+
+def dataset_of(trainer: pl.Trainer) -> Any:
+    """Return the data set of the first validation (or test) loader; None without any."""
+    return find_dataset(trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders)
+
+
+def count_rounds(trainer: pl.Trainer) -> int | None:
+    """Return how many validations a fit will have, as far as its arguments tell."""
+    epochs = trainer.max_epochs
+    every, interval = trainer.check_val_every_n_epoch, trainer.val_check_interval
+    if epochs is None or epochs < 0 or every is None or not isinstance(interval, float):
+        return None
+    return epochs // every * round(1 / interval)

@@ -1,0 +1,185 @@
+"""`QuadrantStopping`: early stopping that counts only rounds that are fresh and judged."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.utilities import rank_zero_info
+
+from ..errors import ConfigurationError, expected
+from ..records import Round
+from ..rounds import BOUNDED_METRICS, RoundSource
+from .monitors import nearest
+
+BOUNDS = ("point", "lower", "upper")
+
+
+class QuadrantStopping(EarlyStopping):
+    """Ends a run whose quadrants say that it has learnt a shortcut.
+
+    Lightning's `EarlyStopping`, checked once for each closed round in which enough was judged: a
+    validation without a new round, or one whose judge was out, neither stops a run nor burns
+    patience. With `lag` rounds come in later, each of them still once.
+
+    Args:
+        monitor: A metric of `VLMExplainCallback`, such as `"vlmxai/correct_low_rate"` or
+            `"vlmxai/class/cat/correct_low_rate"` (of a class in its `watch_classes`).
+        divergence_threshold: Stop once the metric is beyond this.
+        mode: "min" if the metric should fall ("beyond" is above), "max" if it should rise.
+        patience: Stop after so many rounds that count without improvement; None never does.
+        min_delta: What counts as an improvement.
+        bound: What is looked at: the "point" itself, or the "lower" or "upper" end of its 95 %
+            interval. With `mode="min"` a divergence of the "lower" end is one that chance does
+            not explain.
+        min_coverage: Rounds with a smaller share of judged probes don't count, in [0, 1].
+        min_judged: Nor do those with fewer judged probes, at least 1.
+        verbose: Say more.
+
+    Raises:
+        ConfigurationError: For a value out of range, or a bound of a metric that has none; in
+            `setup`, if there is no `VLMExplainCallback` or it never logs such a metric; the
+            message names the nearest.
+
+    Example:
+        >>> gate = QuadrantStopping(divergence_threshold=0.4, bound="lower", min_judged=30)
+        >>> gate.monitor
+        'vlmxai/correct_low_rate_lower'
+    """
+
+    def __init__(
+        self,
+        monitor: str = "vlmxai/correct_low_rate",
+        *,
+        divergence_threshold: float | None = None,
+        mode: str = "min",
+        patience: int | None = None,
+        min_delta: float = 0.0,
+        bound: str = "point",
+        min_coverage: float = 0.0,
+        min_judged: int = 1,
+        verbose: bool = False,
+    ) -> None:
+        for name, is_right, rule, got in (
+            ("bound", bound in BOUNDS, f"one of {', '.join(BOUNDS)}", bound),
+            ("min_coverage", 0 <= min_coverage <= 1, "in [0, 1]", min_coverage),
+            ("min_judged", min_judged >= 1, "at least 1", min_judged),
+        ):
+            if not is_right:
+                raise ConfigurationError(expected(name, rule, repr(got), f"Pass {name} so"))
+        self._asked = monitor
+        if bound != "point":
+            if monitor.rsplit("/", 1)[-1] not in BOUNDED_METRICS:
+                raise ConfigurationError(
+                    expected(
+                        "bound",
+                        '"point" for a metric without an interval',
+                        f"{bound!r} of {monitor!r}",
+                        f"Those with one are {', '.join(BOUNDED_METRICS)}",
+                    )
+                )
+            monitor = f"{monitor}_{bound}"
+        super().__init__(
+            monitor,
+            min_delta=min_delta,
+            patience=sys.maxsize if patience is None else patience,
+            verbose=verbose,
+            mode=mode,
+            # A metric is there from the first closed round on, which with lag > 0 is not the
+            # first validation.
+            strict=False,
+            divergence_threshold=divergence_threshold,
+            check_on_train_epoch_end=False,
+        )
+        self._min_coverage = min_coverage
+        self._min_judged = min_judged
+        self._source: RoundSource | None = None
+        self._seen: int | None = None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Find the callback to listen to, and check that it logs the metric."""
+        super().setup(trainer, pl_module, stage)
+        sources = [c for c in trainer.callbacks if isinstance(c, RoundSource)]  # type: ignore[attr-defined]
+        if not sources:
+            raise ConfigurationError(
+                expected(
+                    "callbacks",
+                    "with a VLMExplainCallback, whose rounds QuadrantStopping counts",
+                    "none",
+                    "Add one to the Trainer",
+                )
+            )
+        names = [name for source in sources for name in source.metric_names]
+        self._source = next((s for s in sources if self.monitor in s.metric_names), None)
+        if self._source is None:
+            raise ConfigurationError(
+                expected(
+                    "monitor",
+                    "a metric that VLMExplainCallback logs",
+                    repr(self._asked),
+                    f"Nearest are {', '.join(nearest(self._asked, names, 3))}; a class's own "
+                    "metrics need its name in `watch_classes`",
+                )
+            )
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Check once for each closed round in which enough was judged."""
+        latest = self._source.latest_round if self._source else None
+        if latest is None or latest.number == self._seen or not self._is_open(trainer):
+            return
+        self._seen = latest.number
+        if self._counts(latest):
+            super().on_validation_end(trainer, pl_module)
+            if trainer.should_stop:
+                rank_zero_info(self._explain(latest))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs to count each round once."""
+        return {**super().state_dict(), "seen": self._seen}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting where the checkpoint left off."""
+        super().load_state_dict(state_dict)
+        self._seen = state_dict["seen"]
+
+    @staticmethod
+    def _is_open(trainer: pl.Trainer) -> bool:
+        return not (trainer.sanity_checking or trainer.should_stop)
+
+    def _counts(self, latest: Round) -> bool:
+        return (
+            _name_in_round(self.monitor) in latest.metrics
+            and latest.judged >= self._min_judged
+            and latest.metrics["coverage"] >= self._min_coverage
+        )
+
+    def _explain(self, latest: Round) -> str:
+        """Return why the run ends and what to do, in words."""
+        name = _name_in_round(self._asked)
+        point = latest.metrics[name]
+        interval = ""
+        if f"{name}_lower" in latest.metrics:
+            lower, upper = latest.metrics[f"{name}_lower"], latest.metrics[f"{name}_upper"]
+            interval = f" (95 % interval {lower:.3f} to {upper:.3f})"
+        end = "" if self.monitor == self._asked else f" by its {self.monitor[-5:]} end"
+        limit = self.divergence_threshold
+        seen = latest.metrics[_name_in_round(self.monitor)]
+        if limit is not None and (seen > limit if self.mode == "min" else seen < limit):
+            why = f"is{end} {'above' if self.mode == 'min' else 'below'} {limit:g}"
+        else:
+            why = f"has{end} not improved in {self.wait_count} rounds"
+        probes = len(latest.samples) + latest.missing
+        return (
+            f"vlmxai: QuadrantStopping ends the run: {self._asked} = {point:.3f}{interval} {why}. "
+            f"It is that of round {latest.number} (epoch {latest.epoch}, step {latest.step}) with "
+            f"{latest.judged} of {probes} probes judged. Look at its samples in the run folder or "
+            "the logger: if the model attends to a shortcut, mend the training data of these "
+            "classes; if it does not, raise the limit and resume from the last checkpoint."
+        )
+
+
+def _name_in_round(monitor: str) -> str:
+    """Return a metric's name without the prefix that it is logged by."""
+    return monitor.split("/", 1)[1]

@@ -1,0 +1,365 @@
+"""One fit, validation or test: its probes, its judge's thread, its rounds and sinks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_warn
+from torch.utils.data import IterableDataset
+
+from ..errors import ConfigurationError, JudgeError, expected
+from ..explain import Explainer, LiveModel
+from ..judges import FailureReporter, Judge, JudgeWorker, describe_failures
+from ..probes import ProbeReader, ProbeSet
+from ..records import Explanation, Probe, Round
+from ..report import print_summary, write_report
+from ..rounds import Faults, Ranks, RoundBook, with_probe, without_probe
+from ..sinks import RunFolderSink, Sink, finish_sinks, make_sinks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundSettings:
+    """How rounds are closed and counted; see `VLMExplainCallback` for each.
+
+    Raises:
+        ConfigurationError: For a value out of range.
+    """
+
+    threshold: float
+    lag: int
+    every_n_validations: int
+    deadline_s: float
+    watch_classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for name, is_right, rule in (
+            ("threshold", 0 <= self.threshold <= 5, "in [0, 5]"),
+            ("lag", self.lag >= 0, "at least 0"),
+            ("every_n_validations", self.every_n_validations >= 1, "at least 1"),
+            ("deadline_s", self.deadline_s > 0, "positive"),
+        ):
+            if not is_right:
+                got = repr(getattr(self, name))
+                raise ConfigurationError(expected(name, rule, got, f"Pass {name} so"))
+
+    @property
+    def pace(self) -> dict[str, int]:
+        """When figures come: `lag` and `every_n_validations`."""
+        return {"lag": self.lag, "every_n_validations": self.every_n_validations}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Explained:
+    """What the ranks made of the probes together."""
+
+    explanations: list[Explanation]
+    missing: int
+    failure: str
+
+
+class StageRun:
+    """What belongs to one call of the trainer. Knows no Trainer.
+
+    Every rank has one and calls it alike. The ranks explain and judge a share each, and know
+    everything together, so that they log and gate on the same figures, and any can save the state.
+
+    Args:
+        stage: "fit", "validate" or "test".
+        judge: Scores the masked pictures.
+        explainer: As it was asked for; layer and class names are found with the first probes.
+        reader: Of the probe set.
+        settings: Of the rounds.
+        failures: Tells of the judge's.
+        run_dir: Where samples and pictures go.
+        loggers: Of the trainer; None on other ranks than 0.
+        model_name: For `run.json`.
+        ranks: The processes that share the work.
+        first_round: Number of the first round.
+        saved: State of the run that is resumed; empty if none is.
+    """
+
+    def __init__(
+        self,
+        *,
+        stage: str,
+        judge: Judge,
+        explainer: Explainer,
+        reader: ProbeReader,
+        settings: RoundSettings,
+        failures: FailureReporter,
+        run_dir: Path,
+        loggers: Sequence[Logger] | None,
+        model_name: str,
+        ranks: Ranks,
+        first_round: int = 0,
+        saved: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.stage = stage
+        self.run_dir = run_dir
+        self.is_rehearsed = False
+        self._judge = judge
+        self._asked = explainer
+        self._explainer: Explainer | None = None
+        self._reader = reader
+        self._settings = settings
+        self._failures = failures
+        self._faults = Faults()
+        self._loggers = loggers
+        self._model_name = model_name
+        self._ranks = ranks
+        self._first_round = first_round
+        self._saved = dict(saved or {})
+        self._worker = JudgeWorker(judge)
+        self._probe_set: ProbeSet | None = None
+        self._book: RoundBook | None = None
+        self._folder: RunFolderSink | None = None
+        self._sinks: list[Sink] = []
+
+    @property
+    def next_round(self) -> int:
+        """Number of the round that comes next."""
+        return self._book.next_number if self._book else self._first_round
+
+    @property
+    def awaited(self) -> int:
+        """Number of this rank's requests that `drain` will wait for; 0 if all are answered."""
+        return self._book.open_requests if self._book and self._worker.pending else 0
+
+    def rehearse(self, live: LiveModel, dataset: Any) -> None:
+        """Explain all probes and have each rank judge one, end to end; log nothing.
+
+        Raises:
+            VLMExplainError: If something in the set-up is wrong, on any rank.
+        """
+        explained = self._explain_together(live, self._read_probes(dataset))
+        book = self._make_book(lag=0, number=-1)
+        # An untrained model's maps may be blank, which says nothing about the judge.
+        shown = [e for e in explained.explanations if not e.is_blank][: self._ranks.size]
+        book.open(shown, stage="fit", epoch=0, step=0)
+        (closed,) = book.drain()
+        self.is_rehearsed = True
+        verdicts = [sample.verdict for sample in closed.samples]
+        if any(v.reason is not None and v.reason.is_setup_fault for v in verdicts):
+            told = " ".join(describe_failures(verdicts).values())
+            raise JudgeError(f"{self._judge.name} could not score a first probe: {told}")
+        self._report(closed)
+        if isinstance(dataset, IterableDataset):
+            # The sanity check sees fewer samples than the validation will.
+            self._reader.forget()
+            self._probe_set = None
+
+    def begin_rounds(self, dataset: Any) -> RoundBook:
+        """Open the book, if it isn't yet; rounds of a resumed run are judged from now on."""
+        if self._book is None:
+            probe_set = self._read_probes(dataset)
+            lag = self._settings.lag if self.stage == "fit" else 0
+            self._book = self._make_book(lag=lag, number=self._first_round)
+            self._compare_settings()
+            if self._saved and self._saved["fingerprint"] == probe_set.fingerprint:
+                self._book.resume(self._saved["rounds"], probe_set.probes)
+        return self._book
+
+    def run_round(self, live: LiveModel, dataset: Any, *, epoch: int, step: int) -> list[Round]:
+        """Explain and submit a round; return those that are due, which are in the sinks by then.
+
+        Args:
+            live: The model.
+            dataset: Where the probes are from.
+            epoch: That is explained.
+            step: The trainer's global step.
+
+        Raises:
+            VLMExplainError: If the model can't be explained; in a fit that was rehearsed, that is
+                a warning and a round without samples.
+        """
+        explained = self._explain_together(live, self._read_probes(dataset))
+        book = self.begin_rounds(dataset)
+        book.open(
+            explained.explanations,
+            stage=self.stage,
+            epoch=epoch,
+            step=step,
+            missing=explained.missing,
+            failure=explained.failure,
+        )
+        closed = book.collect() if self.stage == "fit" else book.drain()
+        return self._publish(closed)
+
+    def drain(self, on_verdict: Callable[[int], object] | None = None) -> list[Round]:
+        """Wait for the rounds that are still open; they are in the sinks by then.
+
+        Args:
+            on_verdict: Told how many of this rank's verdicts came in, as they do.
+        """
+        return self._publish(self._book.drain(on_verdict)) if self._book else []
+
+    def finish(self) -> None:
+        """Write the report, print the summary, hand the report to the loggers: on rank 0."""
+        if self._folder is None:
+            return
+        report: Path | None = None
+        with self._faults.passed_over("Writing the report", "so there is none"):
+            report = write_report(self.run_dir)
+        with self._faults.passed_over("Printing the summary", "so there is none"):
+            print_summary(self.run_dir, stage=self.stage, report=report)
+        if report is not None:
+            with self._faults.passed_over("Logging the report", "so it is in its folder only"):
+                finish_sinks(self._sinks, report)
+
+    def close(self) -> None:
+        """End the judge's thread. Safe to call twice."""
+        self._worker.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run goes on from: plain values and tensors, alike on all ranks."""
+        if self._book is None or self._probe_set is None:
+            return self._saved
+        return {
+            "fingerprint": self._probe_set.fingerprint,
+            "settings": self._describe(),
+            "rounds": self._book.state_dict(),
+        }
+
+    def _explain_together(self, live: LiveModel, probe_set: ProbeSet) -> _Explained:
+        """Explain this rank's share of the probes, and return what all ranks explained."""
+        own = self._ranks.share(probe_set.probes)
+        found: Sequence[Explanation] = ()
+        failure = ""
+        with self._ranks.together():
+            if self.is_rehearsed:
+                with self._faults.passed_over(
+                    "Explaining the probes", "so this round has no judged samples"
+                ):
+                    found = self._explain(live, probe_set, own)
+                failure = self._faults.last
+            else:
+                found = self._explain(live, probe_set, own)
+        parts = self._ranks.gather(
+            _Explained(
+                explanations=[without_probe(e) for e in found],
+                missing=len(own) - len(found),
+                failure=failure,
+            )
+        )
+        of_index = {e.probe_index: e for part in parts for e in part.explanations}
+        return _Explained(
+            explanations=[
+                with_probe(of_index[p.index], p) for p in probe_set.probes if p.index in of_index
+            ],
+            missing=sum(part.missing for part in parts),
+            failure=next((part.failure for part in parts if part.failure), ""),
+        )
+
+    def _explain(
+        self, live: LiveModel, probe_set: ProbeSet, own: Sequence[Probe]
+    ) -> list[Explanation]:
+        if self._explainer is None:
+            # Found once: a layer that changed between rounds would be a drift of its own.
+            names = self._asked.class_names or probe_set.class_names
+            self._check_watched(names)
+            layer = self._asked.find_layer(live, probe_set.probes[:1])
+            self._explainer = replace(self._asked, class_names=names, target_layer=layer)
+        return self._explainer(live, own)
+
+    def _read_probes(self, dataset: Any) -> ProbeSet:
+        """Return the probe set: rank 0's, where ranks see different data, as with a stream."""
+        if self._probe_set is None:
+            with self._ranks.together():
+                own = self._reader.read(dataset)
+            is_same = len(set(self._ranks.gather(own.fingerprint))) == 1
+            self._probe_set = own if is_same else self._ranks.first(own)
+        return self._probe_set
+
+    def _check_watched(self, names: Sequence[str] | None) -> None:
+        unknown = [c for c in self._settings.watch_classes if names and c not in names]
+        if names and unknown:
+            raise ConfigurationError(
+                expected(
+                    "watch_classes",
+                    "among the class names",
+                    ", ".join(map(repr, unknown)),
+                    f"Choose from {', '.join(names[:20])}",
+                )
+            )
+
+    def _compare_settings(self) -> None:
+        """Warn of what makes curves before and after a checkpoint differ by itself."""
+        if not self._saved or self._probe_set is None:
+            return
+        saved, now = self._saved["fingerprint"], self._probe_set.fingerprint
+        if saved != now:
+            rank_zero_warn(
+                f"vlmxai: the probe set differs from the checkpoint's (fingerprint {saved}, now "
+                f"{now}): curves before and after are not of the same samples, and rounds that "
+                "were open are left out."
+            )
+        before, after = self._saved["settings"], self._describe()
+        changed = [
+            f"{name} was {before[name]!r} and is {after[name]!r}"
+            for name in sorted(before.keys() & after.keys())
+            if before[name] != after[name]
+        ]
+        if changed:
+            rank_zero_warn(
+                f"vlmxai: settings differ from the checkpoint's ({'; '.join(changed)}): curves "
+                "before and after can't be compared. Pass the same ones, or start a new run."
+            )
+
+    def _describe(self) -> dict[str, Any]:
+        """Return what the figures depend on beside the model, in plain values."""
+        return {
+            "judge": self._judge.name,
+            "threshold": self._settings.threshold,
+            **(self._explainer or self._asked).describe(),
+        }
+
+    def _make_book(self, *, lag: int, number: int) -> RoundBook:
+        return RoundBook(
+            self._worker,
+            lag=lag,
+            deadline_s=self._settings.deadline_s,
+            threshold=self._settings.threshold,
+            watch_classes=self._settings.watch_classes,
+            ranks=self._ranks,
+            fingerprint=self._probe_set.fingerprint if self._probe_set else "",
+            number=number,
+        )
+
+    def _publish(self, rounds: list[Round]) -> list[Round]:
+        """Hand closed rounds, and what came in late, to the sinks of rank 0."""
+        for closed in rounds:
+            for sink in self._open_sinks():
+                with self._faults.passed_over(
+                    f"{type(sink).__name__}.write", "so this round is missing there"
+                ):
+                    sink.write(closed)
+            self._report(closed)
+        for late in self._book.take_late() if self._book else []:
+            if self._folder is not None:
+                with self._faults.passed_over(
+                    "RunFolderSink.write_late", "so late verdicts are missing there"
+                ):
+                    self._folder.write_late(late)
+        return rounds
+
+    def _report(self, closed: Round) -> None:
+        """Tell of a round's failures: once, not on every rank; what is raised is, on all."""
+        if self._ranks.rank == 0 or self._failures.raises:
+            self._failures.report([sample.verdict for sample in closed.samples])
+
+    def _open_sinks(self) -> list[Sink]:
+        """Return the sinks, made with the first round: by then layer and names are known."""
+        if self._loggers is not None and not self._sinks:
+            settings = {
+                "model": self._model_name,
+                **self._settings.pace,
+                "watch_classes": list(self._settings.watch_classes),
+                **self._describe(),
+            }
+            self._folder = RunFolderSink(self.run_dir, settings)
+            self._sinks = [*make_sinks(self._loggers, settings), self._folder]
+        return self._sinks

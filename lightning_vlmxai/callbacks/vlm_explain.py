@@ -1,0 +1,349 @@
+"""`VLMExplainCallback`: Lightning's hooks, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from ..attribution import Perturbation
+from ..errors import ConfigurationError, expected
+from ..explain import Explainer, LiveModel
+from ..judges import FailureReporter, Judge, PaidJudge, ReferenceMaskJudge
+from ..probes import Item, Normalization, ProbeReader, unpack_item
+from ..records import Fill, Round
+from ..rounds import QUADRANT_METRICS, ROUND_METRICS, Ranks
+from ..sinks import find_free_folder, metric_name, prefixed_metrics
+from ..tasks import Classification, Task
+from .environment import check_environment, count_rounds, dataset_of, is_dev_run, silenced
+from .monitors import warn_of_callbacks, warn_of_schedulers
+from .stage_run import RoundSettings, StageRun
+from .waiting import waiting_bar
+
+
+class VLMExplainCallback(pl.Callback):
+    """Explains a fixed probe set at every validation and has a judge score where the model looks.
+
+    Each validation of a fit is a round: the probes are explained on the live model, the masked
+    pictures go to the judge in the background, and the figures of the round that trails by `lag`
+    are logged at that round's own step. The first seconds rehearse one probe end to end, so that
+    a wrong key, address, layer or transform fails at once. `validate()` and `test()` wait for
+    their verdicts. `fast_dev_run` rehearses and logs nothing.
+
+    Args:
+        judge: Scores the masked pictures; `ReferenceMaskJudge()` (overlap with the data set's own
+            object masks, not a VLM) if None.
+        task: How the model's output is read; `Classification()` if None.
+        class_names: In the order of the model's outputs; the data set's `classes`, else numbers.
+        target_layer: Dotted name of the layer to explain; the last feature map if None.
+        reshape_transform: From that layer's output to a feature map `[B, C, h, w]`, where tokens or
+            channels-last maps are not folded as they should be.
+        method: Name of an attribution method, or the path of a pytorch-grad-cam class, such as
+            `"pytorch_grad_cam.FinerCAM"`.
+        perturbation: Bounds of Score-CAM, Ablation-CAM and RISE.
+        alpha: Sharpness of the mask, > 0 (Eq. 1).
+        beta: Threshold of the mask, in [0, 1] (Eq. 1).
+        fill: What stands where the mask takes the picture away: "black" (the paper's), "blur",
+            "grey" or "mean".
+        threshold: High means `score >= threshold`, in [0, 5].
+        probe_size: Number of probes, drawn once, stratified by label.
+        seed: Of that draw.
+        normalization: Mean and standard deviation a channel that the model's input was normalised
+            with; found from a `Normalize` in the data set's transforms if None.
+        unpack: Takes a data set's sample apart, where it is not `(image, label)` or
+            `(image, label, reference_mask)`.
+        lag: How many rounds a round may trail before its verdicts are waited for: those of round N
+            are collected when round N + lag is explained, or at the end of the fit.
+        every_n_validations: A round is at every n-th validation of the fit, the n-th, the 2n-th
+            and so on, counted over the whole run and on after a resumption.
+        deadline_s: Seconds that this wait lasts at most. What has no verdict by then is
+            unscored(deadline); a verdict that comes later is kept in `late.jsonl`, uncounted.
+        watch_classes: Names of (true) classes whose own figures are logged as well, as
+            `vlmxai/class/<name>/<metric>`.
+        on_judge_error: "warn" goes on training whatever the judge does, "raise" ends it.
+        run_dir: Where samples and pictures are written, after what is there. If None, a resumed
+            run goes on in the folder of its checkpoint, and any other makes a fresh `vlmxai`
+            beside the logs. Pass one to branch off a second run from a checkpoint.
+
+    Raises:
+        ConfigurationError: For a value out of range; the message says what to change.
+
+    Example:
+        >>> callback = VLMExplainCallback(probe_size=32, watch_classes=["cat"])
+        >>> callback.metric_names[:2]
+        ('vlmxai/correct_high_rate', 'vlmxai/correct_low_rate')
+    """
+
+    def __init__(
+        self,
+        judge: Judge | None = None,
+        *,
+        task: Task | None = None,
+        class_names: Sequence[str] | None = None,
+        target_layer: str | None = None,
+        reshape_transform: Callable[[Tensor], Tensor] | None = None,
+        method: str = "gradcam",
+        perturbation: Perturbation | None = None,
+        alpha: float = 15.0,
+        beta: float = 0.6,
+        fill: Fill = "black",
+        threshold: float = 2.5,
+        probe_size: int = 64,
+        seed: int = 0,
+        normalization: tuple[Sequence[float], Sequence[float]] | None = None,
+        unpack: Callable[[Any], Item] = unpack_item,
+        lag: int = 1,
+        every_n_validations: int = 1,
+        deadline_s: float = 120.0,
+        watch_classes: Sequence[str] = (),
+        on_judge_error: str = "warn",
+        run_dir: str | Path | None = None,
+    ) -> None:
+        super().__init__()
+        if probe_size < 1:
+            got = repr(probe_size)
+            raise ConfigurationError(expected("probe_size", "at least 1", got, "Pass 64, say"))
+        if isinstance(watch_classes, str):
+            got = repr(watch_classes)
+            remedy = "Pass [name] for one class"
+            raise ConfigurationError(expected("watch_classes", "a list of names", got, remedy))
+        self.judge: Judge = judge or ReferenceMaskJudge()
+        self._settings = RoundSettings(
+            threshold=threshold,
+            lag=lag,
+            every_n_validations=every_n_validations,
+            deadline_s=deadline_s,
+            watch_classes=tuple(watch_classes),
+        )
+        self._explainer = Explainer(
+            task=task or Classification(),
+            method=method,
+            target_layer=target_layer,
+            reshape_transform=reshape_transform,
+            perturbation=perturbation or Perturbation(),
+            class_names=None if class_names is None else tuple(class_names),
+            alpha=alpha,
+            beta=beta,
+            fill=fill,
+        )
+        self._reader = ProbeReader(
+            size=probe_size,
+            seed=seed,
+            normalization=Normalization.of(normalization),
+            unpack=unpack,
+        )
+        self._failures = FailureReporter(on_judge_error)
+        self._given_run_dir = None if run_dir is None else Path(run_dir)
+        self._run_dir: Path | None = None
+        self._beside: Path | None = None
+        self._latest_round: Round | None = None
+        self._loaded: dict[str, Any] = {}
+        self._next_number = {"fit": 0, "validate": 0, "test": 0}
+        self._validations = 0
+        self._fit: StageRun | None = None
+        self._run: StageRun | None = None
+
+    @property
+    def latest_round(self) -> Round | None:
+        """The last round whose verdicts are in; None before the first."""
+        return self._latest_round
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The full name of every metric that this callback may log."""
+        watched = (
+            f"class/{c}/{name}" for c in self._settings.watch_classes for name in QUADRANT_METRICS
+        )
+        return tuple(metric_name(name) for name in (*ROUND_METRICS, *watched))
+
+    @property
+    def run_dir(self) -> Path | None:
+        """Where samples and pictures are written; None before `setup`."""
+        return self._run_dir
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Check the environment, so that what can't work fails before the first batch."""
+        self._reader.forget()
+        self._run = None
+        with _ranks(trainer).together():
+            check_environment(trainer, pl_module, self)
+            self.judge.check()
+        if stage == "fit":
+            warn_of_callbacks(trainer, self.metric_names, **self._settings.pace)
+        else:
+            self._begin(trainer, pl_module, rounds=1)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the run folder: by now a checkpoint's state is loaded."""
+        rounds = count_rounds(trainer)
+        if rounds is not None:
+            rounds = rounds // self._settings.every_n_validations or 1
+        self._begin(trainer, pl_module, rounds=rounds)
+        self._fit = self._run
+
+    def _begin(
+        self, trainer: pl.Trainer, module: pl.LightningModule, *, rounds: int | None
+    ) -> None:
+        stage = str(trainer.state.fn.value) if trainer.state.fn else "fit"
+        saved: dict[str, Any] = {}
+        if stage == "fit":
+            saved, self._loaded = self._loaded, {}
+        self._run_dir = self._find_dir(trainer, saved.get("run_dir", ""))
+        self._run = StageRun(
+            stage=stage,
+            judge=self.judge,
+            explainer=self._explainer,
+            reader=self._reader,
+            settings=self._settings,
+            failures=self._failures,
+            run_dir=self._run_dir,
+            loggers=trainer.loggers if trainer.is_global_zero else None,
+            model_name=type(module).__name__,
+            ranks=_ranks(trainer),
+            first_round=self._next_number[stage],
+            saved=saved.get("run"),
+        )
+        if isinstance(self.judge, PaidJudge) and not is_dev_run(trainer):
+            self.judge.bind(self._run_dir, world_size=trainer.world_size)
+            estimate = self.judge.estimate(pictures=self._reader.size, rounds=rounds or 1)
+            rank_zero_info(f"vlmxai: {'the run' if rounds else 'each validation'} takes {estimate}")
+        rank_zero_info(f"vlmxai: judge {self.judge.name}; samples and pictures in {self._run_dir}")
+
+    def _find_dir(self, trainer: pl.Trainer, saved: str) -> Path:
+        """Return the run folder: as asked for, a resumed run's, this callback's own, or fresh."""
+        log_dir = trainer.log_dir  # a collective: asked on every rank
+        beside = Path(log_dir or trainer.default_root_dir)
+        before, self._beside = self._beside, beside
+        if self._given_run_dir is not None:
+            return self._given_run_dir
+        if saved and trainer.strategy.broadcast(Path(saved).is_dir()):
+            rank_zero_info(f"vlmxai: resumed, so going on in {saved}; pass run_dir for another")
+            return Path(saved)
+        if self._run_dir is not None and before == beside:
+            return self._run_dir
+        return Path(trainer.strategy.broadcast(str(find_free_folder(beside / "vlmxai"))))
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the first samples of a stream, which can't be read by index."""
+        if dataloader_idx == 0:
+            self._reader.keep(dataset_of(trainer), batch)
+
+    on_test_batch_end = on_validation_batch_end
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Rehearse here where there was no sanity check, if the loaders are made by now."""
+        dataset = dataset_of(trainer)
+        if not trainer.enable_validation:
+            rank_zero_warn("vlmxai: this fit has no validation data, so nothing is explained.")
+        elif dataset is not None and not isinstance(dataset, IterableDataset):
+            self._rehearse(trainer, pl_module)
+            if self._run is not None and not is_dev_run(trainer):
+                self._run.begin_rounds(dataset)
+        warn_of_schedulers(trainer, self.metric_names, **self._settings.pace)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Explain the probes, submit them, collect the round that is due, log it."""
+        if trainer.sanity_checking or is_dev_run(trainer):
+            self._rehearse(trainer, pl_module)
+            return
+        if self._run is self._fit:
+            self._validations += 1
+            if self._validations % self._settings.every_n_validations:
+                return
+        self._run_round(trainer, pl_module)
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Explain the probes of the test data and wait for their verdicts."""
+        if not is_dev_run(trainer):
+            self._run_round(trainer, pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Wait for the rounds that are still open, write them at their own steps, and report."""
+        if self._run is not None:
+            with waiting_bar(trainer, self._run.awaited) as on_verdict:
+                for closed in self._run.drain(on_verdict):
+                    self._latest_round = closed
+            self._run.finish()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """End the judge's thread; Lightning does not call `teardown` after an exception."""
+        self._close()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """End the judge's thread; report what `validate()` or `test()` found."""
+        if self._run is not None and stage != "fit":
+            self._run.finish()
+        self._close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs to go on, open rounds included: values and tensors."""
+        if self._fit is None:
+            return self._loaded
+        return {
+            "run_dir": str(self._run_dir.absolute()) if self._run_dir else "",
+            "validations": self._validations,
+            "next_number": self._next_number["fit"],
+            "run": self._fit.state_dict(),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where the checkpoint left off."""
+        self._loaded, self._fit = state_dict, None
+        self._validations = state_dict["validations"]
+        self._next_number["fit"] = state_dict["next_number"]
+
+    def _rehearse(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if self._run is not None and not self._run.is_rehearsed:
+            self._run.rehearse(_live_model(trainer, module), dataset_of(trainer))
+
+    def _run_round(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert self._run is not None  # noqa: S101 - made in `_begin`
+        stage = self._run.stage
+        closed = self._run.run_round(
+            _live_model(trainer, module),
+            dataset_of(trainer),
+            epoch=trainer.current_epoch,
+            step=trainer.global_step,
+        )
+        self._next_number[stage] = self._run.next_round
+        if closed:
+            self._latest_round = closed[-1]
+            # Every rank logs the same to the callback metrics, which monitors read. In a fit the
+            # loggers get the figures from the sinks, at the step that they describe.
+            logger = False if stage == "fit" else None
+            module.log_dict(prefixed_metrics(closed[-1]), logger=logger, sync_dist=False)
+
+    def _close(self) -> None:
+        if self._run is not None:
+            self._run.close()
+
+
+def _ranks(trainer: pl.Trainer) -> Ranks:
+    return Ranks(rank=trainer.global_rank, size=trainer.world_size)
+
+
+def _live_model(trainer: pl.Trainer, module: pl.LightningModule) -> LiveModel:
+    """Return the module with what a probe's forward runs under: its precision, and no logging."""
+
+    @contextmanager
+    def context() -> Iterator[None]:
+        with trainer.precision_plugin.forward_context(), silenced(module):
+            yield
+
+    return LiveModel(module, context=context)

@@ -1,0 +1,243 @@
+"""The whole GPU part of a round: probes in, explanations out. Knows no Trainer."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+import torch
+from torch import Tensor, nn
+
+from ..attribution import (
+    Perturbation,
+    Reshape,
+    Subject,
+    attribute,
+    find_method,
+    find_target_layer,
+    normalize_saliency,
+    resolve_target_layer,
+)
+from ..errors import AttributionError, ConfigurationError, expected
+from ..records import Explanation, Fill, JudgeRequest, Probe
+from ..tasks import Classification, Task
+from .live import LiveModel
+from .masking import soft_mask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explainer:
+    """How probes are explained; call it with a live model and probes.
+
+    Args:
+        task: How the model's output is read.
+        method: Name of a method in `attribution.METHODS`, or the path of a pytorch-grad-cam class,
+            such as "pytorch_grad_cam.FinerCAM".
+        target_layer: Dotted name of the layer; found once a call if None.
+        reshape_transform: From the layer's output to a feature map `[B, C, h, w]`, where
+            `attribution.fold` doesn't read it.
+        class_names: Name of each class; their numbers if None.
+        alpha: Sharpness of the mask (Eq. 1), above 0.
+        beta: Threshold of the mask (Eq. 1), in [0, 1].
+        fill: What stands where the mask takes the picture away.
+        batch_size: How many probes are explained at a time.
+        perturbation: Bounds of Score-CAM, Ablation-CAM and RISE.
+    """
+
+    task: Task = field(default_factory=Classification)
+    method: str = "gradcam"
+    target_layer: str | None = None
+    reshape_transform: Reshape | None = None
+    class_names: tuple[str, ...] | None = None
+    alpha: float = 15.0
+    beta: float = 0.6
+    fill: Fill = "black"
+    batch_size: int = 32
+    perturbation: Perturbation = field(default_factory=Perturbation)
+
+    def __post_init__(self) -> None:
+        find_method(self.method)
+        soft_mask(torch.zeros(()), alpha=self.alpha, beta=self.beta)
+        if self.fill not in get_args(Fill):
+            fills = ", ".join(get_args(Fill))
+            raise ConfigurationError(
+                expected("fill", f"one of {fills}", repr(self.fill), "Pass one")
+            )
+        if self.batch_size < 1:
+            raise ConfigurationError(
+                expected("batch_size", "at least 1", self.batch_size, "Pass batch_size=32")
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """Return how explanations are made, in plain values."""
+        return {
+            "task": type(self.task).__name__,
+            **{
+                name: getattr(self, name)
+                for name in ("method", "target_layer", "class_names", "alpha", "beta", "fill")
+            },
+        }
+
+    def find_layer(self, live: LiveModel, probes: Sequence[Probe]) -> str | None:
+        """Return the name of the target layer, found with one probe's forward if none was given.
+
+        Args:
+            live: The model; it is left as it was.
+            probes: The first is looked at; without any, a layer that wasn't given stays None.
+
+        Raises:
+            AttributionError: If there is no such layer.
+        """
+        if self.target_layer is not None or not probes:
+            return self.target_layer
+        with live.lent() as module:
+            return find_target_layer(module, _to_module(probes[0].input[None], module))
+
+    def __call__(self, live: LiveModel, probes: Sequence[Probe]) -> list[Explanation]:
+        """Return an explanation of each probe, in order; the module is left as it was.
+
+        Args:
+            live: The model; it is left as it was.
+            probes: To explain; inputs of one shape go in batches together.
+
+        Raises:
+            AttributionError: If the model can't be explained as asked.
+            ConfigurationError: If labels or class names don't fit the model.
+        """
+        of_shape: defaultdict[torch.Size, list[int]] = defaultdict(list)
+        for position, probe in enumerate(probes):
+            of_shape[probe.input.shape].append(position)
+        explained: dict[int, Explanation] = {}
+        with live.lent() as module:
+            layer: nn.Module | None = None
+            for positions in of_shape.values():
+                size = self.batch_size
+                while positions:
+                    chosen = positions[:size]
+                    batch = [probes[position] for position in chosen]
+                    try:
+                        inputs = _to_module(torch.stack([probe.input for probe in batch]), module)
+                        layer = layer or self._layer_of(module, inputs[:1])
+                        explanations = self._explain(module, layer, inputs, batch)
+                    except RuntimeError as error:
+                        size = _halve(len(chosen), error)
+                        continue
+                    explained.update(zip(chosen, explanations, strict=True))
+                    positions = positions[size:]
+        return [explained[position] for position in range(len(probes))]
+
+    def _layer_of(self, module: nn.Module, inputs: Tensor) -> nn.Module:
+        name = self.target_layer
+        if name is None:
+            name = find_target_layer(module, inputs)
+        return resolve_target_layer(module, name, inputs)
+
+    def _explain(
+        self, module: nn.Module, layer: nn.Module, inputs: Tensor, probes: Sequence[Probe]
+    ) -> list[Explanation]:
+        subject = Subject(
+            module=module,
+            layer=layer,
+            inputs=inputs,
+            task=self.task,
+            reshape=self.reshape_transform,
+        )
+        attribution = attribute(subject, self.method, perturbation=self.perturbation)
+        prediction = attribution.prediction.cpu()
+        self._check_class_names(prediction.num_classes)
+        height, width = inputs.shape[-2:]
+        saliency = normalize_saliency(attribution.raw, size=(height, width)).cpu()
+        masks = soft_mask(saliency, alpha=self.alpha, beta=self.beta)
+        blank = saliency.flatten(1).amax(dim=1) == 0
+        classes, confidences = prediction.classes.tolist(), prediction.confidences.tolist()
+        explanations = []
+        for i, probe in enumerate(probes):
+            label = self.task.label_of(probe.target, prediction.num_classes)
+            explanations.append(
+                Explanation(
+                    probe_index=probe.index,
+                    label=label,
+                    label_name=self._name_of(label),
+                    prediction=classes[i],
+                    prediction_name=self._name_of(classes[i]),
+                    confidence=confidences[i],
+                    is_correct=self.task.is_correct(prediction, i, probe.target),
+                    pixels=probe.pixels,
+                    # A view would hold, and send to other ranks, the whole batch.
+                    saliency=saliency[i].clone(),
+                    mask=masks[i].clone(),
+                    reference_mask=probe.reference_mask,
+                    is_blank=bool(blank[i]),
+                    fill=self.fill,
+                )
+            )
+        return explanations
+
+    def _check_class_names(self, num_classes: int) -> None:
+        if self.class_names is not None and len(self.class_names) != num_classes:
+            raise ConfigurationError(
+                expected(
+                    "class_names",
+                    f"{num_classes} names, one for each output of the model",
+                    f"{len(self.class_names)} names",
+                    "Pass `class_names` in the order of the model's outputs",
+                )
+            )
+
+    def _name_of(self, index: int) -> str:
+        return str(index) if self.class_names is None else self.class_names[index]
+
+
+def make_request(explanation: Explanation, *, round_number: int = 0) -> JudgeRequest:
+    """Return what a judge is told about an explanation: the predicted label, never the true one."""
+    return JudgeRequest(
+        probe_index=explanation.probe_index,
+        label_name=explanation.prediction_name,
+        pixels=explanation.pixels,
+        mask=explanation.mask,
+        saliency=explanation.saliency,
+        fill=explanation.fill,
+        reference_mask=explanation.reference_mask,
+        round_number=round_number,
+    )
+
+
+def _to_module(inputs: Tensor, module: nn.Module) -> Tensor:
+    """Return the inputs on the module's device and in the dtype of its parameters."""
+    parameter = next((p for p in module.parameters() if p.is_floating_point()), None)
+    if parameter is None:
+        return inputs
+    dtype = parameter.dtype if inputs.is_floating_point() else None
+    return inputs.to(device=parameter.device, dtype=dtype)
+
+
+def _halve(size: int, error: RuntimeError) -> int:
+    """Return half the batch size after an out-of-memory error; raise any other.
+
+    Raises:
+        AttributionError: If one sample alone was too much.
+    """
+    # The CPU's allocator has no exception of its own.
+    if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+        raise error
+    if size == 1:
+        raise AttributionError(
+            expected(
+                "memory",
+                "enough to explain one probe",
+                error,
+                "Free some, or pass a smaller `perturbation` batch if the method asks for many "
+                "forwards",
+            )
+        ) from error
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    warnings.warn(
+        f"vlmxai: out of memory while explaining {size} probes at a time; going on with "
+        f"{size // 2}. Nothing is left out.",
+        stacklevel=2,
+    )
+    return size // 2

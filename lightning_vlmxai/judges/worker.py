@@ -1,0 +1,250 @@
+"""The judge's own thread: one event loop, tickets for what was submitted."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ..errors import ConfigurationError, JudgeError, expected
+from ..records import JudgeRequest, UnscoredReason, Verdict
+from .base import Judge
+
+_log = logging.getLogger(__name__)
+
+_GRACE_S = 10.0
+"""How long closing may take beyond the drain before the thread is left to the interpreter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """One request and the verdict that it will have.
+
+    Args:
+        future: Gives the verdict.
+        is_sent: Set once the judge was asked.
+    """
+
+    future: concurrent.futures.Future[Verdict]
+    is_sent: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(slots=True, kw_only=True)
+class Ticket:
+    """The claims of one submission.
+
+    Args:
+        claims: In the order of the requests.
+        late: Those that `collect` left under way, by their place among the claims.
+    """
+
+    claims: tuple[Claim, ...]
+    late: dict[int, concurrent.futures.Future[Verdict]] = field(default_factory=dict)
+
+    @classmethod
+    def answered(cls, verdicts: Sequence[Verdict]) -> Ticket:
+        """Return a ticket for verdicts that are known already."""
+        return cls(claims=tuple(_answered(verdict) for verdict in verdicts))
+
+    def collect(
+        self, timeout_s: float, on_verdict: Callable[[int], object] | None = None
+    ) -> list[Verdict]:
+        """Return a verdict for each request, in order, waiting at most `timeout_s` seconds.
+
+        What has none by then comes back as unscored(deadline). Of these, requests that the judge
+        was not asked yet are given up; the others, which may be paid for, go on and are `late`.
+
+        Args:
+            timeout_s: At least 0.
+            on_verdict: Told how many verdicts came in, as they do.
+        """
+        ends = time.monotonic() + timeout_s
+        waiting = {claim.future for claim in self.claims}
+        wanted = concurrent.futures.FIRST_COMPLETED if on_verdict else "ALL_COMPLETED"
+        while waiting:
+            left = max(0.0, ends - time.monotonic())
+            done, waiting = concurrent.futures.wait(waiting, left, return_when=wanted)
+            if not done:
+                break
+            if on_verdict is not None:
+                on_verdict(len(done))
+        verdicts = []
+        # From the end: those that wait are given up before those under way make room for them.
+        for place in reversed(range(len(self.claims))):
+            claim = self.claims[place]
+            if claim.future.cancelled():
+                verdict = Verdict.unscored(UnscoredReason.CLOSED, "the judge was closed before")
+            elif claim.future.done():
+                verdict = claim.future.result()
+            elif claim.is_sent.is_set() or claim.future.cancel():
+                if not claim.future.cancelled():
+                    self.late[place] = claim.future
+                verdict = Verdict.unscored(
+                    UnscoredReason.DEADLINE, f"no verdict within {timeout_s:g} s"
+                )
+            else:
+                verdict = claim.future.result()
+            verdicts.append(verdict)
+        return verdicts[::-1]
+
+
+def _answered(verdict: Verdict) -> Claim:
+    claim = Claim(future=concurrent.futures.Future())
+    claim.future.set_result(verdict)
+    return claim
+
+
+class JudgeWorker:
+    """Runs a judge on a thread with one long-lived event loop.
+
+    The thread starts at the first submission and ends with `close`, or with the interpreter. In a
+    process that was forked off (a DataLoader's, say) the worker does nothing: the thread, the loop
+    and the judge's connections are the parent's.
+
+    Args:
+        judge: To run.
+        max_pending: Most requests without a verdict at a time; further ones come back as
+            unscored(queue_full) at once, because training never waits for a queue.
+
+    Raises:
+        ConfigurationError: If `max_pending` is below 1.
+    """
+
+    def __init__(self, judge: Judge, *, max_pending: int = 4096) -> None:
+        if max_pending < 1:
+            raise ConfigurationError(
+                expected("max_pending", "at least 1", max_pending, "Pass the size of two rounds")
+            )
+        self._judge = judge
+        self._max_pending = max_pending
+        self._pending: set[concurrent.futures.Future[Verdict]] = set()
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._slots: asyncio.Semaphore | None = None
+
+    @property
+    def pending(self) -> int:
+        """Number of requests without a verdict."""
+        with self._lock:
+            return len(self._pending)
+
+    def submit(self, requests: Sequence[JudgeRequest]) -> Ticket:
+        """Return at once with a ticket for the verdicts on these requests.
+
+        Raises:
+            ConfigurationError: If the judge can't be opened.
+            JudgeError: In a process forked off from the one that made the worker.
+        """
+        loop = self._start()
+        return Ticket(claims=tuple(self._submit_one(request, loop) for request in requests))
+
+    def close(self, *, drain_s: float = 0.0) -> None:
+        """End the thread and release all that the judge holds. Safe to call twice.
+
+        Args:
+            drain_s: How long to wait for verdicts under way, in seconds; then they are given up
+                and come back as unscored(closed).
+        """
+        if self._loop is None or self._thread is None or self._pid != os.getpid():
+            return
+        loop, thread = self._loop, self._thread
+        self._loop = self._thread = None
+        atexit.unregister(self.close)
+        try:
+            self._end(loop, thread, drain_s)
+        except BaseException:  # Ctrl-C while draining: wait no longer, but leave nothing
+            self._end(loop, thread, 0.0)
+            raise
+
+    def _end(
+        self, loop: asyncio.AbstractEventLoop, thread: threading.Thread, drain_s: float
+    ) -> None:
+        try:
+            asyncio.run_coroutine_threadsafe(self._shut_down(drain_s), loop).result(
+                drain_s + _GRACE_S
+            )
+        except concurrent.futures.TimeoutError:
+            # Its code blocks the loop; being a daemon, the thread can't keep the process alive.
+            _log.warning("The judge did not close within %g s; its thread is left.", _GRACE_S)
+            for future in self._snapshot():
+                future.cancel()
+            loop.call_soon_threadsafe(loop.stop)
+            return
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+    def _start(self) -> asyncio.AbstractEventLoop:
+        if self._pid != os.getpid():
+            raise JudgeError(
+                expected("process", "the one that made the worker", "one forked off", "Judge there")
+            )
+        if self._loop is not None:
+            return self._loop
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever, name="vlmxai-judge", daemon=True)
+        thread.start()
+        try:
+            asyncio.run_coroutine_threadsafe(self._judge.open(), loop).result()
+        except BaseException:  # Ctrl-C too: half a judge is none
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+            raise
+        self._loop, self._thread = loop, thread
+        self._slots = asyncio.Semaphore(self._judge.concurrency)
+        atexit.register(self.close)
+        return loop
+
+    def _submit_one(self, request: JudgeRequest, loop: asyncio.AbstractEventLoop) -> Claim:
+        with self._lock:
+            is_full = len(self._pending) >= self._max_pending
+        if is_full:
+            detail = f"{self._max_pending} requests are waiting already"
+            return _answered(Verdict.unscored(UnscoredReason.QUEUE_FULL, detail))
+        is_sent = threading.Event()
+        future = asyncio.run_coroutine_threadsafe(self._judge_one(request, is_sent), loop)
+        with self._lock:
+            self._pending.add(future)
+        future.add_done_callback(self._forget)
+        return Claim(future=future, is_sent=is_sent)
+
+    def _forget(self, future: concurrent.futures.Future[Verdict]) -> None:
+        with self._lock:
+            self._pending.discard(future)
+
+    def _snapshot(self) -> list[concurrent.futures.Future[Verdict]]:
+        with self._lock:
+            return list(self._pending)
+
+    async def _judge_one(self, request: JudgeRequest, is_sent: threading.Event) -> Verdict:
+        assert self._slots is not None  # noqa: S101 - set before the first submission
+        async with self._slots:
+            is_sent.set()
+            try:
+                return await self._judge.judge(request)
+            except Exception as error:  # a judge's bug is one sample's failure, not the run's
+                return Verdict.unscored(UnscoredReason.JUDGE_ERROR, f"{error!r}")
+
+    async def _shut_down(self, drain_s: float) -> None:
+        pending = asyncio.all_tasks() - {asyncio.current_task()}
+        if pending and drain_s > 0:
+            _, pending = await asyncio.wait(pending, timeout=drain_s)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        try:
+            await self._judge.close()
+        except Exception as error:  # all verdicts are in: nothing is lost by going on
+            _log.warning("The judge did not close properly: %r", error)
+        loop = asyncio.get_running_loop()
+        await loop.shutdown_asyncgens()
+        await loop.shutdown_default_executor()

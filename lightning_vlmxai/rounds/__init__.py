@@ -1,0 +1,30 @@
+"""Explanations and their verdicts go in, validation by validation; closed rounds come out."""
+
+from .book import RoundBook, RoundSource, with_probe, without_probe
+from .faults import Faults
+from .quadrants import (
+    BOUNDED_METRICS,
+    QUADRANT_METRICS,
+    ROUND_METRICS,
+    Interval,
+    assign_quadrant,
+    quadrant_metrics,
+    wilson_interval,
+)
+from .ranks import Ranks
+
+__all__ = [
+    "BOUNDED_METRICS",
+    "QUADRANT_METRICS",
+    "ROUND_METRICS",
+    "Faults",
+    "Interval",
+    "Ranks",
+    "RoundBook",
+    "RoundSource",
+    "assign_quadrant",
+    "quadrant_metrics",
+    "wilson_interval",
+    "with_probe",
+    "without_probe",
+]

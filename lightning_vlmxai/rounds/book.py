@@ -1,0 +1,342 @@
+"""Open, collect and close rounds: lag, deadlines, late verdicts, all ranks. Knows no Trainer."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+
+from ..explain import make_request
+from ..judges import JudgeWorker, Ticket
+from ..records import Explanation, Probe, Round, Sample, UnscoredReason, Verdict
+from .drift import DriftMemory, Shift
+from .quadrants import assign_quadrant, round_metrics
+from .ranks import Ranks
+
+_NOTHING = torch.empty(0)
+
+LATE_GRACE_S = 10.0
+"""How long the end of a run waits, beyond the deadlines, for verdicts that are paid for."""
+
+
+@runtime_checkable
+class RoundSource(Protocol):
+    """What `QuadrantStopping` needs of the callback that it listens to."""
+
+    @property
+    def latest_round(self) -> Round | None:
+        """The last round whose verdicts are in; None before the first."""
+        ...
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The full name of every metric that it may log."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundStart:
+    """What is known of a round when it is opened: plain values.
+
+    Args:
+        number: `Round.number`.
+        stage: `Round.stage`.
+        epoch: `Round.epoch`.
+        step: `Round.step`.
+        missing: `Round.missing`.
+        failure: `Round.failure`.
+    """
+
+    number: int
+    stage: str
+    epoch: int
+    step: int
+    missing: int = 0
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OpenRound:
+    start: RoundStart
+    explanations: tuple[Explanation, ...]
+    shifts: tuple[Shift | None, ...]
+    ticket: Ticket
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Late:
+    """A request that was under way at its round's deadline."""
+
+    start: RoundStart
+    explanation: Explanation
+    future: concurrent.futures.Future[Verdict]
+    give_up_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """What a rank tells the others when a round is closed."""
+
+    verdicts: tuple[Verdict, ...]
+    late: tuple[Round, ...]
+
+
+class RoundBook:
+    """The open rounds of a run: every explanation that was submitted, until its verdict is in.
+
+    Every rank has the same book, with the explanations of all; each has its share of them judged.
+
+    Args:
+        worker: Runs this rank's judge.
+        lag: How many rounds an open one may trail.
+        deadline_s: Seconds that a collection waits at most.
+        threshold: High means `score >= threshold`.
+        watch_classes: Names of classes whose own figures are wanted.
+        ranks: The processes that share the work.
+        fingerprint: Of the probe set.
+        number: Of the first round.
+    """
+
+    def __init__(
+        self,
+        worker: JudgeWorker,
+        *,
+        lag: int,
+        deadline_s: float,
+        threshold: float,
+        watch_classes: Sequence[str] = (),
+        ranks: Ranks | None = None,
+        fingerprint: str = "",
+        number: int = 0,
+    ) -> None:
+        self._worker = worker
+        self._lag = lag
+        self._deadline_s = deadline_s
+        self._threshold = threshold
+        self._watch_classes = watch_classes
+        self._ranks = ranks or Ranks()
+        self._fingerprint = fingerprint
+        self._open: deque[_OpenRound] = deque()
+        self._drift = DriftMemory()
+        self._late: list[_Late] = []
+        self._late_rounds: list[Round] = []
+        self.next_number = number
+
+    def open(
+        self,
+        explanations: Sequence[Explanation],
+        *,
+        stage: str,
+        epoch: int,
+        step: int,
+        missing: int = 0,
+        failure: str = "",
+    ) -> None:
+        """Submit a round to the judge; blank saliency maps are not sent.
+
+        Args:
+            explanations: Of all ranks, in probe order.
+            stage: "fit", "validate" or "test".
+            epoch: That is explained.
+            step: The trainer's global step.
+            missing: Number of probes that could not be explained.
+            failure: Why.
+        """
+        start = RoundStart(
+            number=self.next_number,
+            stage=stage,
+            epoch=epoch,
+            step=step,
+            missing=missing,
+            failure=failure,
+        )
+        self.next_number += 1
+        self._submit(start, explanations, [self._drift.look(e) for e in explanations])
+
+    def collect(self) -> list[Round]:
+        """Return the rounds that trail by `lag`, oldest first, waiting for their verdicts."""
+        return [self._close_first() for _ in range(len(self._open) - self._lag)]
+
+    def drain(self, on_verdict: Callable[[int], object] | None = None) -> list[Round]:
+        """Return all open rounds, oldest first, and wait a little for what is late.
+
+        Args:
+            on_verdict: Told how many of this rank's verdicts came in, as they do.
+        """
+        closed = [self._close_first(on_verdict) for _ in range(len(self._open))]
+        grace_s = min(LATE_GRACE_S, self._deadline_s)
+        concurrent.futures.wait([late.future for late in self._late], grace_s)
+        self._tell([])
+        return closed
+
+    @property
+    def open_requests(self) -> int:
+        """Number of this rank's requests in open rounds, answered or not."""
+        return sum(len(opened.ticket.claims) for opened in self._open)
+
+    def take_late(self) -> list[Round]:
+        """Return what came in after its deadline since the last call, and forget it.
+
+        Rounds without figures, whose samples are the late ones alone, without their pictures.
+        """
+        late, self._late_rounds = self._late_rounds, []
+        return late
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs to close the open rounds: plain values and tensors.
+
+        Of an explanation all is kept that the probe set doesn't have: a judge has to be shown
+        the same picture to the last bit, or what was paid for is not found again.
+        """
+        return {
+            "next_number": self.next_number,
+            "drift": self._drift.state_dict(),
+            "open": [
+                {
+                    "start": _to_dict(opened.start),
+                    "explanations": [
+                        _to_dict(e, without=("pixels", "reference_mask"))
+                        for e in opened.explanations
+                    ],
+                    "shifts": [shift and tuple(shift) for shift in opened.shifts],
+                }
+                for opened in self._open
+            ],
+        }
+
+    def resume(self, state: Mapping[str, Any], probes: Sequence[Probe]) -> None:
+        """Go on from a saved state: the open rounds are submitted again.
+
+        Args:
+            state: Of `state_dict`, perhaps of another number of ranks.
+            probes: The same as then.
+        """
+        self._drift.load_state_dict(state["drift"])
+        of_index = {probe.index: probe for probe in probes}
+        for saved in state["open"]:
+            explanations = [
+                with_probe(Explanation(**told, pixels=_NOTHING), of_index[told["probe_index"]])
+                for told in saved["explanations"]
+            ]
+            shifts = [shift and Shift(*shift) for shift in saved["shifts"]]
+            self._submit(RoundStart(**saved["start"]), explanations, shifts)
+
+    def _submit(
+        self,
+        start: RoundStart,
+        explanations: Sequence[Explanation],
+        shifts: Sequence[Shift | None],
+    ) -> None:
+        self._give_up_overdue()
+        own = self._ranks.share(_sent(explanations))
+        requests = [make_request(e, round_number=start.number) for e in own]
+        try:
+            ticket = self._worker.submit(requests)
+        except Exception as error:  # the others wait for this rank: it tells, and goes on
+            refused = Verdict.unscored(UnscoredReason.JUDGE_ERROR, str(error))
+            ticket = Ticket.answered([refused] * len(requests))
+        self._open.append(
+            _OpenRound(
+                start=start,
+                explanations=tuple(explanations),
+                shifts=tuple(shifts),
+                ticket=ticket,
+            )
+        )
+
+    def _close_first(self, on_verdict: Callable[[int], object] | None = None) -> Round:
+        opened = self._open[0]
+        verdicts = opened.ticket.collect(self._deadline_s, on_verdict)
+        sent = _sent(opened.explanations)
+        own = self._ranks.share(sent)
+        self._late += [
+            _Late(
+                start=opened.start,
+                explanation=replace(without_probe(own[place]), saliency=_NOTHING, mask=_NOTHING),
+                future=future,
+                give_up_at=time.monotonic() + self._deadline_s,
+            )
+            for place, future in opened.ticket.late.items()
+        ]
+        told = self._tell(verdicts)
+        # Not before: a wait that is interrupted leaves the round open, and in the state.
+        self._open.popleft()
+        of_all = iter([told[i % len(told)].verdicts[i // len(told)] for i in range(len(sent))])
+        blank = Verdict.unscored(UnscoredReason.BLANK_SALIENCY, "the saliency map is constant")
+        samples = []
+        for explanation, shift in zip(opened.explanations, opened.shifts, strict=True):
+            verdict = blank if explanation.is_blank else next(of_all)
+            sample = self._to_sample(explanation, verdict)
+            if shift is not None:
+                sample = replace(sample, **shift._asdict())
+            score_drift = self._drift.rescore(explanation.probe_index, verdict.score)
+            samples.append(replace(sample, score_drift=score_drift))
+        metrics = round_metrics(
+            samples, missing=opened.start.missing, watch_classes=self._watch_classes
+        )
+        return self._to_round(opened.start, samples, metrics)
+
+    def _to_sample(self, explanation: Explanation, verdict: Verdict) -> Sample:
+        quadrant = None
+        if verdict.score is not None:
+            quadrant = assign_quadrant(
+                verdict.score, is_correct=explanation.is_correct, threshold=self._threshold
+            )
+        return Sample(explanation=explanation, verdict=verdict, quadrant=quadrant)
+
+    def _to_round(
+        self, start: RoundStart, samples: Sequence[Sample], metrics: Mapping[str, float]
+    ) -> Round:
+        return Round(
+            **_to_dict(start),
+            fingerprint=self._fingerprint,
+            samples=tuple(samples),
+            metrics=metrics,
+        )
+
+    def _tell(self, verdicts: Sequence[Verdict]) -> list[_Told]:
+        """Gather verdicts, and what came in late, over all ranks."""
+        told = self._ranks.gather(_Told(verdicts=tuple(verdicts), late=self._take_in_late()))
+        self._late_rounds += [late for one in told for late in one.late]
+        return told
+
+    def _take_in_late(self) -> tuple[Round, ...]:
+        done = [late for late in self._late if late.future.done()]
+        self._late = [late for late in self._late if late not in done]
+        return tuple(self._to_late_round(late) for late in done if not late.future.cancelled())
+
+    def _to_late_round(self, late: _Late) -> Round:
+        return self._to_round(
+            late.start, [self._to_sample(late.explanation, late.future.result())], {}
+        )
+
+    def _give_up_overdue(self) -> None:
+        """Cancel what is late by a whole deadline: later rounds wait for its place."""
+        now = time.monotonic()
+        for late in self._late:
+            if late.give_up_at <= now:
+                late.future.cancel()
+
+
+def without_probe(explanation: Explanation) -> Explanation:
+    """Return an explanation without what every rank has of its probe."""
+    return replace(explanation, pixels=_NOTHING, reference_mask=None)
+
+
+def with_probe(explanation: Explanation, probe: Probe) -> Explanation:
+    """Return the explanation of a probe with what `without_probe` left out."""
+    return replace(explanation, pixels=probe.pixels, reference_mask=probe.reference_mask)
+
+
+def _sent(explanations: Sequence[Explanation]) -> list[Explanation]:
+    return [explanation for explanation in explanations if not explanation.is_blank]
+
+
+def _to_dict(record: Any, without: Sequence[str] = ()) -> dict[str, Any]:
+    """Return a record's own values by name, without copying them."""
+    return {f.name: getattr(record, f.name) for f in fields(record) if f.name not in without}

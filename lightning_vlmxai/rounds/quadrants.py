@@ -1,0 +1,222 @@
+"""Score crossed with correctness: quadrants, their rates and intervals. Pure functions."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..records import Quadrant, Sample
+
+QUADRANT_METRICS = (
+    *(f"{quadrant.value}_rate" for quadrant in Quadrant),
+    "correct_low_rate_lower",
+    "correct_low_rate_upper",
+    "low_given_correct",
+    "low_given_correct_lower",
+    "low_given_correct_upper",
+    "average_score",
+    "average_score_stderr",
+)
+"""Names of the figures of `quadrant_metrics`."""
+
+BOUNDED_METRICS = tuple(name for name in QUADRANT_METRICS if f"{name}_lower" in QUADRANT_METRICS)
+"""Those that come with the two ends of an interval, `<name>_lower` and `<name>_upper`."""
+
+DRIFTS = ("attention_drift", "centre_shift", "score_drift")
+"""What of a `Sample` tells how far a probe is from what it was last."""
+
+ROUND_METRICS = (
+    *QUADRANT_METRICS,
+    "coverage",
+    "unscored",
+    "reused",
+    *DRIFTS,
+    "calls",
+    "tokens",
+    "cost",
+)
+"""Names of the figures of `round_metrics`, without those of the watched classes."""
+
+
+class Interval(NamedTuple):
+    """The two ends of a confidence interval."""
+
+    lower: float
+    upper: float
+
+
+def assign_quadrant(score: float, *, is_correct: bool, threshold: float = 2.5) -> Quadrant:
+    """Return the quadrant of a judged sample; High means `score >= threshold`.
+
+    Example:
+        >>> assign_quadrant(2.5, is_correct=True).value
+        'correct_high'
+        >>> assign_quadrant(2.4, is_correct=True).value
+        'correct_low'
+
+    Source: Nguyen, Pham, Ngo and Hy, 2025, arXiv 2508.20227; the paper names no threshold,
+        2.5 is the one in its authors' published code.
+    """
+    if score >= threshold:
+        return Quadrant.CORRECT_HIGH if is_correct else Quadrant.WRONG_HIGH
+    return Quadrant.CORRECT_LOW if is_correct else Quadrant.WRONG_LOW
+
+
+def wilson_interval(successes: int, total: int, *, z: float = 1.959963984540054) -> Interval:
+    """Return Wilson's score interval of a proportion (95 % by default).
+
+    Args:
+        successes: In [0, total].
+        total: At least 1.
+        z: Normal quantile of the confidence.
+
+    Raises:
+        ValueError: For an empty denominator, or more successes than trials.
+
+    Example:
+        >>> lower, upper = wilson_interval(0, 10)
+        >>> round(lower, 4), round(upper, 4)
+        (0.0, 0.2775)
+
+    Source: Wilson, 1927, "Probable inference, the law of succession, and statistical inference".
+    """
+    if total < 1 or not 0 <= successes <= total:
+        raise ValueError(f"Expected 0 <= successes <= total >= 1, got {successes} of {total}.")
+    rate, z2 = successes / total, z * z
+    centre = (rate + z2 / (2 * total)) / (1 + z2 / total)
+    half = z / (1 + z2 / total) * math.sqrt(rate * (1 - rate) / total + z2 / (4 * total * total))
+    # At the ends the exact bound is 0 or 1; rounding would leave it a hair off.
+    lower = 0.0 if successes == 0 else centre - half
+    upper = 1.0 if successes == total else centre + half
+    return Interval(lower, upper)
+
+
+def quadrant_metrics(samples: Sequence[Sample]) -> dict[str, float]:
+    """Return the rates of the four quadrants and the scores, over the *judged* samples.
+
+    Args:
+        samples: Of one round, or of one class in it; unscored ones count in no denominator.
+
+    Returns:
+        `correct_high_rate`, `correct_low_rate`, `wrong_high_rate`, `wrong_low_rate` and
+        `low_given_correct` = P(Low | correct), each in [0, 1]; the ends of the 95 % Wilson
+        intervals of `correct_low_rate` and `low_given_correct` as `<name>_lower` and
+        `<name>_upper`; `average_score` in [0, 5] and its standard error `average_score_stderr`
+        (sample standard deviation over the root of their number, from two scores on). A figure
+        whose denominator is empty is absent: it is neither 0 nor NaN.
+
+    Example:
+        >>> quadrant_metrics([])
+        {}
+    """
+    scores = [s.verdict.score for s in samples if s.verdict.score is not None]
+    count = Counter(sample.quadrant for sample in samples if sample.quadrant is not None)
+    judged = count.total()
+    if judged == 0:
+        return {}
+    metrics = {f"{quadrant.value}_rate": count[quadrant] / judged for quadrant in Quadrant}
+    low = count[Quadrant.CORRECT_LOW]
+    correct = low + count[Quadrant.CORRECT_HIGH]
+    metrics |= _with_interval("correct_low_rate", low, judged)
+    metrics |= _with_interval("low_given_correct", low, correct)
+    average = math.fsum(scores) / judged
+    metrics["average_score"] = average
+    if judged > 1:
+        # Exactly rounded sums: the order of the samples changes nothing.
+        variance = math.fsum((score - average) ** 2 for score in scores) / (judged - 1)
+        metrics["average_score_stderr"] = math.sqrt(variance / judged)
+    return metrics
+
+
+def _with_interval(name: str, successes: int, total: int) -> dict[str, float]:
+    """Return a rate and the ends of its interval by their names; nothing of nothing."""
+    if not total:
+        return {}
+    lower, upper = wilson_interval(successes, total)
+    return {name: successes / total, f"{name}_lower": lower, f"{name}_upper": upper}
+
+
+def round_metrics(
+    samples: Sequence[Sample], *, missing: int = 0, watch_classes: Sequence[str] = ()
+) -> dict[str, float]:
+    """Return every figure of a round that its samples determine.
+
+    Args:
+        samples: Of one round.
+        missing: Number of probes that could not be explained; they are unscored.
+        watch_classes: Names of (true) classes whose own figures are wanted as well.
+
+    Returns:
+        `quadrant_metrics`, `coverage` = judged / probes, `unscored`, `reused` = verdicts kept from
+        an earlier round, the means of the probes' `attention_drift`, `centre_shift` and
+        `score_drift` (see `Sample`; over those that have one), `calls`, `tokens`, `cost` (US
+        dollars; absent where a price is unknown), and for each watched class its
+        `quadrant_metrics` as `class/<name>/<metric>`.
+    """
+    probes = len(samples) + missing
+    if not probes:
+        return {}
+    metrics = quadrant_metrics(samples)
+    judged = sum(sample.verdict.score is not None for sample in samples)
+    metrics["reused"] = float(sum(sample.verdict.is_reused for sample in samples))
+    for name in DRIFTS:
+        drifts = [d for d in (getattr(sample, name) for sample in samples) if d is not None]
+        if drifts:
+            metrics[name] = math.fsum(drifts) / len(drifts)
+    usages = [sample.verdict.usage for sample in samples]
+    metrics["coverage"] = judged / probes
+    metrics["unscored"] = float(probes - judged)
+    metrics["calls"] = float(sum(usage.calls for usage in usages))
+    metrics["tokens"] = float(sum(usage.tokens for usage in usages))
+    costs = [usage.cost_usd for usage in usages]
+    known = [cost for cost in costs if cost is not None]
+    if len(known) == len(costs):
+        metrics["cost"] = math.fsum(known)
+    for row in class_table(samples):
+        if row.label_name in watch_classes:
+            metrics |= {f"class/{row.label_name}/{k}": v for k, v in row.metrics.items()}
+    return metrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassRow:
+    """The figures of one true class.
+
+    Args:
+        label_name: Of the class.
+        explained: Number of its samples.
+        judged: Number of those that have a score.
+        metrics: `quadrant_metrics` of its samples.
+    """
+
+    label_name: str
+    explained: int
+    judged: int
+    metrics: Mapping[str, float]
+
+
+def class_table(samples: Sequence[Sample]) -> list[ClassRow]:
+    """Return a row for each true class that occurs, by name.
+
+    Args:
+        samples: Of one round.
+
+    Example:
+        >>> class_table([])
+        []
+    """
+    of_class: defaultdict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        of_class[sample.explanation.label_name].append(sample)
+    return [
+        ClassRow(
+            label_name=name,
+            explained=len(members),
+            judged=sum(member.verdict.score is not None for member in members),
+            metrics=quadrant_metrics(members),
+        )
+        for name, members in sorted(of_class.items())
+    ]
