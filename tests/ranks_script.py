@@ -21,8 +21,9 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from curves import MemoryLogger, Unhurried, score_of
 from helpers_judge import make_judge
-from lightning_vlmxai import QuadrantStopping, UnscoredReason, Verdict, VLMExplainCallback, explain
+from lightning_vlmxai import QuadrantStopping, UnscoredReason, Verdict, VLMExplainCallback
 from lightning_vlmxai.errors import ConfigurationError, VLMExplainError
+from lightning_vlmxai.explain import explainer as explain
 from lightning_vlmxai.records import JudgeRequest
 from lightning_vlmxai.testing import ScriptedJudge
 from tiny import Separable, Squares, TinyModule, make_trainer

@@ -71,6 +71,7 @@ def split_batch(batch: Any) -> list[Any]:
         ProbeError: For anything else.
 
     Example:
+        >>> import torch
         >>> batch = torch.zeros(2, 3, 4, 4), torch.tensor([5, 6])
         >>> [int(label) for _, label in split_batch(batch)]
         [5, 6]

@@ -12,8 +12,9 @@ import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
 
-from lightning_vlmxai import Verdict, VLMExplainCallback, explain
+from lightning_vlmxai import Verdict, VLMExplainCallback
 from lightning_vlmxai.errors import ModelChangedError
+from lightning_vlmxai.explain import explainer as explain
 from lightning_vlmxai.judges.worker import JudgeWorker
 from lightning_vlmxai.sinks import RunFolderSink
 from lightning_vlmxai.testing import ScriptedJudge
