@@ -7,16 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch import callbacks
-from lightning.pytorch.strategies import (
-    DeepSpeedStrategy,
-    FSDPStrategy,
-    ModelParallelStrategy,
-    Strategy,
-)
 
 from ..errors import ConfigurationError, expected
 from ..probes import find_dataset
+from ..sinks import is_lightning
 
 
 def check_environment(
@@ -41,7 +35,7 @@ def check_environment(
                 'Use strategy="ddp", or explain checkpoints in a run of their own',
             )
         )
-    if type(module).forward is pl.LightningModule.forward:
+    if type(module).forward.__module__.split(".")[0] in ("lightning", "pytorch_lightning"):
         raise ConfigurationError(
             expected(
                 "LightningModule.forward",
@@ -51,10 +45,8 @@ def check_environment(
             )
         )
     every: Sequence[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    # Lightning 2.5 has no weight averaging of this kind.
-    averaging = getattr(callbacks, "WeightAveraging", ())
     for callback in every[: list(every).index(observer)]:
-        if isinstance(callback, averaging):
+        if is_lightning(callback, "WeightAveraging"):
             raise ConfigurationError(
                 expected(
                     "callbacks",
@@ -66,20 +58,20 @@ def check_environment(
             )
 
 
-def is_sharded(strategy: Strategy) -> bool:
+def is_sharded(strategy: Any) -> bool:
     """Return whether no rank has all parameters: a forward there needs the others' help.
 
     DeepSpeed's stages 1 and 2 shard optimizer state and gradients alone.
     """
-    if isinstance(strategy, DeepSpeedStrategy):
-        return strategy.zero_stage_3
-    return isinstance(strategy, (FSDPStrategy, ModelParallelStrategy))
+    if is_lightning(strategy, "DeepSpeedStrategy"):
+        return bool(strategy.zero_stage_3)
+    return is_lightning(strategy, "FSDPStrategy", "ModelParallelStrategy")
 
 
 @contextmanager
 def silenced(module: pl.LightningModule) -> Iterator[None]:
     """Let a forward's own `self.log` fall away inside: it would overwrite the user's metrics."""
-    loggers = [child for child in module.modules() if isinstance(child, pl.LightningModule)]
+    loggers = [child for child in module.modules() if is_lightning(child, "LightningModule")]
     for child in loggers:
         # On the instance, so that `log_dict`, which calls `log`, is silent too.
         child.__dict__["log"] = _ignore

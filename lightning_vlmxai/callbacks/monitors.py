@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_warn
 
-from ..sinks import metric_name
+from ..sinks import is_lightning, metric_name
 
 _OURS = metric_name("")
 
@@ -39,12 +38,13 @@ def warn_of_callbacks(
     every: Sequence[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     for callback in every:
         # Exactly these: what derives from them may know better, as QuadrantStopping does.
-        if type(callback) not in (EarlyStopping, ModelCheckpoint):
+        name = type(callback).__name__
+        if name not in ("EarlyStopping", "ModelCheckpoint") or not is_lightning(callback, name):
             continue
-        monitor, name = callback.monitor, type(callback).__name__  # type: ignore[attr-defined]
+        monitor = callback.monitor  # type: ignore[attr-defined]
         if not _is_known(name, monitor, names) or (lag == 0 and every_n_validations == 1):
             continue
-        if isinstance(callback, ModelCheckpoint):
+        if name == "ModelCheckpoint":
             rank_zero_warn(
                 f"vlmxai: ModelCheckpoint(monitor={monitor!r}) saves the weights of one validation "
                 "under the figure of an earlier one, and raises if it looks before the first "

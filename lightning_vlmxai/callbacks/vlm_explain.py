@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.utils.data import IterableDataset
@@ -140,12 +141,13 @@ class VLMExplainCallback(pl.Callback):
         )
         self._failures = FailureReporter(on_judge_error)
         self._given_run_dir = None if run_dir is None else Path(run_dir)
-        self._run_dir: Path | None = None
-        self._beside: Path | None = None
-        self._latest_round: Round | None = None
-        self._loaded: dict[str, Any] = {}
-        self._next_number = {"fit": 0, "validate": 0, "test": 0}
-        self._validations = 0
+        self._run_dir: Path | None
+        self._beside: Path | None
+        self._latest_round: Round | None
+        self._loaded: dict[str, Any]
+        self._next_number: dict[str, int]
+        self._validations: int
+        vars(self).update(_nothing_yet())
         self._fit: StageRun | None = None
         self._run: StageRun | None = None
 
@@ -183,7 +185,14 @@ class VLMExplainCallback(pl.Callback):
         """Open the run folder: by now a checkpoint's state is loaded."""
         rounds = count_rounds(trainer)
         if rounds is not None:
-            rounds = rounds // self._settings.every_n_validations or 1
+            rounds //= self._settings.every_n_validations
+        if rounds == 0 and not is_dev_run(trainer):
+            rank_zero_warn(
+                "vlmxai: this fit ends before its first round, so nothing is explained: "
+                f"max_epochs={trainer.max_epochs}, "
+                f"check_val_every_n_epoch={trainer.check_val_every_n_epoch}, "
+                f"every_n_validations={self._settings.every_n_validations}. Pass smaller ones."
+            )
         self._begin(trainer, pl_module, rounds=rounds)
         self._fit = self._run
 
@@ -194,7 +203,10 @@ class VLMExplainCallback(pl.Callback):
         saved: dict[str, Any] = {}
         if stage == "fit":
             saved, self._loaded = self._loaded, {}
-        self._run_dir = self._find_dir(trainer, saved.get("run_dir", ""))
+        before, self._run_dir = self._run_dir, self._find_dir(trainer, saved.get("run_dir", ""))
+        if before not in (None, self._run_dir) and not saved:
+            # A folder of its own, so rounds of its own: a second fit counts from 0.
+            self._next_number, self._validations = _nothing_yet()["_next_number"], 0
         self._run = StageRun(
             stage=stage,
             judge=self.judge,
@@ -277,6 +289,9 @@ class VLMExplainCallback(pl.Callback):
             with waiting_bar(trainer, self._run.awaited) as on_verdict:
                 for closed in self._run.drain(on_verdict):
                     self._latest_round = closed
+                    # Too late for self.log, and what sweepers read after the fit.
+                    figures = {k: torch.tensor(v) for k, v in prefixed_metrics(closed).items()}
+                    trainer.callback_metrics.update(figures)
             self._run.finish()
 
     def on_exception(
@@ -290,6 +305,14 @@ class VLMExplainCallback(pl.Callback):
         if self._run is not None and stage != "fit":
             self._run.finish()
         self._close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy is made of: the settings, and a checkpoint's state not yet used.
+
+        Thread, files and rounds are this callback's: a copy starts its own.
+        """
+        state = {**vars(self), "_reader": self._reader.fresh(), "_run": None, "_fit": None}
+        return state if self._fit is None else {**state, **_nothing_yet()}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs to go on, open rounds included: values and tensors."""
@@ -332,6 +355,18 @@ class VLMExplainCallback(pl.Callback):
     def _close(self) -> None:
         if self._run is not None:
             self._run.close()
+
+
+def _nothing_yet() -> dict[str, Any]:
+    """Return the state of a callback that has seen no round."""
+    return {
+        "_run_dir": None,
+        "_beside": None,
+        "_latest_round": None,
+        "_loaded": {},
+        "_next_number": {"fit": 0, "validate": 0, "test": 0},
+        "_validations": 0,
+    }
 
 
 def _ranks(trainer: pl.Trainer) -> Ranks:

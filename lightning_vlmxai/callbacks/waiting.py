@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+
+from ..sinks import is_lightning
 
 _WHAT = "Waiting for verdicts"
 
@@ -27,9 +29,9 @@ def waiting_bar(trainer: pl.Trainer, total: int) -> Iterator[Callable[[int], obj
     is_shown = bar is not None and not getattr(bar, "is_disabled", False)
     if not (total and is_shown and trainer.is_global_zero):
         yield None
-    elif isinstance(bar, RichProgressBar) and bar.progress is not None:
+    elif is_lightning(bar, "RichProgressBar") and getattr(bar, "progress", None) is not None:
         # Two live displays can't be: a line in Lightning's own.
-        progress = bar.progress
+        progress: Any = getattr(bar, "progress", None)
         task = progress.add_task(_WHAT, total=total)
 
         def advance(count: int) -> None:

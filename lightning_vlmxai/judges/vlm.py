@@ -148,6 +148,12 @@ class VLMJudge:
         self._cache: VerdictCache | None = None
         self._ledger: Ledger | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy is made of: nothing that `open` makes, which is this process's."""
+        made = {"_encoder", "_interviewer", "_limit", "_call_log"}
+        kept = {name: vars(self)[name] for name in vars(self).keys() - made}
+        return kept | {"_client": None, "_cache": None, "_ledger": None}
+
     @property
     def name(self) -> str:
         """The model, and how it is asked: style, version and view of the prompt."""
@@ -174,10 +180,7 @@ class VLMJudge:
         self._share = max(1, self._concurrency // world_size)
 
     def check(self) -> None:
-        """Raise `ConfigurationError` if the environment lacks what every call needs.
-
-        That is the key's variable, and for a budget in dollars a known price.
-        """
+        """Raise `ConfigurationError` if the key, or the price for a dollar budget, is missing."""
         self._read_key()
         require(
             "budget",
@@ -189,7 +192,7 @@ class VLMJudge:
         )
 
     def estimate(self, *, pictures: int, rounds: int) -> Estimate:
-        """Return what judging so many pictures in each of so many rounds will take."""
+        """Return what judging so many pictures in each of so many rounds takes."""
         return self._estimate(pictures * rounds * self._samples)
 
     async def open(self) -> None:

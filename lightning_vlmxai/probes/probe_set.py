@@ -67,6 +67,15 @@ class ProbeReader:
         """Choose anew at the next call."""
         self._streamed, self._probe_set = [], None
 
+    def fresh(self) -> ProbeReader:
+        """Return a reader that chooses likewise and has read nothing."""
+        return ProbeReader(
+            size=self.size,
+            seed=self._seed,
+            normalization=self._normalization,
+            unpack=self._unpack,
+        )
+
     def keep(self, dataset: Any, batch: Any) -> None:
         """Keep the first samples of an iterable data set, which can't be read by index."""
         room = self.size - len(self._streamed)

@@ -1,6 +1,13 @@
 """A closed round goes in; a logger's pictures and curves, or a run folder's lines, come out."""
 
-from .base import ReportSink, Sink, finish_sinks, metric_name, prefixed_metrics
+from .base import (
+    ReportSink,
+    Sink,
+    finish_sinks,
+    is_lightning,
+    metric_name,
+    prefixed_metrics,
+)
 from .loggers import make_sinks
 from .run_folder import RunFolderSink, find_free_folder
 
@@ -10,6 +17,7 @@ __all__ = [
     "Sink",
     "find_free_folder",
     "finish_sinks",
+    "is_lightning",
     "make_sinks",
     "metric_name",
     "prefixed_metrics",

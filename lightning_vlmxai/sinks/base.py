@@ -29,6 +29,28 @@ class ReportSink(Sink, Protocol):
         ...
 
 
+def is_lightning(thing: object, *names: str) -> bool:
+    """Return whether an object is of one of Lightning's classes, under either of its names.
+
+    `lightning` and `pytorch_lightning` are the same code twice: no class of the one is a class of
+    the other.
+
+    Args:
+        thing: A module, strategy or logger.
+        names: Names of classes, without their modules.
+
+    Example:
+        >>> from lightning.pytorch.loggers import CSVLogger
+        >>> is_lightning(CSVLogger("."), "CSVLogger"), is_lightning("a text", "CSVLogger")
+        (True, False)
+    """
+    return any(
+        kind.__name__ in names
+        and kind.__module__.split(".")[0] in ("lightning", "pytorch_lightning")
+        for kind in type(thing).__mro__
+    )
+
+
 def finish_sinks(sinks: Iterable[Sink], report: Path) -> None:
     """Hand the report of a finished fit to the sinks that keep one."""
     for sink in sinks:
