@@ -164,9 +164,7 @@ def _find_in_transformer(
     return next(reaching, candidates[0] if candidates else None)
 
 
-def _patches_matter(
-    module: nn.Module, layer: nn.Module, call: Call, size: tuple[int, int]
-) -> bool:
+def _patches_matter(module: nn.Module, layer: nn.Module, call: Call, size: tuple[int, int]) -> bool:
     """Return whether the logits depend on the patches' features at that layer.
 
     Not by gradients, which are all zero where the head is still zero, as in a fresh ViT: what is

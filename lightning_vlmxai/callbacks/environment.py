@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -9,18 +10,14 @@ from typing import Any
 import lightning.pytorch as pl
 
 from ..errors import ConfigurationError, expected
-from ..probes import find_dataset
 from ..sinks import is_lightning
 
 
-def check_environment(
-    trainer: pl.Trainer, module: pl.LightningModule, observer: pl.Callback
-) -> None:
+def check_environment(trainer: pl.Trainer, observer: pl.Callback) -> None:
     """Refuse what can't be explained.
 
     Args:
         trainer: With its strategy and callbacks.
-        module: To be explained.
         observer: The callback that wants to explain it.
 
     Raises:
@@ -33,15 +30,6 @@ def check_environment(
                 "one that keeps the whole model on every rank",
                 f"{type(trainer.strategy).__name__}, which shards the parameters",
                 'Use strategy="ddp", or explain checkpoints in a run of their own',
-            )
-        )
-    if type(module).forward.__module__.split(".")[0] in ("lightning", "pytorch_lightning"):
-        raise ConfigurationError(
-            expected(
-                "LightningModule.forward",
-                "defined: it is how probes are explained",
-                f"none in {type(module).__name__}",
-                "Define forward(x) to return the logits",
             )
         )
     every: Sequence[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
@@ -91,9 +79,36 @@ def is_dev_run(trainer: pl.Trainer) -> bool:
     return bool(getattr(trainer, "fast_dev_run", False))
 
 
-def dataset_of(trainer: pl.Trainer) -> Any:
-    """Return the data set of the first validation (or test) loader; None without any."""
-    return find_dataset(trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders)
+def loader_of(trainer: pl.Trainer, number: int) -> Any:
+    """Return the validation (or test) loader of that number; None without it."""
+    loaders = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
+    if isinstance(loaders, dict):
+        loaders = list(loaders.values())
+    if not isinstance(loaders, (list, tuple)):
+        loaders = [] if loaders is None else [loaders]
+    return loaders[number] if number < len(loaders) else None
+
+
+def is_compiled(module: pl.LightningModule) -> bool:
+    """Return whether the steps themselves are compiled, as `torch.compile(module)` has them."""
+    return getattr(module, "_compiler_ctx", None) is not None
+
+
+def repeat_step(
+    trainer: pl.Trainer,
+    module: pl.LightningModule,
+    batch: Any,
+    batch_idx: int,
+    dataloader_idx: int,
+) -> None:
+    """Run a validation (or test) step once more: nobody can look into one that is compiled.
+
+    Call it while the module is borrowed, which gives back what the step changes.
+    """
+    step = module.test_step if trainer.testing else module.validation_step
+    known = {"batch_idx": batch_idx, "dataloader_idx": dataloader_idx}
+    names = list(inspect.signature(step).parameters)[1:]
+    step(batch, **{name: known[name] for name in names if name in known})
 
 
 def count_rounds(trainer: pl.Trainer) -> int | None:

@@ -20,8 +20,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from ..calls import Call
 
-Reads = Callable[[Any, int], bool]
-"""Whether a task can read an output as predictions of so many samples."""
+Reads = Callable[[Any, int], str]
+"""Why a task can't read an output as predictions of so many samples; empty if it can."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ class Watch:
     is frozen, and then the first.
 
     Args:
-        reads: Whether an output can be read.
+        reads: Why an output can't be read.
         network: Dotted name of the network, where the choice is the user's.
     """
 
@@ -72,6 +72,12 @@ class Watch:
         self._step: _Step | None = None
         self._undo: list[Callable[[], None]] = []
         self.rivals: tuple[Seen, ...] = ()
+        self.refusal = ""
+
+    @property
+    def network(self) -> str:
+        """Name of the network that was chosen; the one that was asked for before."""
+        return self._chosen[0] if self._chosen else self._asked or ""
 
     def begin(
         self, root: nn.Module, *, size: int, picture: Tensor | None, eager: bool = False
@@ -91,21 +97,18 @@ class Watch:
             if only is None or name == only:
                 self._undo.append(self._attend(name, module, is_root=not name, eager=eager))
 
-    def end(self) -> Seen | None:
+    def end(self, root: nn.Module) -> Seen | None:
         """Stop watching, and return the call that is explained; None if there was none."""
         step = self._step
         self.stop()
         found = step.open[0] if step else []
-        if self._chosen is not None:
-            return next((s for s in found if (s.network, s.turn) == self._chosen), None)
-        if not found:
-            return None
-        picture = step.picture if step else None
-        best = min(found, key=lambda seen: (not _is_same(seen.call.images, picture), seen.turn > 0))
-        return best
+        if self._chosen is None and found:
+            self._chosen = self._choose(root, found, step.picture if step else None)
+        return next((s for s in found if (s.network, s.turn) == self._chosen), None)
 
-    def choose(self, root: nn.Module, found: list[Seen], picture: Tensor | None) -> Seen:
-        """Return the call to explain among those of one step, and keep to it."""
+    def _choose(
+        self, root: nn.Module, found: list[Seen], picture: Tensor | None
+    ) -> tuple[str, int]:
         modules = dict(root.named_modules())
 
         def rank(seen: Seen) -> tuple[bool, bool]:
@@ -113,9 +116,8 @@ class Watch:
             return not _is_same(seen.call.images, picture), not trains
 
         best = min(found, key=rank)
-        self._chosen = (best.network, best.turn)
         self.rivals = tuple(seen for seen in found if seen is not best)
-        return best
+        return best.network, best.turn
 
     def stop(self) -> None:
         """Take everything off the module. Safe to call at any time."""
@@ -173,6 +175,13 @@ class Watch:
 
         return undo
 
+    def _can_read(self, output: Any) -> bool:
+        assert self._step is not None  # noqa: S101 - asked during a step
+        refusal = self._reads(output, self._step.size)
+        if refusal:
+            self.refusal = refusal
+        return not refusal
+
     def _enter(self) -> None:
         if self._step is not None:
             self._step.open.append([])
@@ -185,7 +194,7 @@ class Watch:
         turn = step.turns.get(name, 0)
         step.turns[name] = turn + 1
         call = Call.of(args, kwargs, step.size)
-        if call is not None and _is_input(call.images, step) and self._reads(output, step.size):
+        if call is not None and _is_input(call.images, step) and self._can_read(output):
             seen = Seen(network=name, turn=turn, call=call, output=output)
             step.open[-1].append(seen)
         else:
