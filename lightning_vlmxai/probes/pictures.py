@@ -30,6 +30,7 @@ class Sources:
         read_sample: Reads the data set's own sample, `[C, H, W]`; None if it can't be known.
         normalization: That is known for `given`.
         index: Of the row, for messages.
+        access: How the row's picture is reached, for messages.
     """
 
     given: Tensor
@@ -37,6 +38,7 @@ class Sources:
     read_sample: Callable[[], Tensor | None]
     normalization: Normalization | None
     index: int
+    access: str = "row[0]"
 
 
 def find_picture(sources: Sources) -> Tensor:
@@ -68,8 +70,9 @@ def find_picture(sources: Sources) -> Tensor:
     remedy = (
         "Pass `normalization=(mean, std)` as used for the model's input"
         if channels in (1, 3)
-        else f"Pass `picture=`, a function from a row of the batch to a picture [3, H, W] in [0, 1]"
-        f", such as `picture=lambda row: (row[0][:3] - {low:.4g}) / {high - low:.4g}`"
+        else "Pass `picture=`, a function from a row of the batch to a picture [3, H, W] in "
+        f"[0, 1]: three bands stretched, say, `picture=lambda row: (lambda b: (b - b.min()) / "
+        f"(b.max() - b.min()))({sources.access}[:3])`"
     )
     raise ProbeError(
         expected(

@@ -269,6 +269,7 @@ class ProbeCollector:
                     read_sample=lambda: self._read_sample(index),
                     normalization=normalization,
                     index=index,
+                    access=_access(kept.row, item.image),
                 )
             )
         if pixels.shape[1:] != given.shape[1:]:
@@ -331,6 +332,13 @@ def _same_tensor(batch: Any, image: Tensor | None, size: int) -> Tensor | None:
         elif isinstance(part, (list, tuple)):
             stack += part
     return None
+
+
+def _access(row: Any, image: Tensor | None) -> str:
+    """Return how a picture is reached in its row, as code."""
+    if isinstance(row, dict):
+        return next((f"row[{key!r}]" for key, value in row.items() if value is image), "row")
+    return "row[0]"
 
 
 def _on_cpu(sample: Any) -> Any:
