@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -77,38 +76,6 @@ def _ignore(*_args: Any, **_kwargs: Any) -> None:
 def is_dev_run(trainer: pl.Trainer) -> bool:
     """Return whether the trainer only tries a few batches, logging nothing."""
     return bool(getattr(trainer, "fast_dev_run", False))
-
-
-def loader_of(trainer: pl.Trainer, number: int) -> Any:
-    """Return the validation (or test) loader of that number; None without it."""
-    loaders = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
-    if isinstance(loaders, dict):
-        loaders = list(loaders.values())
-    if not isinstance(loaders, (list, tuple)):
-        loaders = [] if loaders is None else [loaders]
-    return loaders[number] if number < len(loaders) else None
-
-
-def is_compiled(module: pl.LightningModule) -> bool:
-    """Return whether the steps themselves are compiled, as `torch.compile(module)` has them."""
-    return getattr(module, "_compiler_ctx", None) is not None
-
-
-def repeat_step(
-    trainer: pl.Trainer,
-    module: pl.LightningModule,
-    batch: Any,
-    batch_idx: int,
-    dataloader_idx: int,
-) -> None:
-    """Run a validation (or test) step once more: nobody can look into one that is compiled.
-
-    Call it while the module is borrowed, which gives back what the step changes.
-    """
-    step = module.test_step if trainer.testing else module.validation_step
-    known = {"batch_idx": batch_idx, "dataloader_idx": dataloader_idx}
-    names = list(inspect.signature(step).parameters)[1:]
-    step(batch, **{name: known[name] for name in names if name in known})
 
 
 def count_rounds(trainer: pl.Trainer) -> int | None:

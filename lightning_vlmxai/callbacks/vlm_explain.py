@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from ..attribution import Perturbation
 from ..errors import ConfigurationError, expected
-from ..explain import Explainer, LiveModel
+from ..explain import Explainer
 from ..judges import FailureReporter, Judge, PaidJudge, ReferenceMaskJudge
 from ..probes import (
     Item,
@@ -31,18 +30,16 @@ from ..tasks import Classification, Segmentation, Task
 from .environment import (
     check_environment,
     count_rounds,
-    is_compiled,
     is_dev_run,
-    loader_of,
-    repeat_step,
-    silenced,
 )
 from .monitors import warn_of_callbacks, warn_of_schedulers
-from .stage_run import RoundSettings, StageRun
+from .round_settings import RoundSettings
+from .stage_run import StageRun
 from .waiting import waiting_bar
+from .watching import ValidationWatcher, live_model
 
 
-class VLMExplainCallback(pl.Callback):
+class VLMExplainCallback(ValidationWatcher):
     """Explains a fixed probe set at every validation and has a judge score where the model looks.
 
     Each validation of a fit is a round: the probes are explained on the live model, the masked
@@ -170,7 +167,6 @@ class VLMExplainCallback(pl.Callback):
         )
         self._val_loader = val_loader
         self._collector = self._make_collector()
-        self._is_watching = False
         self._failures = FailureReporter(on_judge_error)
         self._given_run_dir = None if run_dir is None else Path(run_dir)
         self._run_dir: Path | None
@@ -277,56 +273,11 @@ class VLMExplainCallback(pl.Callback):
         names, task = self._explainer.class_names, self._explainer.task
         return ProbeCollector(self._probes, task=task, class_names=names)
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Watch this validation if probes are to be chosen from it."""
+    def is_due(self, trainer: pl.Trainer) -> bool:
+        """Return whether the validation that begins is one whose rows are needed."""
         every = self._settings.every_n_validations if self._run is self._fit else 1
-        is_due = trainer.sanity_checking or (self._validations + 1) % every == 0
-        self._is_watching = self._run is not None and self._run.needs_probes and is_due
-        if self._is_watching:
-            loader = loader_of(trainer, self._val_loader)
-            self._collector.start(
-                getattr(loader, "dataset", None),
-                rank=trainer.global_rank,
-                ranks=trainer.world_size,
-                order=getattr(loader, "sampler", None),
-            )
-
-    on_test_start = on_validation_start
-
-    def on_validation_batch_start(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """See what the step calls, and with what."""
-        if self._is_watching and dataloader_idx == self._val_loader and not is_compiled(pl_module):
-            self._collector.before(pl_module, batch)
-
-    on_test_batch_start = on_validation_batch_start
-
-    def on_validation_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Look at the rows of the batch."""
-        if self._is_watching and dataloader_idx == self._val_loader:
-            if is_compiled(pl_module):
-                with _live_model(trainer, pl_module).lent():
-                    self._collector.before(pl_module, batch, eager=True)
-                    repeat_step(trainer, pl_module, batch, batch_idx, dataloader_idx)
-                    self._collector.after(pl_module)
-            else:
-                self._collector.after(pl_module)
-
-    on_test_batch_end = on_validation_batch_end
+        is_round = trainer.sanity_checking or (self._validations + 1) % every == 0
+        return self._run is not None and self._run.needs_probes and is_round
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Tell of what can't work."""
@@ -338,7 +289,7 @@ class VLMExplainCallback(pl.Callback):
         """Explain the probes, submit them, collect the round that is due, log it."""
         if trainer.sanity_checking or is_dev_run(trainer):
             if self._run is not None and not self._run.is_rehearsed:
-                self._run.rehearse(_live_model(trainer, pl_module))
+                self._run.rehearse(live_model(trainer, pl_module))
                 self._run.forget_probes()
             return
         if self._run is self._fit:
@@ -404,7 +355,7 @@ class VLMExplainCallback(pl.Callback):
     def _run_round(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert self._run is not None  # noqa: S101 - made in `_begin`
         stage = self._run.stage
-        live = _live_model(trainer, module)
+        live = live_model(trainer, module)
         if stage == "fit" and not self._run.is_rehearsed:
             self._run.rehearse(live)
         closed = self._run.run_round(
@@ -439,14 +390,3 @@ def _nothing_yet() -> dict[str, Any]:
 
 def _ranks(trainer: pl.Trainer) -> Ranks:
     return Ranks(rank=trainer.global_rank, size=trainer.world_size)
-
-
-def _live_model(trainer: pl.Trainer, module: pl.LightningModule) -> LiveModel:
-    """Return the module with what a probe's forward runs under: its precision, and no logging."""
-
-    @contextmanager
-    def context() -> Iterator[None]:
-        with trainer.precision_plugin.forward_context(), silenced(module):
-            yield
-
-    return LiveModel(module, context=context)

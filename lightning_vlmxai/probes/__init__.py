@@ -1,4 +1,4 @@
-"""The batches of a validation go by; the fixed probe set that the rounds explain comes out."""
+"""A validation's batches go in, as they pass by; the fixed probe set of the rounds comes out."""
 
 from .datasets import Normalization, find_dataset
 from .probe_set import ProbeCollector, ProbeSet, ProbeSettings
