@@ -220,7 +220,8 @@ def test_two_hundred_explanations_leave_nothing_behind() -> None:
     tracemalloc.stop()
     assert hooks() == 0
     assert all(p.grad is None for p in net.parameters())
-    assert tensors() == alive
+    # Fewer is no leak: what earlier tests of this process left behind may be collected meanwhile.
+    assert tensors() <= alive
     # A leak of one kilobyte an explanation would be a hundred.
     assert end - middle < 30_000
 
