@@ -17,8 +17,9 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torchvision.models import resnet18
 
+from lightning_vlmxai.calls import Call
 from lightning_vlmxai.explain import Explainer, LiveModel
-from lightning_vlmxai.probes.probe_set import Item, build_probe_set
+from lightning_vlmxai.records import Probe
 from lightning_vlmxai.rounds.book import without_probe
 from lightning_vlmxai.rounds.ranks import Ranks
 
@@ -31,8 +32,15 @@ def measure(rank: int, probes: int, side: int, rounds: int) -> None:
     torch.manual_seed(0)
     module = resnet18(weights=None)
     pictures = torch.rand(probes, 3, side, side)
-    items = [(i, Item(image=picture, target=i % 10)) for i, picture in enumerate(pictures)]
-    probe_set = build_probe_set(items, None, None)
+    made = [
+        Probe(
+            index=i,
+            call=Call.of_images(picture[None]),
+            pixels=picture,
+            target=torch.tensor(i % 10),
+        )
+        for i, picture in enumerate(pictures)
+    ]
     explainer = Explainer(target_layer="layer4.1")
     ranks = Ranks(rank=rank, size=2)
 
@@ -41,7 +49,7 @@ def measure(rank: int, probes: int, side: int, rounds: int) -> None:
         dist.barrier()
         started, busy = time.perf_counter(), time.process_time()
         if sharing.size == 2 or rank == 0:
-            explained = explainer(LiveModel(module), sharing.share(probe_set.probes))
+            explained = explainer(LiveModel(module), sharing.share(made))
             busy = time.process_time() - busy
             sharing.gather([without_probe(e) for e in explained])
         else:

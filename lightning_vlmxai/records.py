@@ -12,6 +12,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from .calls import Call
+
 Fill = Literal["black", "blur", "grey", "mean"]
 """What stands where the mask takes the picture away."""
 
@@ -79,22 +81,43 @@ _SETUP_FAULTS = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
-    """One sample held out for explanation.
+class Seen:
+    """What the validation predicted for a sample.
 
     Args:
-        index: Index in the data set; position in the stream for an iterable data set.
-        input: What the model is given, `[C, H, W]`.
+        prediction: Predicted class.
+        confidence: Its probability, in [0, 1].
+    """
+
+    prediction: int
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """One sample held out for explanation: a row of a batch that a validation saw.
+
+    Args:
+        index: Index in the data set where the loader's order tells it, else the row's place in
+            the order of the validation.
+        call: What the network was called with for this row, a batch of one, on the CPU.
         pixels: The un-normalised picture that the judge sees, `[3, H, W]`, float32 in [0, 1].
         target: Ground truth, an int64 scalar for a class.
         reference_mask: Where the object is, `[H, W]` bool, if the data set tells.
+        seen: What the validation predicted; None if it was not watched.
     """
 
     index: int
-    input: Tensor
+    call: Call
     pixels: Tensor
     target: Tensor
     reference_mask: Tensor | None = None
+    seen: Seen | None = None
+
+    @property
+    def input(self) -> Tensor:
+        """The picture that the network was given, `[C, H, W]`."""
+        return self.call.images[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,29 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_vlmxai.records import Explanation, Round, Sample, UnscoredReason, Usage, Verdict
+from lightning_vlmxai.calls import Call
+from lightning_vlmxai.records import (
+    Explanation,
+    Probe,
+    Round,
+    Sample,
+    UnscoredReason,
+    Usage,
+    Verdict,
+)
 from lightning_vlmxai.rounds.quadrants import assign_quadrant, round_metrics
+
+
+def make_probe(
+    index: int, image: Tensor, target: object = 0, *, pixels: Tensor | None = None
+) -> Probe:
+    """Return the probe of a network that is given pictures alone."""
+    return Probe(
+        index=index,
+        call=Call.of_images(image[None]),
+        pixels=image if pixels is None else pixels,
+        target=torch.as_tensor(target),
+    )
 
 
 def make_explanation(

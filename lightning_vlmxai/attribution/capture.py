@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..calls import Call, as_call
 from ..errors import AttributionError, expected
 from .grids import Reshape, make_reshape
 
@@ -59,7 +60,7 @@ class Observation:
 def capture(
     module: nn.Module,
     layer: nn.Module,
-    inputs: Tensor,
+    inputs: Tensor | Call,
     target: Callable[[Any], Tensor],
     *,
     reshape: Reshape | None = None,
@@ -70,9 +71,9 @@ def capture(
     Call it inside `live.borrowed`, which sees to modes and state.
 
     Args:
-        module: The model; called as `module(inputs)`.
+        module: The model.
         layer: One of its submodules; where it runs several times the last run counts.
-        inputs: `[B, C, H, W]`.
+        inputs: What it is called with; a tensor is pictures `[B, C, H, W]`.
         target: Maps the model's output to the scores to explain, `[B]`.
         reshape: From the layer's output to a feature map; `grids.fold` if None.
         gradients: Whether to take them; without, nothing at all is recorded by autograd.
@@ -83,11 +84,12 @@ def capture(
 
     Source: Selvaraju et al., 2017, arXiv 1610.02391, section 3: only d y / d A is needed.
     """
-    as_map = reshape or make_reshape((inputs.shape[-2], inputs.shape[-1]))
+    call = as_call(inputs)
+    as_map = reshape or make_reshape((call.images.shape[-2], call.images.shape[-1]))
     grad_enabled = torch.is_grad_enabled()
     try:
         with torch.no_grad(), leaf_at(layer, gradients=gradients) as leaves:
-            output = module(inputs)
+            output = call.run(module)
             if not leaves:
                 raise _UnusableError(
                     "a layer that runs in the model's forward", "one that never ran"
@@ -109,7 +111,7 @@ def capture(
                     )
                 gradient = as_map(gradient).float()
     except _UnusableError as error:
-        observed = observe(module, inputs[:1])
+        observed = observe(module, call.take(torch.tensor([0])))
         raise AttributionError(
             expected("target_layer", error.rule, error.got, f"Name one of: {observed.describe()}")
         ) from None
@@ -157,14 +159,14 @@ def leaf_at(layer: nn.Module, *, gradients: bool = True) -> Iterator[list[Tensor
         handle.remove()
 
 
-def observe(module: nn.Module, inputs: Tensor) -> Observation:
+def observe(module: nn.Module, inputs: Tensor | Call) -> Observation:
     """Return what every layer gives in one forward.
 
     Call it inside `live.borrowed`.
 
     Args:
-        module: The model; called once as `module(inputs)`.
-        inputs: `[B, C, H, W]`; one sample is enough.
+        module: The model; called once.
+        inputs: What it is called with, or pictures `[B, C, H, W]`; one sample is enough.
     """
     outputs: list[tuple[str, Any]] = []
 
@@ -176,7 +178,7 @@ def observe(module: nn.Module, inputs: Tensor) -> Observation:
 
     handles = [m.register_forward_hook(note(n)) for n, m in named_layers(module).items()]
     try:
-        result = module(inputs)
+        result = as_call(inputs).run(module)
     finally:
         for handle in handles:
             handle.remove()

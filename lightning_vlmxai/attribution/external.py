@@ -17,6 +17,7 @@ import pytorch_grad_cam
 import torch
 from torch import Tensor, nn
 
+from ..calls import Call
 from ..errors import AttributionError, ConfigurationError, expected
 from ..tasks import Classification, Prediction, logits_of
 from .capture import first_tensor, replace_first
@@ -71,7 +72,7 @@ def load_guest(path: str) -> Callable[[Subject, Perturbation], Attribution]:
 
 def _run(guest: Any, subject: Subject, _options: Perturbation) -> Attribution:
     stand_in = _StandIn(subject)
-    targets: list[Any] | None = [partial(stand_in.score, i) for i in range(len(subject.inputs))]
+    targets: list[Any] | None = [partial(stand_in.score, i) for i in range(len(subject.images))]
     if guest.__name__ == "FinerCAM":
         # It weighs the predicted class against its rivals; a target of ours would undo that.
         if type(subject.task) is not Classification:
@@ -92,7 +93,7 @@ def _run(guest: Any, subject: Subject, _options: Perturbation) -> Attribution:
             reshape_transform=lambda features: subject.as_map(features).float(),
         )
         try:
-            raw = running(subject.inputs, targets)
+            raw = running(subject.images, targets)
         finally:
             del running  # releases its hooks
     if stand_in.prediction is None:
@@ -108,7 +109,7 @@ class _StandIn(nn.Module):
     def __init__(self, subject: Subject) -> None:
         super().__init__()
         self.cut = nn.Identity()
-        self.device_of = nn.Parameter(torch.zeros((), device=subject.inputs.device))
+        self.device_of = nn.Parameter(torch.zeros((), device=subject.images.device))
         # In a list, so that it doesn't become a submodule: zero_grad() would reach it.
         self._subject = [subject]
         self.prediction: Prediction | None = None
@@ -129,13 +130,29 @@ class _StandIn(nn.Module):
         handle = subject.layer.register_forward_hook(pass_on)
         try:
             with torch.no_grad():
-                output = torch.func.functional_call(subject.module, detached, (inputs,))
+                args, kwargs = self._call(inputs).arguments
+                output = torch.func.functional_call(subject.module, detached, args, kwargs)
                 with torch.enable_grad():
                     if self.prediction is None:
                         self.prediction = subject.task.predict(output).detach()
                     return logits_of(output).float()
         finally:
             handle.remove()
+
+    def _call(self, inputs: Tensor) -> Call:
+        """Return the call with the guest's pictures."""
+        (subject,) = self._subject
+        call = subject.call
+        if call.others and len(inputs) != call.size:
+            raise AttributionError(
+                expected(
+                    "method",
+                    "a native one for a network with several inputs",
+                    "a guest that changes the number of pictures",
+                    "Pass method='gradcam'",
+                )
+            )
+        return call.with_images(inputs)
 
     def score(self, row: int, logits: Tensor) -> Tensor:
         """Return the explained score of one sample's logits."""

@@ -7,19 +7,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..calls import Call, as_call
 from ..errors import AttributionError, expected
 from ..tasks import logits_of
 from .capture import Observation, first_tensor, named_layers, observe
 from .grids import is_channels_last, token_grid
 
 
-def resolve_target_layer(module: nn.Module, name: str, inputs: Tensor | None = None) -> nn.Module:
+def resolve_target_layer(
+    module: nn.Module, name: str, inputs: Tensor | Call | None = None
+) -> nn.Module:
     """Return the submodule of that dotted name.
 
     Args:
         module: The model.
         name: As in `dict(module.named_modules())`, for instance `"backbone.layer4.1"`.
-        inputs: One sample, `[1, C, H, W]`; with it the error tells the layers' shapes.
+        inputs: What it is called with for one sample; with it the error tells the layers' shapes.
 
     Raises:
         AttributionError: If there is none; the message lists layers that could be named.
@@ -48,7 +51,7 @@ def resolve_target_layer(module: nn.Module, name: str, inputs: Tensor | None = N
     )
 
 
-def find_target_layer(module: nn.Module, inputs: Tensor) -> str:
+def find_target_layer(module: nn.Module, inputs: Tensor | Call) -> str:
     """Return the dotted name of the layer to explain.
 
     1. A model with dense output (segmentation): the child that made the last feature map of those
@@ -65,14 +68,15 @@ def find_target_layer(module: nn.Module, inputs: Tensor) -> str:
     Call it inside `live.borrowed`.
 
     Args:
-        module: The model; called as `module(inputs)`, once, and a few times for transformers.
-        inputs: `[B, C, H, W]`; one sample is enough.
+        module: The model; called once, and a few times for transformers.
+        inputs: What it is called with, or pictures `[B, C, H, W]`; one sample is enough.
 
     Raises:
         AttributionError: If no layer gives a feature map; the message lists what the layers give.
     """
-    size = (inputs.shape[-2], inputs.shape[-1])
-    observed = observe(module, inputs)
+    call = as_call(inputs)
+    size = (call.images.shape[-2], call.images.shape[-1])
+    observed = observe(module, call)
     if logits_of(observed.result).ndim == 4:
         name = _find_dense(observed, size)
     else:
@@ -85,7 +89,7 @@ def find_target_layer(module: nn.Module, inputs: Tensor) -> str:
         makers = (f for _, f in grids if _storage(f) == _storage(grids[-1][1]))
         last = next(makers, None)
         if last is not None and (last.ndim == 3 or is_channels_last(last, size)):
-            name = _find_in_transformer(module, inputs, observed, size)
+            name = _find_in_transformer(module, call, observed, size)
         else:
             name = _find_in_cnn(module, observed)
     if name is None:
@@ -143,7 +147,7 @@ def _find_dense(observed: Observation, size: tuple[int, int]) -> str | None:
 
 
 def _find_in_transformer(
-    module: nn.Module, inputs: Tensor, observed: Observation, size: tuple[int, int]
+    module: nn.Module, call: Call, observed: Observation, size: tuple[int, int]
 ) -> str | None:
     layers = named_layers(module)
     norms = [
@@ -156,13 +160,11 @@ def _find_in_transformer(
     repeated = [name for name in norms if _is_in_repeated_block(layers, module, name)]
     candidates = (repeated or norms)[::-1]
     # Only the logits of the prefix tokens may depend on a layer: then it says nothing of patches.
-    reaching = (n for n in candidates if _patches_matter(module, layers[n], inputs, size))
+    reaching = (n for n in candidates if _patches_matter(module, layers[n], call, size))
     return next(reaching, candidates[0] if candidates else None)
 
 
-def _patches_matter(
-    module: nn.Module, layer: nn.Module, inputs: Tensor, size: tuple[int, int]
-) -> bool:
+def _patches_matter(module: nn.Module, layer: nn.Module, call: Call, size: tuple[int, int]) -> bool:
     """Return whether the logits depend on the patches' features at that layer.
 
     Not by gradients, which are all zero where the head is still zero, as in a fresh ViT: what is
@@ -178,7 +180,7 @@ def _patches_matter(
 
     handle = layer.register_forward_hook(spoil)
     try:
-        return bool(logits_of(module(inputs)).isnan().any())
+        return bool(logits_of(call.run(module)).isnan().any())
     finally:
         handle.remove()
 

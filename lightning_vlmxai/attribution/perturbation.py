@@ -74,7 +74,7 @@ def scorecam(subject: Subject, options: Perturbation) -> Attribution:
         )
         low, high = up.amin(dim=(2, 3), keepdim=True), up.amax(dim=(2, 3), keepdim=True)
         masks = (up - low) / (high - low + 1e-8)
-        return subject.inputs[rows] * masks.to(subject.inputs.dtype)
+        return subject.images[rows] * masks.to(subject.images.dtype)
 
     scores = _ask(subject, prediction, asked, options.batch_size, perturb, subject.task.score)
     shared = scores.where(asked & is_constant, 0.0).sum(dim=1, keepdim=True)
@@ -111,7 +111,7 @@ def ablationcam(subject: Subject, options: Perturbation) -> Attribution:
 
     def perturb(rows: Tensor, columns: Tensor) -> Tensor:
         ablated[:] = [channels[rows, columns]]
-        return subject.inputs[rows]
+        return subject.images[rows]
 
     handle = subject.layer.register_forward_hook(ablate)
     try:
@@ -140,15 +140,15 @@ def rise(subject: Subject, options: Perturbation) -> Attribution:
     more; the default here is 2000.
     """
     with torch.no_grad():
-        prediction = subject.task.predict(subject.module(subject.inputs))
-    make = _rise_masks(options, subject.picture_size, subject.inputs.device)
+        prediction = subject.task.predict(subject.call.run(subject.module))
+    make = _rise_masks(options, subject.picture_size, subject.images.device)
 
     def perturb(rows: Tensor, columns: Tensor) -> Tensor:
-        return subject.inputs[rows] * make(columns).unsqueeze(1).to(subject.inputs.dtype)
+        return subject.images[rows] * make(columns).unsqueeze(1).to(subject.images.dtype)
 
-    asked = prediction.scores.new_ones(len(subject.inputs), options.masks, dtype=torch.bool)
+    asked = prediction.scores.new_ones(len(subject.images), options.masks, dtype=torch.bool)
     weights = _ask(subject, prediction, asked, options.batch_size, perturb, subject.task.confidence)
-    raw = weights.new_zeros(len(subject.inputs), *subject.picture_size)
+    raw = weights.new_zeros(len(subject.images), *subject.picture_size)
     for columns in _chunks(options.masks, options.batch_size, weights.device):
         raw += cam(make(columns).expand(len(raw), -1, -1, -1), weights[:, columns])
     return Attribution(raw=raw / (options.masks * options.keep), prediction=prediction)
@@ -216,7 +216,7 @@ def _ask(
     with torch.no_grad():
         for done, chunk in enumerate(chunks, start=1):
             row, column = rows[chunk], columns[chunk]
-            output = subject.module(perturb(row, column))
+            output = subject.run(perturb(row, column), row)
             answers[row, column] = read(output, prediction.rows(row)).float()
             if len(chunks) >= 100 and done % (len(chunks) // 10) == 0:
                 logger.info("%d of %d forwards of perturbed pictures", done, len(chunks))

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..calls import Call, as_call
 from ..tasks import Prediction, Task
 from .capture import Capture, capture
 from .grids import Reshape, make_reshape
@@ -32,21 +33,40 @@ class Subject:
     Args:
         module: The model, borrowed.
         layer: Its target layer.
-        inputs: `[B, C, H, W]`, on the model's device.
+        inputs: What the model is called with, on its device; a tensor is pictures `[B, C, H, W]`.
         task: How the output is read.
         reshape: From the layer's output to a feature map; `grids.fold` if None.
     """
 
     module: nn.Module
     layer: nn.Module
-    inputs: Tensor
+    inputs: Tensor | Call
     task: Task
     reshape: Reshape | None = None
 
     @property
     def picture_size(self) -> tuple[int, int]:
-        """Height and width of the inputs."""
-        return self.inputs.shape[-2], self.inputs.shape[-1]
+        """Height and width of the pictures."""
+        return self.images.shape[-2], self.images.shape[-1]
+
+    @property
+    def call(self) -> Call:
+        """What the model is called with."""
+        return as_call(self.inputs)
+
+    @property
+    def images(self) -> Tensor:
+        """The pictures that the model is given, `[B, C, H, W]`."""
+        return self.inputs.images if isinstance(self.inputs, Call) else self.inputs
+
+    def run(self, images: Tensor, rows: Tensor) -> Any:
+        """Return what the model gives to other pictures of some samples.
+
+        Args:
+            images: `[N, C, H, W]`.
+            rows: Numbers of their samples, `[N]` int64.
+        """
+        return self.call.take(rows).with_images(images).run(self.module)
 
     @property
     def as_map(self) -> Reshape:

@@ -9,18 +9,14 @@ from typing import Any
 import lightning.pytorch as pl
 
 from ..errors import ConfigurationError, expected
-from ..probes import find_dataset
 from ..sinks import is_lightning
 
 
-def check_environment(
-    trainer: pl.Trainer, module: pl.LightningModule, observer: pl.Callback
-) -> None:
+def check_environment(trainer: pl.Trainer, observer: pl.Callback) -> None:
     """Refuse what can't be explained.
 
     Args:
         trainer: With its strategy and callbacks.
-        module: To be explained.
         observer: The callback that wants to explain it.
 
     Raises:
@@ -33,15 +29,6 @@ def check_environment(
                 "one that keeps the whole model on every rank",
                 f"{type(trainer.strategy).__name__}, which shards the parameters",
                 'Use strategy="ddp", or explain checkpoints in a run of their own',
-            )
-        )
-    if type(module).forward.__module__.split(".")[0] in ("lightning", "pytorch_lightning"):
-        raise ConfigurationError(
-            expected(
-                "LightningModule.forward",
-                "defined: it is how probes are explained",
-                f"none in {type(module).__name__}",
-                "Define forward(x) to return the logits",
             )
         )
     every: Sequence[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
@@ -89,11 +76,6 @@ def _ignore(*_args: Any, **_kwargs: Any) -> None:
 def is_dev_run(trainer: pl.Trainer) -> bool:
     """Return whether the trainer only tries a few batches, logging nothing."""
     return bool(getattr(trainer, "fast_dev_run", False))
-
-
-def dataset_of(trainer: pl.Trainer) -> Any:
-    """Return the data set of the first validation (or test) loader; None without any."""
-    return find_dataset(trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders)
 
 
 def count_rounds(trainer: pl.Trainer) -> int | None:

@@ -8,48 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities import rank_zero_warn
-from torch.utils.data import IterableDataset
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from ..errors import ConfigurationError, JudgeError, expected
-from ..explain import Explainer, LiveModel
+from ..errors import AttributionError, ConfigurationError, JudgeError, expected
+from ..explain import Explainer, LiveModel, find_disagreements, share_agreed
 from ..judges import FailureReporter, Judge, JudgeWorker, describe_failures
-from ..probes import ProbeReader, ProbeSet
+from ..probes import ProbeCollector, ProbeSet
 from ..records import Explanation, Probe, Round
 from ..report import print_summary, write_report
 from ..rounds import Faults, Ranks, RoundBook, with_probe, without_probe
 from ..sinks import RunFolderSink, Sink, finish_sinks, make_sinks
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundSettings:
-    """How rounds are closed and counted; see `VLMExplainCallback` for each.
-
-    Raises:
-        ConfigurationError: For a value out of range.
-    """
-
-    threshold: float
-    lag: int
-    every_n_validations: int
-    deadline_s: float
-    watch_classes: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        for name, is_right, rule in (
-            ("threshold", 0 <= self.threshold <= 5, "in [0, 5]"),
-            ("lag", self.lag >= 0, "at least 0"),
-            ("every_n_validations", self.every_n_validations >= 1, "at least 1"),
-            ("deadline_s", self.deadline_s > 0, "positive"),
-        ):
-            if not is_right:
-                got = repr(getattr(self, name))
-                raise ConfigurationError(expected(name, rule, got, f"Pass {name} so"))
-
-    @property
-    def pace(self) -> dict[str, int]:
-        """When figures come: `lag` and `every_n_validations`."""
-        return {"lag": self.lag, "every_n_validations": self.every_n_validations}
+from .round_settings import RoundSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +40,7 @@ class StageRun:
         stage: "fit", "validate" or "test".
         judge: Scores the masked pictures.
         explainer: As it was asked for; layer and class names are found with the first probes.
-        reader: Of the probe set.
+        collector: Chooses the probes while a validation goes by.
         settings: Of the rounds.
         failures: Tells of the judge's.
         run_dir: Where samples and pictures go.
@@ -88,7 +57,7 @@ class StageRun:
         stage: str,
         judge: Judge,
         explainer: Explainer,
-        reader: ProbeReader,
+        collector: ProbeCollector,
         settings: RoundSettings,
         failures: FailureReporter,
         run_dir: Path,
@@ -104,7 +73,7 @@ class StageRun:
         self._judge = judge
         self._asked = explainer
         self._explainer: Explainer | None = None
-        self._reader = reader
+        self._collector = collector
         self._settings = settings
         self._failures = failures
         self._faults = Faults()
@@ -115,6 +84,7 @@ class StageRun:
         self._saved = dict(saved or {})
         self._worker = JudgeWorker(judge)
         self._probe_set: ProbeSet | None = None
+        self._agreement: float | None = None
         self._book: RoundBook | None = None
         self._folder: RunFolderSink | None = None
         self._sinks: list[Sink] = []
@@ -129,13 +99,20 @@ class StageRun:
         """Number of this rank's requests that `drain` will wait for; 0 if all are answered."""
         return self._book.open_requests if self._book and self._worker.pending else 0
 
-    def rehearse(self, live: LiveModel, dataset: Any) -> None:
-        """Explain all probes and have each rank judge one, end to end; log nothing.
+    @property
+    def needs_probes(self) -> bool:
+        """Whether the validation that comes has to be watched."""
+        return self._probe_set is None
+
+    def rehearse(self, live: LiveModel) -> None:
+        """Explain the rows that were seen and have each rank judge one, end to end; log nothing.
 
         Raises:
             VLMExplainError: If something in the set-up is wrong, on any rank.
         """
-        explained = self._explain_together(live, self._read_probes(dataset))
+        probe_set = self._choose_probes()
+        explained = self._explain_together(live, probe_set)
+        self._prove(live, probe_set, explained.explanations)
         book = self._make_book(lag=0, number=-1)
         # An untrained model's maps may be blank, which says nothing about the judge.
         shown = [e for e in explained.explanations if not e.is_blank][: self._ranks.size]
@@ -147,28 +124,16 @@ class StageRun:
             told = " ".join(describe_failures(verdicts).values())
             raise JudgeError(f"{self._judge.name} could not score a first probe: {told}")
         self._report(closed)
-        if isinstance(dataset, IterableDataset):
-            # The sanity check sees fewer samples than the validation will.
-            self._reader.forget()
-            self._probe_set = None
 
-    def begin_rounds(self, dataset: Any) -> RoundBook:
-        """Open the book, if it isn't yet; rounds of a resumed run are judged from now on."""
-        if self._book is None:
-            probe_set = self._read_probes(dataset)
-            lag = self._settings.lag if self.stage == "fit" else 0
-            self._book = self._make_book(lag=lag, number=self._first_round)
-            self._compare_settings()
-            if self._saved and self._saved["fingerprint"] == probe_set.fingerprint:
-                self._book.resume(self._saved["rounds"], probe_set.probes)
-        return self._book
+    def forget_probes(self) -> None:
+        """Choose anew: a sanity check sees fewer rows than a validation will."""
+        self._probe_set = self._agreement = None
 
-    def run_round(self, live: LiveModel, dataset: Any, *, epoch: int, step: int) -> list[Round]:
+    def run_round(self, live: LiveModel, *, epoch: int, step: int) -> list[Round]:
         """Explain and submit a round; return those that are due, which are in the sinks by then.
 
         Args:
             live: The model.
-            dataset: Where the probes are from.
             epoch: That is explained.
             step: The trainer's global step.
 
@@ -176,8 +141,19 @@ class StageRun:
             VLMExplainError: If the model can't be explained; in a fit that was rehearsed, that is
                 a warning and a round without samples.
         """
-        explained = self._explain_together(live, self._read_probes(dataset))
-        book = self.begin_rounds(dataset)
+        probe_set = self._choose_probes()
+        explained = self._explain_together(live, probe_set)
+        if self._agreement is None and explained.explanations:
+            if self.is_rehearsed:
+                with self._faults.passed_over("The proof", "so this round has no judged samples"):
+                    self._prove(live, probe_set, explained.explanations)
+                if self._faults.last:
+                    explained = _Explained(
+                        explanations=[], missing=len(probe_set), failure=self._faults.last
+                    )
+            else:
+                self._prove(live, probe_set, explained.explanations)
+        book = self._begin_rounds(probe_set)
         book.open(
             explained.explanations,
             stage=self.stage,
@@ -188,6 +164,38 @@ class StageRun:
         )
         closed = book.collect() if self.stage == "fit" else book.drain()
         return self._publish(closed)
+
+    def _begin_rounds(self, probe_set: ProbeSet) -> RoundBook:
+        """Open the book, if it isn't yet; rounds of a resumed run are judged from now on."""
+        if self._book is None:
+            lag = self._settings.lag if self.stage == "fit" else 0
+            self._book = self._make_book(lag=lag, number=self._first_round)
+            self._compare_settings()
+            if self._saved and self._saved["fingerprint"] == probe_set.fingerprint:
+                self._book.resume(self._saved["rounds"], probe_set.probes)
+        return self._book
+
+    def _prove(
+        self, live: LiveModel, probe_set: ProbeSet, explanations: Sequence[Explanation]
+    ) -> None:
+        """Compare what is explained with what the validation predicted for the same rows.
+
+        Raises:
+            AttributionError: If they differ; it names a row and both predictions.
+        """
+        found = find_disagreements(probe_set.probes, explanations, tolerance=live.tolerance)
+        self._agreement = share_agreed(probe_set.probes, found)
+        if found:
+            raise AttributionError(
+                expected(
+                    "explained predictions",
+                    "those of the validation, for the same rows at the same moment",
+                    f"{len(found)} of {len(probe_set)} that differ ({found[0]})",
+                    "The network answers otherwise when it is called again with what it was given "
+                    "(randomness, state, or other rows of the batch play a part): name the part "
+                    'that does not, as in `network="model"`',
+                )
+            )
 
     def drain(self, on_verdict: Callable[[int], object] | None = None) -> list[Round]:
         """Wait for the rounds that are still open; they are in the sinks by then.
@@ -226,6 +234,7 @@ class StageRun:
 
     def _explain_together(self, live: LiveModel, probe_set: ProbeSet) -> _Explained:
         """Explain this rank's share of the probes, and return what all ranks explained."""
+        live = replace(live, network=probe_set.network)
         own = self._ranks.share(probe_set.probes)
         found: Sequence[Explanation] = ()
         failure = ""
@@ -265,13 +274,17 @@ class StageRun:
             self._explainer = replace(self._asked, class_names=names, target_layer=layer)
         return self._explainer(live, own)
 
-    def _read_probes(self, dataset: Any) -> ProbeSet:
-        """Return the probe set: rank 0's, where ranks see different data, as with a stream."""
+    def _choose_probes(self) -> ProbeSet:
+        """Return the probe set, chosen by all ranks together among the rows that they saw."""
         if self._probe_set is None:
+            told = self._ranks.gather(self._collector.tell())
             with self._ranks.together():
-                own = self._reader.read(dataset)
-            is_same = len(set(self._ranks.gather(own.fingerprint))) == 1
-            self._probe_set = own if is_same else self._ranks.first(own)
+                own = self._collector.choose(told)
+            self._probe_set = self._collector.gather(self._ranks.gather(own))
+            for line in filter(None, [self._collector.choice]):
+                rank_zero_info(line)
+            for line in self._collector.shortages(self._probe_set):
+                rank_zero_warn(f"vlmxai: {line}; a gate on it rests on few.")
         return self._probe_set
 
     def _check_watched(self, names: Sequence[str] | None) -> None:
@@ -358,6 +371,8 @@ class StageRun:
                 "model": self._model_name,
                 **self._settings.pace,
                 "watch_classes": list(self._settings.watch_classes),
+                "network": self._probe_set.network if self._probe_set else "",
+                "agreement": self._agreement,
                 **self._describe(),
             }
             self._folder = RunFolderSink(self.run_dir, settings)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +10,36 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
-from torch.utils.data import IterableDataset
 
 from ..attribution import Perturbation
 from ..errors import ConfigurationError, expected
-from ..explain import Explainer, LiveModel
+from ..explain import Explainer
 from ..judges import FailureReporter, Judge, PaidJudge, ReferenceMaskJudge
-from ..probes import Item, Normalization, ProbeReader, unpack_item
+from ..probes import (
+    Item,
+    Normalization,
+    ProbeCollector,
+    ProbeSettings,
+    unpack_dense,
+    unpack_item,
+)
 from ..records import Fill, Round
 from ..rounds import QUADRANT_METRICS, ROUND_METRICS, Ranks
 from ..sinks import find_free_folder, metric_name, prefixed_metrics
-from ..tasks import Classification, Task
-from .environment import check_environment, count_rounds, dataset_of, is_dev_run, silenced
+from ..tasks import Classification, Segmentation, Task
+from .environment import (
+    check_environment,
+    count_rounds,
+    is_dev_run,
+)
 from .monitors import warn_of_callbacks, warn_of_schedulers
-from .stage_run import RoundSettings, StageRun
+from .round_settings import RoundSettings
+from .stage_run import StageRun
 from .waiting import waiting_bar
+from .watching import ValidationWatcher, live_model
 
 
-class VLMExplainCallback(pl.Callback):
+class VLMExplainCallback(ValidationWatcher):
     """Explains a fixed probe set at every validation and has a judge score where the model looks.
 
     Each validation of a fit is a round: the probes are explained on the live model, the masked
@@ -53,12 +64,19 @@ class VLMExplainCallback(pl.Callback):
         fill: What stands where the mask takes the picture away: "black" (the paper's), "blur",
             "grey" or "mean".
         threshold: High means `score >= threshold`, in [0, 5].
-        probe_size: Number of probes, drawn once, stratified by label.
-        seed: Of that draw.
+        probe_size: Number of probes, chosen once among the rows of a validation, each class by its
+            share.
+        seed: Of that choice.
         normalization: Mean and standard deviation a channel that the model's input was normalised
-            with; found from a `Normalize` in the data set's transforms if None.
-        unpack: Takes a data set's sample apart, where it is not `(image, label)` or
-            `(image, label, reference_mask)`.
+            with; found out from the batch or the data set if None.
+        unpack: Takes a row of a batch apart, where it is not `(image, label)`, `(image, label,
+            reference_mask)` or a mapping with customary keys.
+        picture: From a row of a batch to the picture that the judge sees, `[3, H, W]`, uint8 or in
+            [0, 1], of the network's input's size; found out if None.
+        network: Dotted name of the module that goes from picture to logits, where a validation
+            step calls several; found by watching if None.
+        val_loader: Number of the validation loader whose rows are explained.
+        min_per_class: The least number of probes of each class in `watch_classes`.
         lag: How many rounds a round may trail before its verdicts are waited for: those of round N
             are collected when round N + lag is explained, or at the end of the fit.
         every_n_validations: A round is at every n-th validation of the fit, the n-th, the 2n-th
@@ -98,7 +116,11 @@ class VLMExplainCallback(pl.Callback):
         probe_size: int = 64,
         seed: int = 0,
         normalization: tuple[Sequence[float], Sequence[float]] | None = None,
-        unpack: Callable[[Any], Item] = unpack_item,
+        unpack: Callable[[Any], Item] | None = None,
+        picture: Callable[[Any], Any] | None = None,
+        network: str | None = None,
+        val_loader: int = 0,
+        min_per_class: int = 8,
         lag: int = 1,
         every_n_validations: int = 1,
         deadline_s: float = 120.0,
@@ -133,12 +155,18 @@ class VLMExplainCallback(pl.Callback):
             beta=beta,
             fill=fill,
         )
-        self._reader = ProbeReader(
+        self._probes = ProbeSettings(
             size=probe_size,
             seed=seed,
             normalization=Normalization.of(normalization),
-            unpack=unpack,
+            unpack=unpack or (unpack_dense if isinstance(task, Segmentation) else unpack_item),
+            picture=picture,
+            network=network,
+            watch_classes=tuple(watch_classes),
+            min_per_class=min_per_class,
         )
+        self._val_loader = val_loader
+        self._collector = self._make_collector()
         self._failures = FailureReporter(on_judge_error)
         self._given_run_dir = None if run_dir is None else Path(run_dir)
         self._run_dir: Path | None
@@ -171,10 +199,10 @@ class VLMExplainCallback(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Check the environment, so that what can't work fails before the first batch."""
-        self._reader.forget()
+        self._collector = self._make_collector()
         self._run = None
         with _ranks(trainer).together():
-            check_environment(trainer, pl_module, self)
+            check_environment(trainer, self)
             self.judge.check()
         if stage == "fit":
             warn_of_callbacks(trainer, self.metric_names, **self._settings.pace)
@@ -211,7 +239,7 @@ class VLMExplainCallback(pl.Callback):
             stage=stage,
             judge=self.judge,
             explainer=self._explainer,
-            reader=self._reader,
+            collector=self._collector,
             settings=self._settings,
             failures=self._failures,
             run_dir=self._run_dir,
@@ -223,7 +251,7 @@ class VLMExplainCallback(pl.Callback):
         )
         if isinstance(self.judge, PaidJudge) and not is_dev_run(trainer):
             self.judge.bind(self._run_dir, world_size=trainer.world_size)
-            estimate = self.judge.estimate(pictures=self._reader.size, rounds=rounds or 1)
+            estimate = self.judge.estimate(pictures=self._probes.size, rounds=rounds or 1)
             rank_zero_info(f"vlmxai: {'the run' if rounds else 'each validation'} takes {estimate}")
         rank_zero_info(f"vlmxai: judge {self.judge.name}; samples and pictures in {self._run_dir}")
 
@@ -241,36 +269,28 @@ class VLMExplainCallback(pl.Callback):
             return self._run_dir
         return Path(trainer.strategy.broadcast(str(find_free_folder(beside / "vlmxai"))))
 
-    def on_validation_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Keep the first samples of a stream, which can't be read by index."""
-        if dataloader_idx == 0:
-            self._reader.keep(dataset_of(trainer), batch)
+    def _make_collector(self) -> ProbeCollector:
+        names, task = self._explainer.class_names, self._explainer.task
+        return ProbeCollector(self._probes, task=task, class_names=names)
 
-    on_test_batch_end = on_validation_batch_end
+    def is_due(self, trainer: pl.Trainer) -> bool:
+        """Return whether the validation that begins is one whose rows are needed."""
+        every = self._settings.every_n_validations if self._run is self._fit else 1
+        is_round = trainer.sanity_checking or (self._validations + 1) % every == 0
+        return self._run is not None and self._run.needs_probes and is_round
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Rehearse here where there was no sanity check, if the loaders are made by now."""
-        dataset = dataset_of(trainer)
+        """Tell of what can't work."""
         if not trainer.enable_validation:
             rank_zero_warn("vlmxai: this fit has no validation data, so nothing is explained.")
-        elif dataset is not None and not isinstance(dataset, IterableDataset):
-            self._rehearse(trainer, pl_module)
-            if self._run is not None and not is_dev_run(trainer):
-                self._run.begin_rounds(dataset)
         warn_of_schedulers(trainer, self.metric_names, **self._settings.pace)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Explain the probes, submit them, collect the round that is due, log it."""
         if trainer.sanity_checking or is_dev_run(trainer):
-            self._rehearse(trainer, pl_module)
+            if self._run is not None and not self._run.is_rehearsed:
+                self._run.rehearse(live_model(trainer, pl_module))
+                self._run.forget_probes()
             return
         if self._run is self._fit:
             self._validations += 1
@@ -298,6 +318,7 @@ class VLMExplainCallback(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         """End the judge's thread; Lightning does not call `teardown` after an exception."""
+        self._collector.stop()
         self._close()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -311,7 +332,7 @@ class VLMExplainCallback(pl.Callback):
 
         Thread, files and rounds are this callback's: a copy starts its own.
         """
-        state = {**vars(self), "_reader": self._reader.fresh(), "_run": None, "_fit": None}
+        state = {**vars(self), "_run": None, "_fit": None, "_collector": self._make_collector()}
         return state if self._fit is None else {**state, **_nothing_yet()}
 
     def state_dict(self) -> dict[str, Any]:
@@ -331,16 +352,14 @@ class VLMExplainCallback(pl.Callback):
         self._validations = state_dict["validations"]
         self._next_number["fit"] = state_dict["next_number"]
 
-    def _rehearse(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if self._run is not None and not self._run.is_rehearsed:
-            self._run.rehearse(_live_model(trainer, module), dataset_of(trainer))
-
     def _run_round(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert self._run is not None  # noqa: S101 - made in `_begin`
         stage = self._run.stage
+        live = live_model(trainer, module)
+        if stage == "fit" and not self._run.is_rehearsed:
+            self._run.rehearse(live)
         closed = self._run.run_round(
-            _live_model(trainer, module),
-            dataset_of(trainer),
+            live,
             epoch=trainer.current_epoch,
             step=trainer.global_step,
         )
@@ -371,14 +390,3 @@ def _nothing_yet() -> dict[str, Any]:
 
 def _ranks(trainer: pl.Trainer) -> Ranks:
     return Ranks(rank=trainer.global_rank, size=trainer.world_size)
-
-
-def _live_model(trainer: pl.Trainer, module: pl.LightningModule) -> LiveModel:
-    """Return the module with what a probe's forward runs under: its precision, and no logging."""
-
-    @contextmanager
-    def context() -> Iterator[None]:
-        with trainer.precision_plugin.forward_context(), silenced(module):
-            yield
-
-    return LiveModel(module, context=context)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..attribution import (
     Perturbation,
@@ -21,6 +21,7 @@ from ..attribution import (
     normalize_saliency,
     resolve_target_layer,
 )
+from ..calls import Call, join_calls
 from ..errors import AttributionError, ConfigurationError, expected
 from ..records import Explanation, Fill, JudgeRequest, Probe
 from ..tasks import Classification, Task
@@ -94,7 +95,7 @@ class Explainer:
         if self.target_layer is not None or not probes:
             return self.target_layer
         with live.lent() as module:
-            return find_target_layer(module, _to_module(probes[0].input[None], module))
+            return live.outer_name(find_target_layer(module, _to_module(probes[0].call, module)))
 
     def __call__(self, live: LiveModel, probes: Sequence[Probe]) -> list[Explanation]:
         """Return an explanation of each probe, in order; the module is left as it was.
@@ -107,9 +108,9 @@ class Explainer:
             AttributionError: If the model can't be explained as asked.
             ConfigurationError: If labels or class names don't fit the model.
         """
-        of_shape: defaultdict[torch.Size, list[int]] = defaultdict(list)
+        of_shape: defaultdict[str, list[int]] = defaultdict(list)
         for position, probe in enumerate(probes):
-            of_shape[probe.input.shape].append(position)
+            of_shape[str(probe.call.shapes)].append(position)
         explained: dict[int, Explanation] = {}
         with live.lent() as module:
             layer: nn.Module | None = None
@@ -119,9 +120,9 @@ class Explainer:
                     chosen = positions[:size]
                     batch = [probes[position] for position in chosen]
                     try:
-                        inputs = _to_module(torch.stack([probe.input for probe in batch]), module)
-                        layer = layer or self._layer_of(module, inputs[:1])
-                        explanations = self._explain(module, layer, inputs, batch)
+                        call = _to_module(join_calls([probe.call for probe in batch]), module)
+                        layer = layer or self._layer_of(live, module, call)
+                        explanations = self._explain(module, layer, call, batch)
                     except RuntimeError as error:
                         size = _halve(len(chosen), error)
                         continue
@@ -129,26 +130,26 @@ class Explainer:
                     positions = positions[size:]
         return [explained[position] for position in range(len(probes))]
 
-    def _layer_of(self, module: nn.Module, inputs: Tensor) -> nn.Module:
-        name = self.target_layer
-        if name is None:
-            name = find_target_layer(module, inputs)
-        return resolve_target_layer(module, name, inputs)
+    def _layer_of(self, live: LiveModel, module: nn.Module, call: Call) -> nn.Module:
+        one = call.take(torch.tensor([0]))
+        if self.target_layer is None:
+            return resolve_target_layer(module, find_target_layer(module, one))
+        return resolve_target_layer(module, live.inner_name(self.target_layer), one)
 
     def _explain(
-        self, module: nn.Module, layer: nn.Module, inputs: Tensor, probes: Sequence[Probe]
+        self, module: nn.Module, layer: nn.Module, call: Call, probes: Sequence[Probe]
     ) -> list[Explanation]:
         subject = Subject(
             module=module,
             layer=layer,
-            inputs=inputs,
+            inputs=call,
             task=self.task,
             reshape=self.reshape_transform,
         )
         attribution = attribute(subject, self.method, perturbation=self.perturbation)
         prediction = attribution.prediction.cpu()
         self._check_class_names(prediction.num_classes)
-        height, width = inputs.shape[-2:]
+        height, width = call.images.shape[-2:]
         saliency = normalize_saliency(attribution.raw, size=(height, width)).cpu()
         masks = soft_mask(saliency, alpha=self.alpha, beta=self.beta)
         blank = saliency.flatten(1).amax(dim=1) == 0
@@ -205,13 +206,10 @@ def make_request(explanation: Explanation, *, round_number: int = 0) -> JudgeReq
     )
 
 
-def _to_module(inputs: Tensor, module: nn.Module) -> Tensor:
-    """Return the inputs on the module's device and in the dtype of its parameters."""
+def _to_module(call: Call, module: nn.Module) -> Call:
+    """Return the call on the module's device, its pictures in the dtype of the parameters."""
     parameter = next((p for p in module.parameters() if p.is_floating_point()), None)
-    if parameter is None:
-        return inputs
-    dtype = parameter.dtype if inputs.is_floating_point() else None
-    return inputs.to(device=parameter.device, dtype=dtype)
+    return call if parameter is None else call.to(parameter.device, parameter.dtype)
 
 
 def _halve(size: int, error: RuntimeError) -> int:

@@ -28,16 +28,28 @@ class LiveModel:
     Args:
         module: The live model itself.
         context: What a forward of it runs under, such as the trainer's autocast.
+        network: Dotted name of the part that is called; "" is the module itself.
+        tolerance: How far its probabilities may differ between batches of other sizes, in [0, 1].
     """
 
     module: nn.Module
     context: Callable[[], AbstractContextManager[Any]] = nullcontext
+    network: str = ""
+    tolerance: float = 1e-3
 
     @contextmanager
     def lent(self) -> Iterator[nn.Module]:
-        """Lend the module as `borrowed` does, ready to be called."""
+        """Lend the network, and the module with it, as `borrowed` does, ready to be called."""
         with borrowed(self.module) as module, self.context():
-            yield module
+            yield module.get_submodule(self.network)
+
+    def inner_name(self, layer: str) -> str:
+        """Return a layer's name in the network from its name in the module."""
+        return layer.removeprefix(f"{self.network}.") if self.network else layer
+
+    def outer_name(self, layer: str) -> str:
+        """Return a layer's name in the module from its name in the network."""
+        return f"{self.network}.{layer}" if self.network else layer
 
 
 @contextmanager

@@ -1,14 +1,16 @@
-"""A validation data set goes in; the fixed probe set that the rounds explain comes out."""
+"""A validation's batches go in, as they pass by; the fixed probe set of the rounds comes out."""
 
 from .datasets import Normalization, find_dataset
-from .probe_set import ProbeReader, ProbeSet
-from .samples import Item, unpack_item
+from .probe_set import ProbeCollector, ProbeSet, ProbeSettings
+from .samples import Item, unpack_dense, unpack_item
 
 __all__ = [
     "Item",
     "Normalization",
-    "ProbeReader",
+    "ProbeCollector",
     "ProbeSet",
+    "ProbeSettings",
     "find_dataset",
+    "unpack_dense",
     "unpack_item",
 ]

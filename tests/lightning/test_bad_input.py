@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import pytest
 import torch
 from torchvision import transforms
@@ -89,6 +88,7 @@ def test_a_label_out_of_range(tmp_path: Path, label: int) -> None:
     class Deaf(TinyModule):
         def validation_step(self, batch: Any, batch_idx: int) -> None:
             """Look at no label: cross entropy would fail first."""
+            self(batch[0])
 
     module = Deaf()
     with pytest.raises(
@@ -141,21 +141,27 @@ def test_a_sample_of_an_unknown_shape(tmp_path: Path) -> None:
 
     class Odd(Squares):
         def __getitem__(self, index: int) -> Any:
-            return (*super().__getitem__(index), 1, 2)
+            picture, label, _ = super().__getitem__(index)
+            return {"scan": picture, "kind": label}
 
-    with pytest.raises(ProbeError, match=r"\(image, label\) or .* got \(tensor \[3, 32, 32\], int"):
-        fit(tmp_path, VLMExplainCallback(), Odd())
+    class Named(TinyModule):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self(batch["scan"])
+
+    with pytest.raises(ProbeError, match=r"got a mapping with the keys \['kind', 'scan'\]") as told:
+        fit(tmp_path, VLMExplainCallback(), Odd(), Named())
+    assert "`unpack=lambda row: Item(image=row[" in str(told.value)
 
 
-def test_a_module_without_forward(tmp_path: Path) -> None:
-    """Probes are explained through `forward`."""
+def test_a_step_that_calls_no_network(tmp_path: Path) -> None:
+    """There is nothing to explain; the message says what to call."""
 
     class Faceless(TinyModule):
-        forward = pl.LightningModule.forward
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            """Do nothing."""
 
-    trainer = make_trainer(tmp_path, VLMExplainCallback())
-    with pytest.raises(ConfigurationError, match=r"`LightningModule.forward` to be defined"):
-        trainer.fit(Faceless(), loader(Squares()), loader(Squares()))
+    with pytest.raises(ProbeError, match=r"`validation_step` to be one that calls a network"):
+        fit(tmp_path, VLMExplainCallback(), Squares(), Faceless())
 
 
 @pytest.mark.parametrize(

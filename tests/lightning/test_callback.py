@@ -133,8 +133,8 @@ def test_sanity_check_judges_one_probe_and_logs_nothing(tmp_path: Path) -> None:
     assert len(judge.requests) == 1 + 2 * 4
 
 
-def test_without_a_sanity_check_the_rehearsal_is_at_the_start_of_training(tmp_path: Path) -> None:
-    """`num_sanity_val_steps=0` doesn't put off the discovery of a broken judge."""
+def test_without_a_sanity_check_the_rehearsal_is_at_the_first_validation(tmp_path: Path) -> None:
+    """`num_sanity_val_steps=0` puts off the discovery of a broken judge until there are rows."""
     judge = ScriptedJudge([Verdict.unscored(UnscoredReason.AUTHENTICATION, "wrong key")])
     with pytest.raises(JudgeError, match=r"unscored \(authentication\): wrong key"):
         fit(tmp_path, VLMExplainCallback(judge, probe_size=4), num_sanity_val_steps=0)
@@ -217,16 +217,19 @@ class Stream(IterableDataset[Any]):
         return (self.squares[i] for i in range(len(self.squares)))
 
 
-def test_a_stream_gives_its_first_samples(tmp_path: Path) -> None:
-    """For an iterable data set the probes are the first samples of the first validation."""
+def test_a_stream_gives_each_class_its_share(tmp_path: Path) -> None:
+    """For an iterable data set the probes are rows of the first validation, by their places."""
     callback = VLMExplainCallback(probe_size=20, class_names=["red", "blue"])
     torch.manual_seed(0)
     trainer = make_trainer(tmp_path, callback, num_sanity_val_steps=1)
     trainer.fit(TinyModule(), loader(Squares()), loader(Stream(32)))
     samples = read_lines(tmp_path / "vlmxai" / "samples.jsonl")
-    assert [s["probe"] for s in samples] == 2 * list(range(20))
+    places = [s["probe"] for s in samples]
+    assert len(set(places)) == 20
+    assert places == 2 * sorted(set(places))
     stream = Squares(32, seed=1)
-    assert [s["label"] for s in samples] == 2 * stream.targets[:20]
+    assert [s["label"] for s in samples] == [stream.targets[place] for place in places]
+    assert sum(s["label"] for s in samples) == 20
 
 
 def test_probes_are_the_same_samples_in_every_round_and_run(tmp_path: Path) -> None:

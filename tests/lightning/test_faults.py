@@ -143,8 +143,8 @@ def test_too_little_memory_halves_the_batch(
     real, sizes = explain.attribute, []
 
     def fit_two(subject: Any, *args: Any, **kwargs: Any) -> Any:
-        sizes.append(len(subject.inputs))
-        if len(subject.inputs) > 2:
+        sizes.append(len(subject.images))
+        if len(subject.images) > 2:
             raise error
         return real(subject, *args, **kwargs)
 

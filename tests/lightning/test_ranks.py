@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +101,10 @@ def test_a_rank_without_probes_takes_part(told: list[Told]) -> None:
     assert len(told[1]["one_probe"]["labels"]) == 1
 
 
-def test_ranks_that_see_other_data_explain_that_of_rank_0(told: list[Told]) -> None:
-    """Rank 0's stream has only reds, which is label 0."""
-    assert told[1]["stream"]["labels"] == [0] * 7
+def test_ranks_that_see_other_data_give_each_its_share(told: list[Told]) -> None:
+    """Rank 0's stream has only reds, which is label 0, and rank 1's only blues."""
+    assert told[0]["stream"]["labels"] == told[1]["stream"]["labels"]
+    assert sorted(Counter(told[1]["stream"]["labels"]).values()) == [3, 4]
 
 
 def test_weights_are_bit_identical_with_and_without_the_callback(told: list[Told]) -> None:

@@ -14,6 +14,7 @@ from lightning_vlmxai.errors import AttributionError, ConfigurationError
 from lightning_vlmxai.explain import Explainer, LiveModel, make_request
 from lightning_vlmxai.records import Probe
 from lightning_vlmxai.tasks import BinaryClassification, Segmentation
+from samples import make_probe
 
 
 class _Net(nn.Module):
@@ -32,7 +33,7 @@ class _Net(nn.Module):
 def _probe(index: int, height: int = 8, width: int = 8, target: Any = 1) -> Probe:
     pixels = torch.zeros(3, height, width)
     pixels[:, : height // 2, : width // 2] = 1.0
-    return Probe(index=index, input=pixels, pixels=pixels, target=torch.as_tensor(target))
+    return make_probe(index, pixels, target)
 
 
 def test_the_map_lies_on_what_decided() -> None:
@@ -63,7 +64,7 @@ def test_a_batch_says_what_single_probes_say() -> None:
     probes = []
     for i in range(5):
         pixels = torch.rand(3, 8, 8, generator=generator)
-        probes.append(Probe(index=i, input=pixels, pixels=pixels, target=torch.tensor(0)))
+        probes.append(make_probe(i, pixels))
     whole = Explainer(batch_size=5)(LiveModel(_Net()), probes)
     single = Explainer(batch_size=1)(LiveModel(_Net()), probes)
     for a, b in zip(whole, single, strict=True):
@@ -74,7 +75,7 @@ def test_a_batch_says_what_single_probes_say() -> None:
 def test_degenerate_maps_are_flagged(value: float) -> None:
     """A dark, a uniform and a broken picture say nothing about where the model looked."""
     pixels = torch.full((3, 8, 8), value)
-    probe = Probe(index=0, input=pixels, pixels=pixels.nan_to_num(), target=torch.tensor(1))
+    probe = make_probe(0, pixels, 1, pixels=pixels.nan_to_num())
     (explanation,) = Explainer()(LiveModel(_Net()), [probe])
     assert explanation.is_blank
     assert not explanation.saliency.any()
@@ -82,9 +83,7 @@ def test_degenerate_maps_are_flagged(value: float) -> None:
 
 def test_a_blank_map_beside_a_good_one_harms_nobody() -> None:
     """Only the degenerate sample of a batch is flagged."""
-    dark = Probe(
-        index=1, input=torch.zeros(3, 8, 8), pixels=torch.zeros(3, 8, 8), target=torch.tensor(0)
-    )
+    dark = make_probe(1, torch.zeros(3, 8, 8))
     good, blank = Explainer()(LiveModel(_Net()), [_probe(0), dark])
     assert (good.is_blank, blank.is_blank) == (False, True)
 
@@ -151,7 +150,7 @@ def test_a_detection_model_is_refused() -> None:
         weights=None, weights_backbone=None, num_classes=3
     )
     pixels = torch.rand(3, 64, 64)
-    probe = Probe(index=0, input=pixels, pixels=pixels, target=torch.tensor(0))
+    probe = make_probe(0, pixels)
     with pytest.raises(AttributionError, match="Object detection is not supported"):
         Explainer()(LiveModel(model), [probe])
 

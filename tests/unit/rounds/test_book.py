@@ -18,7 +18,6 @@ from lightning_vlmxai.errors import ConfigurationError, VLMExplainError
 from lightning_vlmxai.judges.worker import JudgeWorker
 from lightning_vlmxai.records import (
     JudgeRequest,
-    Probe,
     Quadrant,
     Round,
     UnscoredReason,
@@ -27,7 +26,7 @@ from lightning_vlmxai.records import (
 from lightning_vlmxai.rounds.book import RoundBook
 from lightning_vlmxai.rounds.ranks import Ranks
 from lightning_vlmxai.testing import ScriptedJudge
-from samples import make_explanation
+from samples import make_explanation, make_probe
 
 
 @pytest.fixture
@@ -286,9 +285,7 @@ def test_open_rounds_are_closed_by_who_resumes(
     masks = torch.rand(6, 3, 8, 8, generator=generator)
     scores = torch.randint(0, 6, (6, 3), generator=generator).tolist()
     pixels = torch.rand(3, 3, 8, 8, generator=generator)
-    probes = [
-        Probe(index=i, input=p, pixels=p, target=torch.tensor(0)) for i, p in enumerate(pixels)
-    ]
+    probes = [make_probe(i, p) for i, p in enumerate(pixels)]
 
     def show(book: RoundBook, numbers: range) -> list[Round]:
         closed = []

@@ -1,0 +1,38 @@
+"""How rounds are closed and counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import ConfigurationError, expected
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundSettings:
+    """How rounds are closed and counted; see `VLMExplainCallback` for each.
+
+    Raises:
+        ConfigurationError: For a value out of range.
+    """
+
+    threshold: float
+    lag: int
+    every_n_validations: int
+    deadline_s: float
+    watch_classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for name, is_right, rule in (
+            ("threshold", 0 <= self.threshold <= 5, "in [0, 5]"),
+            ("lag", self.lag >= 0, "at least 0"),
+            ("every_n_validations", self.every_n_validations >= 1, "at least 1"),
+            ("deadline_s", self.deadline_s > 0, "positive"),
+        ):
+            if not is_right:
+                got = repr(getattr(self, name))
+                raise ConfigurationError(expected(name, rule, got, f"Pass {name} so"))
+
+    @property
+    def pace(self) -> dict[str, int]:
+        """When figures come: `lag` and `every_n_validations`."""
+        return {"lag": self.lag, "every_n_validations": self.every_n_validations}

@@ -1,0 +1,42 @@
+"""The proof of every run: what is explained predicts what the validation predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..records import Explanation, Probe
+
+
+def find_disagreements(
+    probes: Sequence[Probe], explanations: Sequence[Explanation], *, tolerance: float
+) -> list[str]:
+    """Return a sentence for each probe whose explained prediction is not the validation's.
+
+    Classes may differ only where neither is more likely than not, as they do in a tie.
+
+    Args:
+        probes: With what the validation saw; those without are passed over.
+        explanations: Of these probes, found by their index.
+        tolerance: Of the probabilities, in [0, 1].
+    """
+    of_index = {explanation.probe_index: explanation for explanation in explanations}
+    found = []
+    for probe in probes:
+        explained, seen = of_index.get(probe.index), probe.seen
+        if explained is None or seen is None:
+            continue
+        is_close = abs(explained.confidence - seen.confidence) <= tolerance
+        is_tie = seen.confidence <= 0.5 + tolerance
+        if not is_close or not (explained.prediction == seen.prediction or is_tie):
+            found.append(
+                f"row {probe.index}: the validation predicted class {seen.prediction} with "
+                f"probability {seen.confidence:.4f}, the explained network predicts class "
+                f"{explained.prediction} with {explained.confidence:.4f}"
+            )
+    return found
+
+
+def share_agreed(probes: Sequence[Probe], disagreements: Sequence[str]) -> float | None:
+    """Return which share of the probes agrees, in [0, 1]; None if none was seen."""
+    count = sum(probe.seen is not None for probe in probes)
+    return None if not count else 1 - len(disagreements) / count

@@ -1,0 +1,357 @@
+"""A probe goes in as the user's own validation goes in: explained accuracy is `val_acc`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    SubsetRandomSampler,
+    default_collate,
+)
+
+from lightning_vlmxai import VLMExplainCallback, VLMExplainError
+from lightning_vlmxai.errors import AttributionError, ProbeError
+from lightning_vlmxai.records import Verdict
+from lightning_vlmxai.testing import ScriptedJudge
+from tiny import make_trainer
+
+MEAN, STD = 0.5, 0.25
+COUNT = 30
+
+
+def normalize(images: Tensor) -> Tensor:
+    """Return images as the network was trained on them."""
+    return (images - MEAN) / STD
+
+
+class Bright(Dataset[Any]):
+    """Noise that is bright (1) or dark (0), every tenth label wrong; bytes, as files hold them."""
+
+    def __init__(self, how: str = "", seed: int = 0) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.how = how
+        self.targets = [i % 2 for i in range(COUNT)]
+        noise = torch.randint(0, 100, (COUNT, 3, 8, 8), generator=generator)
+        self.bytes = (noise + torch.tensor(self.targets)[:, None, None, None] * 110 + 20).byte()
+        self.targets[::10] = [1 - label for label in self.targets[::10]]
+
+    def __len__(self) -> int:
+        return COUNT
+
+    def __getitem__(self, index: int) -> Any:
+        image = self.bytes[index].float() / 255
+        return normalize(image) if self.how == "data set" else image, self.targets[index]
+
+
+class Net(nn.Module):
+    """Says 1 where the normalised picture's mean is above 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Conv2d(3, 2, 1, bias=False)
+        with torch.no_grad():
+            self.features.weight[0], self.features.weight[1] = -1.0, 1.0
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.features(images).mean(dim=(2, 3))
+        return logits
+
+
+class Module(pl.LightningModule):
+    """Counts its validation exactly, and trains nothing that matters."""
+
+    def __init__(self, how: str = "") -> None:
+        super().__init__()
+        self.how = how
+        self.net = Net()
+        self.seen: list[bool] = []
+        self.accuracy = -1.0
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(images)
+
+    def predict_batch(self, batch: Any) -> Tensor:
+        """Return the logits of a validation batch."""
+        images = batch[0]
+        return self(normalize(images) if self.how == "step" else images)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        return [normalize(batch[0]), *batch[1:]] if self.how == "transfer" else batch
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return 0.0 * self.net.features.weight.sum()
+
+    def on_validation_epoch_start(self) -> None:
+        self.seen = []
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        labels = batch["label"] if isinstance(batch, dict) else batch[1]
+        self.seen += (self.predict_batch(batch).argmax(dim=1) == labels).tolist()
+
+    def on_validation_epoch_end(self) -> None:
+        self.accuracy = sum(self.seen) / len(self.seen)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+
+def collate_normalized(samples: list[Any]) -> Any:
+    """Return a batch whose pictures are normalised here."""
+    images, labels = default_collate(samples)
+    return normalize(images), labels
+
+
+def to_dict(samples: list[Any]) -> Any:
+    """Return a batch as a mapping with names."""
+    images, labels = default_collate(samples)
+    return {"image": images, "label": labels, "name": [f"{i}.png" for i in range(len(samples))]}
+
+
+def explain(
+    folder: Path, module: pl.LightningModule, loaders: Any, **arguments: Any
+) -> VLMExplainCallback:
+    """Return the callback after a fit in which all of the validation was explained."""
+    judge = ScriptedJudge([Verdict.scored(4)])
+    callback = VLMExplainCallback(judge, probe_size=100, lag=0, **arguments)
+    trainer = make_trainer(folder, callback, max_epochs=1)
+    trainer.fit(module, DataLoader(Bright(), batch_size=8), loaders)
+    return callback
+
+
+def explained_accuracy(callback: VLMExplainCallback) -> float:
+    """Return which share of the last round's samples is right."""
+    assert callback.latest_round is not None
+    samples = callback.latest_round.samples
+    return sum(sample.explanation.is_correct for sample in samples) / len(samples)
+
+
+def loader(how: str = "", **options: Any) -> DataLoader[Any]:
+    """Return a validation loader of uneven batches."""
+    options.setdefault("collate_fn", collate_normalized if how == "collate" else None)
+    return DataLoader(Bright(how, seed=1), batch_size=8, **options)
+
+
+@pytest.mark.parametrize("how", ["data set", "collate", "transfer", "step"])
+def test_wherever_a_picture_is_normalised_explained_accuracy_is_val_acc(
+    tmp_path: Path, how: str
+) -> None:
+    """Without an argument, to the last sample; the judge sees the files' own colours."""
+    module, data = Module(how), loader(how)
+    arguments = {"normalization": ([MEAN] * 3, [STD] * 3)} if how == "data set" else {}
+    callback = explain(tmp_path, module, data, **arguments)
+    assert module.accuracy == 0.9
+    assert explained_accuracy(callback) == module.accuracy
+    assert callback.latest_round is not None
+    for sample in callback.latest_round.samples:
+        stored = data.dataset.bytes[sample.explanation.probe_index].float() / 255  # type: ignore[attr-defined]
+        assert (sample.explanation.pixels - stored).abs().max() <= 2 / 255
+    wrong = Module("")(data.dataset.bytes.float() / 255).argmax(dim=1)  # type: ignore[attr-defined]
+    right = torch.tensor(data.dataset.targets)  # type: ignore[attr-defined]
+    assert float((wrong == right).float().mean()) < 0.7  # what going past it would have said
+
+
+class Whole(Module):
+    """`forward` takes the batch as it is."""
+
+    def forward(self, batch: Any) -> Tensor:
+        return self.net(normalize(batch["image"]))
+
+    def predict_batch(self, batch: Any) -> Tensor:
+        return self(batch)
+
+
+class Keyword(Module):
+    """The network's own way of being called."""
+
+    def forward(self, *, pixel_values: Tensor, label: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+        logits = self.net(normalize(pixel_values))
+        return {"loss": nn.functional.cross_entropy(logits, label), "logits": logits}
+
+    def predict_batch(self, batch: Any) -> Tensor:
+        return self(pixel_values=batch["image"], label=batch["label"])["logits"]
+
+
+class TwoInputs(Module):
+    """A number a sample decides together with the picture."""
+
+    def forward(self, images: Tensor, shift: Tensor) -> Tensor:
+        return self.net(normalize(images)) + torch.stack([shift, -shift], dim=1)
+
+    def predict_batch(self, batch: Any) -> Tensor:
+        return self(batch["image"], batch["label"] * 0.1)
+
+
+class Averaged(Module):
+    """Validates a frozen copy of the network, which says the contrary."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.copy = Net().requires_grad_(False)
+        with torch.no_grad():
+            self.copy.features.weight.neg_()
+
+    def predict_batch(self, batch: Any) -> Tensor:
+        return self.copy(normalize(batch["image"]))
+
+
+class Direct(Module):
+    """Calls `forward` itself."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net.features(normalize(images)).mean(dim=(2, 3))
+
+    def predict_batch(self, batch: Any) -> Tensor:
+        return self.forward(batch["image"])
+
+
+class Flipped(Module):
+    """Test-time augmentation."""
+
+    def predict_batch(self, batch: Any) -> Tensor:
+        images = normalize(batch["image"])
+        return (self.net(images) + self.net(images.flip(3))) / 2
+
+
+@pytest.mark.parametrize("kind", [Whole, Keyword, TwoInputs, Averaged, Direct, Flipped])
+def test_however_a_step_calls_its_network(tmp_path: Path, kind: Callable[[], Module]) -> None:
+    """The whole batch, keywords, several inputs, a copy, `forward` itself, twice."""
+    module = kind()
+    callback = explain(tmp_path, module, loader(collate_fn=to_dict))
+    assert explained_accuracy(callback) == module.accuracy
+    assert module.accuracy == (0.1 if kind is Averaged else 0.9)
+
+
+def test_a_training_sample_can_t_become_a_probe(tmp_path: Path) -> None:
+    """Where training and validation are two parts of one data set, dealt out by samplers."""
+    held_out = list(range(0, COUNT, 3))
+    data = DataLoader(Bright(), batch_size=4, sampler=SubsetRandomSampler(held_out))
+    module = Module("step")
+    callback = explain(tmp_path, module, data)
+    assert callback.latest_round is not None
+    assert explained_accuracy(callback) == module.accuracy
+    pictures = (Bright().bytes[held_out].float() / 255).flatten(1).sum(dim=1)
+    shown = [float(s.explanation.pixels.sum()) for s in callback.latest_round.samples]
+    assert sorted(shown) == pytest.approx(sorted(pictures.tolist()))
+
+
+class Sorted(IterableDataset[Any]):
+    """A stream of four classes, one after the other."""
+
+    def __iter__(self) -> Iterator[Any]:
+        for label, count in enumerate((40, 10, 80, 70)):
+            for i in range(count):
+                yield torch.full((3, 8, 8), (label + 0.5) / 4) + 0.001 * (i % 7), label
+
+
+class Levels(Module):
+    """Four classes by brightness."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net.features = nn.Conv2d(3, 4, 1)
+        with torch.no_grad():
+            centres = (torch.arange(4) + 0.5) / 4
+            self.net.features.weight[:] = (2 * centres / 3)[:, None, None, None]
+            self.net.features.bias[:] = -(centres**2)
+
+
+@pytest.mark.filterwarnings("ignore:.*blank_saliency")
+def test_a_sorted_stream_gives_every_class_its_share(tmp_path: Path) -> None:
+    """Within one, in memory for twice the probes."""
+    judge = ScriptedJudge([Verdict.scored(4)])
+    callback = VLMExplainCallback(judge, probe_size=20, lag=0)
+    trainer = make_trainer(tmp_path, callback, max_epochs=1)
+    trainer.fit(Levels(), DataLoader(Bright(), batch_size=8), DataLoader(Sorted(), batch_size=8))
+    assert callback.latest_round is not None
+    labels = [sample.explanation.label for sample in callback.latest_round.samples]
+    shares = {label: 20 * count / 200 for label, count in enumerate((40, 10, 80, 70))}
+    assert len(labels) == 20
+    assert all(abs(labels.count(label) - share) <= 1 for label, share in shares.items())
+
+
+class Moody(Module):
+    """Behaves otherwise when it is not validated; `how` says in which way."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.mood, self.is_validating = how, False
+
+    def predict_batch(self, batch: Any) -> Tensor:
+        self.is_validating = True
+        try:
+            return self(batch[0])
+        finally:
+            self.is_validating = False
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.is_validating:
+            return self.net(normalize(images))
+        if self.mood == "skipped":
+            return self.net(images)
+        if self.mood == "shifted":
+            return self.net(normalize(images)).roll(1, dims=0)
+        return self.net((images - 0.45) / STD)
+
+
+@pytest.mark.parametrize("how", ["skipped", "shifted", "another normalisation"])
+def test_a_broken_equality_is_caught_by_the_proof(tmp_path: Path, how: str) -> None:
+    """In the rehearsal; the message names a row and both predictions."""
+    said = r"row \d+: the validation predicted class \d with probability .*predicts class \d"
+    with pytest.raises(AttributionError, match=said):
+        explain(tmp_path, Moody(how), loader())
+
+
+def test_steps_without_one_network_are_refused(tmp_path: Path) -> None:
+    """Backbone and head called one after the other: nothing goes from picture to logits."""
+
+    class Inline(Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(2, 2)
+
+        def predict_batch(self, batch: Any) -> Tensor:
+            return self.head(self.net.features(normalize(batch[0])).mean(dim=(2, 3)))
+
+    with pytest.raises(ProbeError, match=r"calls a network with a picture.*`self\(x\)`"):
+        explain(tmp_path, Inline(), loader())
+
+
+def test_bands_that_are_no_picture_ask_for_one_with_a_line_that_works(tmp_path: Path) -> None:
+    """Thirteen bands: the message's own line, pasted, explains them."""
+
+    class Bands(Bright):
+        def __getitem__(self, index: int) -> Any:
+            image, label = super().__getitem__(index)
+            return torch.cat([image] * 4 + [image[:1]]) * 3000, label
+
+    class Spectral(Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net.features = nn.Conv2d(13, 2, 1, bias=False)
+            with torch.no_grad():
+                self.net.features.weight[0], self.net.features.weight[1] = -1.0, 1.0
+
+        def predict_batch(self, batch: Any) -> Tensor:
+            return self(batch[0] / 3000 - 0.5)
+
+    data = DataLoader(Bands(seed=1), batch_size=8)
+    with pytest.raises(ProbeError, match="picture=lambda row") as told:
+        explain(tmp_path, Spectral(), data)
+    line = str(told.value).split("`picture=")[-1].split("`")[0]
+    module = Spectral()
+    callback = explain(tmp_path, module, data, picture=eval(line))  # noqa: S307 - our own line
+    assert explained_accuracy(callback) == module.accuracy == 0.9
+
+
+def test_every_refusal_is_one_of_ours() -> None:
+    """One base class catches them."""
+    assert issubclass(ProbeError, VLMExplainError)
