@@ -281,8 +281,8 @@ class StageRun:
             with self._ranks.together():
                 own = self._collector.choose(told)
             self._probe_set = self._collector.gather(self._ranks.gather(own))
-            for line in filter(None, [self._collector.choice]):
-                rank_zero_info(line)
+            if self._collector.choice and not self.is_rehearsed:
+                rank_zero_info(self._collector.choice)
             for line in self._collector.shortages(self._probe_set):
                 rank_zero_warn(f"vlmxai: {line}; a gate on it rests on few.")
         return self._probe_set
@@ -371,7 +371,7 @@ class StageRun:
                 "model": self._model_name,
                 **self._settings.pace,
                 "watch_classes": list(self._settings.watch_classes),
-                "network": self._probe_set.network if self._probe_set else "",
+                "network": self._probe_set.answer if self._probe_set else "",
                 "agreement": self._agreement,
                 **self._describe(),
             }

@@ -49,7 +49,9 @@ class ValidationWatcher(pl.Callback):
     ) -> None:
         """See what the step calls, and with what."""
         if self._is_watching and dataloader_idx == self._val_loader and not is_compiled(pl_module):
-            self._collector.before(pl_module, batch)
+            self._collector.before(
+                pl_module, batch, step=name_of_step(trainer), loader=dataloader_idx
+            )
 
     on_test_batch_start = on_validation_batch_start
 
@@ -66,7 +68,13 @@ class ValidationWatcher(pl.Callback):
         if self._is_watching and dataloader_idx == self._val_loader:
             if is_compiled(pl_module):
                 with live_model(trainer, pl_module).lent():
-                    self._collector.before(pl_module, batch, eager=True)
+                    self._collector.before(
+                        pl_module,
+                        batch,
+                        step=name_of_step(trainer),
+                        loader=dataloader_idx,
+                        eager=True,
+                    )
                     repeat_step(trainer, pl_module, batch, batch_idx, dataloader_idx)
                     self._collector.after(pl_module)
             else:
@@ -80,7 +88,7 @@ def live_model(trainer: pl.Trainer, module: pl.LightningModule) -> LiveModel:
 
     @contextmanager
     def context() -> Iterator[None]:
-        with trainer.precision_plugin.forward_context(), silenced(module):
+        with trainer.precision_plugin.forward_context(), silenced(trainer, module):
             yield
 
     return LiveModel(module, context=context)
@@ -94,6 +102,11 @@ def loader_of(trainer: pl.Trainer, number: int) -> Any:
     if not isinstance(loaders, (list, tuple)):
         loaders = [] if loaders is None else [loaders]
     return loaders[number] if number < len(loaders) else None
+
+
+def name_of_step(trainer: pl.Trainer) -> str:
+    """Return the name of the step that runs."""
+    return "test_step" if trainer.testing else "validation_step"
 
 
 def is_compiled(module: pl.LightningModule) -> bool:
@@ -112,7 +125,7 @@ def repeat_step(
 
     Call it while the module is borrowed, which gives back what the step changes.
     """
-    step = module.test_step if trainer.testing else module.validation_step
+    step = getattr(module, name_of_step(trainer))
     known = {"batch_idx": batch_idx, "dataloader_idx": dataloader_idx}
     names = list(inspect.signature(step).parameters)[1:]
     step(batch, **{name: known[name] for name in names if name in known})

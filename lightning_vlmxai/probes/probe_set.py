@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..calls import Call
+from ..calls import Call, step_call
 from ..errors import ProbeError, VLMExplainError, expected
 from ..explain import Watch
 from ..records import Probe, Seen
@@ -32,12 +32,15 @@ class ProbeSet:
         fingerprint: Changes with any index or pixel.
         class_names: In the order of the labels, as the data set names them; None if it does not.
         network: Dotted name of the network that the validation called; "" is the module itself.
+        answer: Dotted name of the part whose output is read; the network, but where the step as a
+            whole is explained.
     """
 
     probes: tuple[Probe, ...]
     fingerprint: str
     class_names: tuple[str, ...] | None = None
     network: str = ""
+    answer: str = ""
 
     def __len__(self) -> int:
         return len(self.probes)
@@ -119,8 +122,24 @@ class ProbeCollector:
             self._settings.size, seed=self._settings.seed, floors=self._floors
         )
 
-    def before(self, root: nn.Module, batch: Any, *, eager: bool = False) -> None:
-        """Watch the step on a batch."""
+    def before(
+        self,
+        root: nn.Module,
+        batch: Any,
+        *,
+        step: str = "validation_step",
+        loader: int = 0,
+        eager: bool = False,
+    ) -> None:
+        """Watch the step on a batch.
+
+        Args:
+            root: Whose step it is.
+            batch: As the step is given it.
+            step: Its name.
+            loader: Number of the batch's loader.
+            eager: What is compiled runs eagerly.
+        """
         size = batch_size(batch)
         if size is None:
             return
@@ -132,7 +151,8 @@ class ProbeCollector:
             picture = _same_tensor(batch, item.image, size)
         except VLMExplainError:
             pass  # told where the rows are read
-        self._watch.begin(root, size=size, picture=picture, eager=eager)
+        call = step_call(root, step, batch, size, picture=picture, loader=loader)
+        self._watch.begin(root, size=size, picture=picture, step=call, eager=eager)
 
     def after(self, root: nn.Module) -> None:
         """Look at the rows of the batch whose step has ended."""
@@ -203,6 +223,7 @@ class ProbeCollector:
             fingerprint=digest.hexdigest()[:16],
             class_names=None if self._names is None else tuple(self._names),
             network=self._watch.network,
+            answer=self._watch.answer,
         )
 
     def shortages(self, probe_set: ProbeSet) -> list[str]:
@@ -217,15 +238,25 @@ class ProbeCollector:
     @property
     def choice(self) -> str:
         """Which of several calls is explained, in words; empty where there was one."""
-        rivals = [seen.network or "the module itself" for seen in self._watch.rivals]
-        if not rivals:
-            return ""
-        mine = self._watch.network or "the module itself"
-        return (
-            f"vlmxai: a validation step calls {len(rivals) + 1} networks (or one several times); "
-            f"explained is {mine}, not {', '.join(sorted(set(rivals)))}. Pass "
-            f'`network="{rivals[0]}"` for another.'
-        )
+        mine = self._watch.answer or "the module itself"
+        rivals = sorted({name or "the module itself" for name in self._watch.rivals})
+        if rivals == [mine]:
+            return (
+                f"vlmxai: a validation step calls {mine} {len(self._watch.rivals) + 1} times; "
+                "explained is the call that is given the batch's own picture, or the first, and "
+                "not what the step makes of all of them."
+            )
+        if rivals:
+            return (
+                f"vlmxai: a validation step calls several networks; explained is {mine}, not "
+                f'{", ".join(rivals)}. Pass `network="{rivals[0]}"` for another.'
+            )
+        if self._watch.is_step:
+            return (
+                f"vlmxai: no one module goes from picture to logits; explained is the step as a "
+                f"whole, as {mine} answers it."
+            )
+        return ""
 
     def _index(self, position: int) -> int:
         if self._index_of is not None:
@@ -251,8 +282,8 @@ class ProbeCollector:
                     "one that calls a network with a picture a sample [B, C, H, W] and gets what "
                     "the task can read",
                     self._watch.refusal or "no such call",
-                    "Call one module from picture to logits (`self(x)`), or name it: "
-                    '`network="model"`',
+                    "Call one module from picture to logits (`self(x)`), or name the part that "
+                    f'answers: `network="{self._watch.heads[0] if self._watch.heads else "model"}"`',
                 )
             )
 

@@ -41,7 +41,7 @@ def unpack_item(sample: Any, *, dense: bool = False) -> Item:
             no mask (a name, an id) is passed over; or a mapping, dataclass or named tuple with
             fields that are customary: `image`, `pixel_values`, `img`, `input` or `x`; `label`,
             `target`, `y` or `class`; `reference_mask` or `mask`.
-        dense: The task has one label a pixel: a mask without a label beside it is the target.
+        dense: The task has one label a pixel: `mask` is the target, unless the label is a map.
 
     Raises:
         ProbeError: For anything else.
@@ -58,8 +58,8 @@ def unpack_item(sample: Any, *, dense: bool = False) -> Item:
             return next((fields[key] for key in keys if key in fields), None)
 
         image, target, mask = first(*IMAGES), first(*LABELS), first(*MASKS)
-        if target is None and dense:
-            target, mask = mask, fields.get("reference_mask")
+        if dense and not _is_mask(target):
+            target, mask = first("mask", "masks"), fields.get("reference_mask")
     elif isinstance(sample, Sequence) and not isinstance(sample, str) and len(sample) >= 2:
         image, target = sample[:2]
         mask = next((part for part in sample[2:] if _is_mask(part)), None)

@@ -310,19 +310,73 @@ def test_a_broken_equality_is_caught_by_the_proof(tmp_path: Path, how: str) -> N
         explain(tmp_path, Moody(how), loader())
 
 
-def test_steps_without_one_network_are_refused(tmp_path: Path) -> None:
-    """Backbone and head called one after the other: nothing goes from picture to logits."""
+class Inline(Module):
+    """Backbone and head are called one after the other: no module goes from picture to logits."""
 
-    class Inline(Module):
+    def __init__(self, heads: int = 1) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(nn.Linear(2, 2) for _ in range(heads))
+        self.batches: list[int] = []
+        for head in self.heads:
+            with torch.no_grad():
+                head.weight[:], head.bias[:] = torch.eye(2), 0.0  # type: ignore[index, operator]
+
+    def predict_batch(self, batch: Any) -> Tensor:
+        features = self.net.features(normalize(batch[0])).mean(dim=(2, 3))
+        return torch.stack([head(features) for head in self.heads]).mean(dim=0)
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        super().validation_step(batch, batch_idx, dataloader_idx)
+        self.batches.append(batch_idx)
+        self.log("val_batches", float(len(self.batches)))
+
+
+def test_a_backbone_and_a_head_called_in_the_step_are_explained(tmp_path: Path) -> None:
+    """By the step itself, which leaves no trace of being run again."""
+    module = Inline()
+    callback = explain(tmp_path, module, loader())
+    assert explained_accuracy(callback) == module.accuracy == 0.9
+    assert module.batches == [0, 1, 0, 1, 2, 3]  # two of the sanity check, four of the validation
+
+
+def test_of_several_heads_in_the_step_one_is_asked_for(tmp_path: Path) -> None:
+    """Nobody knows which is the classifier; the pasted name does."""
+    with pytest.raises(ProbeError, match=r"several parts.*heads\.0, heads\.1") as told:
+        explain(tmp_path, Inline(heads=2), loader())
+    assert '`network="heads.0"`' in str(told.value)
+    module = Inline(heads=2)
+    callback = explain(tmp_path, module, loader(), network="heads.0")
+    assert explained_accuracy(callback) == module.accuracy
+
+
+@pytest.mark.filterwarnings("ignore:.*blank_saliency")
+def test_features_that_a_head_is_given_are_no_logits(tmp_path: Path) -> None:
+    """A backbone that answers `[B, 2]` itself, and a head that says the contrary of it."""
+
+    class Headed(Module):
         def __init__(self) -> None:
             super().__init__()
             self.head = nn.Linear(2, 2)
+            with torch.no_grad():
+                self.head.weight[:], self.head.bias[:] = -torch.eye(2), 0.0
 
         def predict_batch(self, batch: Any) -> Tensor:
-            return self.head(self.net.features(normalize(batch[0])).mean(dim=(2, 3)))
+            return self.head(self.net(normalize(batch[0])).detach())
+
+    module = Headed()
+    callback = explain(tmp_path, module, loader(), method="scorecam")
+    assert explained_accuracy(callback) == module.accuracy == pytest.approx(0.1)
+
+
+def test_steps_without_a_part_that_answers_are_refused(tmp_path: Path) -> None:
+    """Logits that no module gives can't be read."""
+
+    class Bare(Module):
+        def predict_batch(self, batch: Any) -> Tensor:
+            return self.net.features(normalize(batch[0])).mean(dim=(2, 3))
 
     with pytest.raises(ProbeError, match=r"calls a network with a picture.*`self\(x\)`"):
-        explain(tmp_path, Inline(), loader())
+        explain(tmp_path, Bare(), loader())
 
 
 def test_bands_that_are_no_picture_ask_for_one_with_a_line_that_works(tmp_path: Path) -> None:
