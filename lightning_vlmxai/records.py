@@ -305,7 +305,7 @@ class Round:
         number: Counts from 0 over the run.
         stage: "fit", "validate" or "test".
         epoch: Epoch that was explained.
-        step: The trainer's global step at that moment.
+        step: At which Lightning logs that validation.
         fingerprint: Of the probe set.
         samples: In probe order.
         metrics: Name (without prefix) to value. An empty denominator has no entry.

@@ -77,6 +77,17 @@ def _ignore(*_args: Any, **_kwargs: Any) -> None:
     pass
 
 
+def logged_step(trainer: pl.Trainer) -> int:
+    """Return the step at which Lightning logs the validation that runs.
+
+    In a fit that is one less than `global_step` after the batch's own update, and counts batches
+    where several optimizers step. Lightning tells it nowhere in public.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    step: int = getattr(loop, "_batches_that_stepped", trainer.global_step)
+    return step
+
+
 def is_dev_run(trainer: pl.Trainer) -> bool:
     """Return whether the trainer only tries a few batches, logging nothing."""
     return bool(getattr(trainer, "fast_dev_run", False))

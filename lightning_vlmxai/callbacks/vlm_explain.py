@@ -31,6 +31,7 @@ from .environment import (
     check_environment,
     count_rounds,
     is_dev_run,
+    logged_step,
 )
 from .monitors import warn_of_callbacks, warn_of_schedulers
 from .round_settings import RoundSettings
@@ -361,7 +362,7 @@ class VLMExplainCallback(ValidationWatcher):
         closed = self._run.run_round(
             live,
             epoch=trainer.current_epoch,
-            step=trainer.global_step,
+            step=logged_step(trainer),
         )
         self._next_number[stage] = self._run.next_round
         if closed:

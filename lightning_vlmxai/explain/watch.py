@@ -140,9 +140,9 @@ class Watch:
         call = answer.call
         if self.is_step and step.call is not None:
             call = replace(step.call, answer=answer.network, turn=answer.turn)
-        return call and Seen(
-            network=answer.network, turn=answer.turn, call=call, output=answer.output
-        )
+        if call is None:
+            return None
+        return Seen(network=answer.network, turn=answer.turn, call=call, output=answer.output)
 
     def _choose(self, root: nn.Module, found: list[_Answer], step: _Step) -> None:
         modules = dict(root.named_modules())
@@ -280,9 +280,13 @@ def _is_input(images: Tensor, step: _Step) -> bool:
 
 
 def _is_same(images: Tensor | None, picture: Tensor | None) -> bool:
-    return picture is not None and images is not None and (
-        images is picture
-        or (images.shape == picture.shape and images.data_ptr() == picture.data_ptr())
+    return (
+        picture is not None
+        and images is not None
+        and (
+            images is picture
+            or (images.shape == picture.shape and images.data_ptr() == picture.data_ptr())
+        )
     )
 
 

@@ -276,6 +276,7 @@ class ProbeCollector:
                 expected("validation data set", "not empty", "no sample", "Add samples")
             )
         if self._missed == self._rows:
+            part = next(iter(self._watch.heads), "model")
             raise ProbeError(
                 expected(
                     "validation_step",
@@ -283,7 +284,7 @@ class ProbeCollector:
                     "the task can read",
                     self._watch.refusal or "no such call",
                     "Call one module from picture to logits (`self(x)`), or name the part that "
-                    f'answers: `network="{self._watch.heads[0] if self._watch.heads else "model"}"`',
+                    f'answers: `network="{part}"`',
                 )
             )
 

@@ -1,4 +1,4 @@
-"""What every project of this folder has in common: data to learn, an own count, one way to be run."""
+"""What all projects have in common: data to learn, a count of their own, one way to be run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def paint(seed: int, count: int = COUNT, side: int = SIDE) -> tuple[Tensor, Tensor, Tensor]:
-    """Return pictures `[N, 3, S, S]` uint8, labels `[N]` and masks `[N, S, S]` bool: what files hold.
+    """Return pictures `[N, 3, S, S]` uint8, labels `[N]` and masks `[N, S, S]` bool: the files.
 
     A patch of one of three colours on grey noise; every sixth label is wrong, so that no network
     is right on all of them.
@@ -85,7 +85,7 @@ class Network(nn.Module):
 
 
 class Recording(pl.LightningModule):
-    """Keeps its own count of every validation: the oracle that the explained figures are held to."""
+    """Keeps a count of its own of every validation: the oracle for what is explained."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,8 +98,10 @@ class Recording(pl.LightningModule):
     def record(self, logits: Tensor, labels: Tensor) -> None:
         """Count class, probability and correctness of a batch of logits `[B, K]`."""
         confidences, classes = logits.detach().float().softmax(dim=1).max(dim=1)
-        correct = classes == labels
-        self.rows += list(zip(classes.tolist(), confidences.tolist(), correct.tolist()))
+        rows = zip(
+            classes.tolist(), confidences.tolist(), (classes == labels).tolist(), strict=True
+        )
+        self.rows += list(rows)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return Adam, which gets there in a few steps."""

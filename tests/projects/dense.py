@@ -32,7 +32,9 @@ def _binary(picture: Tensor, label: int, mask: Tensor) -> Any:
     return {"image": picture.float() / 255, "mask": mask[None].float()}
 
 
-def count_map(predicted: Tensor, wanted: Tensor, probabilities: Tensor) -> list[tuple[int, float, bool]]:
+def count_map(
+    predicted: Tensor, wanted: Tensor, probabilities: Tensor
+) -> list[tuple[int, float, bool]]:
     """Return the literal count of a batch of maps `[B, H, W]`, probabilities `[B, K, H, W]`.
 
     Predicted is the largest object, correct where it meets the largest true one by half.
@@ -108,9 +110,7 @@ def smp_binary() -> Project:
 
     class Binary(Maps):
         def __init__(self) -> None:
-            super().__init__(
-                smp.FPN("resnet18", encoder_weights=None, encoder_depth=3, classes=1)
-            )
+            super().__init__(smp.FPN("resnet18", encoder_weights=None, encoder_depth=3, classes=1))
             self.loss = smp.losses.DiceLoss("binary", from_logits=True)
 
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -153,9 +153,13 @@ def transformers_segformer() -> Project:
             logits = self.network(pixel_values=batch["image"]).logits
             small = logits.argmax(dim=1)
             large = F.interpolate(small[:, None].float(), size=batch["mask"].shape[1:])[:, 0]
-            rows = count_map(large.long(), batch["mask"], logits.softmax(dim=1).repeat_interleave(
-                batch["mask"].shape[1] // logits.shape[2], 2).repeat_interleave(
-                batch["mask"].shape[2] // logits.shape[3], 3))
+            rows = count_map(
+                large.long(),
+                batch["mask"],
+                logits.softmax(dim=1)
+                .repeat_interleave(batch["mask"].shape[1] // logits.shape[2], 2)
+                .repeat_interleave(batch["mask"].shape[2] // logits.shape[3], 3),
+            )
             self.rows += rows
 
     val = Masks(1, _pair, side=64)
@@ -225,9 +229,7 @@ def torchgeo_segmentation() -> Project:
     )
     rows = _spy(
         task,
-        lambda logits, batch: count_map(
-            logits.argmax(dim=1), batch["mask"], logits.softmax(dim=1)
-        ),
+        lambda logits, batch: count_map(logits.argmax(dim=1), batch["mask"], logits.softmax(dim=1)),
     )
     return Project(
         name="torchgeo's segmentation of 13 bands",
@@ -253,7 +255,7 @@ def _spy(task: Any, count: Any) -> Any:
 
     def validation_step(batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         seen: list[Tensor] = []
-        handle = task.model.register_forward_hook(lambda m, a, out: seen.append(out.detach()))
+        handle = task.model.register_forward_hook(lambda *call: seen.append(call[2].detach()))
         try:
             step(batch, batch_idx, dataloader_idx)
         finally:

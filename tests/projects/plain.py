@@ -40,7 +40,7 @@ def in_the_data_set() -> Project:
 
     class Folder(Files):
         def __init__(self, seed: int) -> None:
-            super().__init__(seed, lambda picture, label, mask: (picture, label))
+            super().__init__(seed, lambda picture, label, _mask: (picture, label))
             self.transform = to_input
 
         def __getitem__(self, index: int) -> Any:
@@ -160,8 +160,9 @@ def averaged() -> Project:
 
         def on_train_batch_end(self, *args: Any) -> None:
             with torch.no_grad():
-                for mine, theirs in zip(self.average.parameters(), self.network.parameters()):
-                    mine.lerp_(theirs, 0.2)
+                theirs = self.network.parameters()
+                for mine, new in zip(self.average.parameters(), theirs, strict=True):
+                    mine.lerp_(new, 0.2)
 
         def logits(self, batch: Any) -> Tensor:
             logits: Tensor = (self.network if self.training else self.average)(batch[0])
@@ -334,7 +335,9 @@ def probabilities() -> Project:
 
 def no_feature_map() -> Project:
     """An MLP has no feature map; RISE needs none."""
-    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, 16), nn.ReLU(), nn.Linear(16, 3))
+    network = nn.Sequential(
+        nn.Flatten(), nn.Linear(3 * SIDE * SIDE, 16), nn.ReLU(), nn.Linear(16, 3)
+    )
     val = Files(1, _scaled)
     return Project(
         name="an MLP, by RISE",
@@ -469,7 +472,9 @@ def detection() -> Project:
 
         def forward(self, images: Any) -> Any:
             found = self.network(images)
-            return [{"boxes": torch.zeros(1, 4), "scores": row[:1], "labels": row[:1]} for row in found]
+            return [
+                {"boxes": torch.zeros(1, 4), "scores": row[:1], "labels": row[:1]} for row in found
+            ]
 
         def validation_step(self, batch: Any, batch_idx: int) -> None:
             self(batch[0])

@@ -1,4 +1,4 @@
-"""`python tests/projects/table.py` puts the callback into every project and prints what comes of it."""
+"""`python tests/projects/table.py` puts the callback into every project; prints what comes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def main(names: list[str]) -> int:
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     counts: Counter[str] = Counter()
-    print("| project | outcome | arguments, or the message | explained / counted | colours | harm |")
+    print(
+        "| project | outcome | arguments, or the message | explained / counted | colours | harm |"
+    )
     print("|---|---|---|---|---|---|", flush=True)
     for make, packages in all_projects():
         if names and make.__name__ not in names:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch import Tensor
 
 from projects.base import (
     CLASSES,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     MEAN,
     STD,
     Classifier,
@@ -32,8 +28,8 @@ def _bytes(picture: Tensor, label: int, mask: Tensor) -> Any:
 
 
 def kornia_on_the_device() -> Project:
-    """kornia normalises after the transfer."""
-    import kornia.augmentation as K  # noqa: N812 - kornia's custom
+    """Kornia normalises after the transfer."""
+    import kornia.augmentation as K
 
     class OnDevice(Classifier):
         def __init__(self) -> None:
@@ -58,8 +54,8 @@ def kornia_on_the_device() -> Project:
 
 
 def kornia_in_the_model() -> Project:
-    """kornia's resize and normalisation stand in the module's forward, from bytes."""
-    import kornia.augmentation as K  # noqa: N812
+    """Kornia's resize and normalisation stand in the module's forward, from bytes."""
+    import kornia.augmentation as K
 
     class Inside(Classifier):
         def __init__(self) -> None:
@@ -82,9 +78,8 @@ def kornia_in_the_model() -> Project:
 def timm_model() -> Project:
     """A timm model with the transforms of its own configuration."""
     import timm
-    from timm.data import create_transform, resolve_data_config
-
     from PIL import Image
+    from timm.data import create_transform, resolve_data_config
 
     model = timm.create_model("resnet18", num_classes=3)
     config = resolve_data_config({"input_size": (3, 32, 32), "crop_pct": 1.0}, model=model)
@@ -109,7 +104,7 @@ def timm_model() -> Project:
 
 
 def timm_on_the_device() -> Project:
-    """Bytes in the loader, normalised by timm's configuration in the step, as its prefetcher does."""
+    """Bytes in the loader, normalised by timm's configuration in the step, like its prefetcher."""
     import timm
 
     model = timm.create_model("resnet10t", num_classes=3)
@@ -185,7 +180,6 @@ def transformers_processor() -> Project:
 def transformers_data_set() -> Project:
     """A Hugging Face data set with `set_transform`; its features name the classes."""
     import datasets
-
     from transformers import ViTImageProcessor
 
     processor = ViTImageProcessor(size={"height": 32, "width": 32})
@@ -215,7 +209,7 @@ def transformers_data_set() -> Project:
 
 
 def _albumentations(**how: Any) -> tuple[Any, Any]:
-    import albumentations as A  # noqa: N812
+    import albumentations as A
     from albumentations.pytorch import ToTensorV2
 
     class Folder(Files):
