@@ -35,6 +35,7 @@ class ValidationWatcher(pl.Callback):
                 rank=trainer.global_rank,
                 ranks=trainer.world_size,
                 order=getattr(loader, "sampler", None),
+                limit=_rows_to_come(trainer, loader, self._val_loader),
             )
 
     on_test_start = on_validation_start
@@ -102,6 +103,19 @@ def loader_of(trainer: pl.Trainer, number: int) -> Any:
     if not isinstance(loaders, (list, tuple)):
         loaders = [] if loaders is None else [loaders]
     return loaders[number] if number < len(loaders) else None
+
+
+def _rows_to_come(trainer: pl.Trainer, loader: Any, number: int) -> int | None:
+    """Return how many rows of a loader a validation will see on all ranks, where that is known."""
+    size = getattr(loader, "batch_size", None)
+    if trainer.sanity_checking:
+        batches: Any = trainer.num_sanity_val_batches
+    else:
+        batches = trainer.num_test_batches if trainer.testing else trainer.num_val_batches
+    counts = batches if isinstance(batches, list) else [batches]
+    if size is None or number >= len(counts) or not isinstance(counts[number], int):
+        return None
+    return int(counts[number]) * int(size) * trainer.world_size
 
 
 def name_of_step(trainer: pl.Trainer) -> str:

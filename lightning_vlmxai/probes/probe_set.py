@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +18,16 @@ from ..errors import ProbeError, VLMExplainError, expected
 from ..explain import Watch
 from ..records import Probe, Seen
 from ..tasks import Task
-from .datasets import Normalization, find_class_names, find_normalization, index_of_position
+from .datasets import (
+    Normalization,
+    find_class_names,
+    find_labels,
+    find_normalization,
+    index_of_position,
+)
 from .pictures import Sources, find_picture, read_apart, read_user_picture
-from .reservoir import Reservoir, Ticket, choose_tickets
-from .samples import Item, batch_size, take_row, unpack_item
+from .reservoir import Reservoir, Ticket, choose_tickets, plan
+from .samples import Item, batch_size, take_row, unpack_dense, unpack_item
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +106,15 @@ class ProbeCollector:
         self._pending: tuple[Any, int] | None = None
         self.start(None)
 
-    def start(self, dataset: Any, *, rank: int = 0, ranks: int = 1, order: Any = None) -> None:
+    def start(
+        self,
+        dataset: Any,
+        *,
+        rank: int = 0,
+        ranks: int = 1,
+        order: Any = None,
+        limit: int | None = None,
+    ) -> None:
         """Begin anew, with the validation that comes.
 
         Args:
@@ -107,6 +122,7 @@ class ProbeCollector:
             rank: Of this process.
             ranks: Number of processes.
             order: The loader's sampler, which may tell the rows' indices.
+            limit: How many rows will pass by, on all ranks; None if that isn't known.
         """
         self._dataset = dataset
         self._names = self._class_names or find_class_names(dataset)
@@ -118,8 +134,12 @@ class ProbeCollector:
         wanted = self._settings.watch_classes
         names = list(self._names or ())
         self._floors = {names.index(c): self._settings.min_per_class for c in wanted if c in names}
+        choice: dict[str, Any] = {"seed": self._settings.seed, "floors": self._floors}
+        labels = None if limit is None or self._index_of is None else find_labels(dataset)
         self._reservoir = Reservoir(
-            self._settings.size, seed=self._settings.seed, floors=self._floors
+            self._settings.size,
+            planned=None if not labels else plan(labels[:limit], self._settings.size, **choice),
+            **choice,
         )
 
     def before(
@@ -146,11 +166,9 @@ class ProbeCollector:
         # A step may change the batch itself.
         self._pending = batch, size
         picture = None
-        try:
+        with suppress(VLMExplainError):  # told where the rows are read
             item = self._settings.unpack(take_row(batch, 0, size))
             picture = _same_tensor(batch, item.image, size)
-        except VLMExplainError:
-            pass  # told where the rows are read
         call = step_call(root, step, batch, size, picture=picture, loader=loader)
         self._watch.begin(root, size=size, picture=picture, step=call, eager=eager)
 
@@ -166,17 +184,30 @@ class ProbeCollector:
         if found is None:
             self._missed += size
             return
-        prediction = self._task.predict(found.output).detach().cpu()
-        classes, confidences = prediction.classes.tolist(), prediction.confidences.tolist()
-        for row in range(size):
-            sample = take_row(batch, row, size)
-            item = self._settings.unpack(sample)
-            seen = Seen(prediction=classes[row], confidence=confidences[row])
+        prediction = self._task.predict(found.output).detach()
 
-            def keep(row: int = row, sample: Any = sample, seen: Seen = seen) -> _Kept:
-                return _Kept(call=found.call.row(row), row=_on_cpu(sample), seen=seen)
+        def keep(row: int) -> _Kept:
+            return _Kept(
+                call=found.call.row(row),
+                row=_on_cpu(take_row(batch, row, size)),
+                seen=Seen(
+                    prediction=int(prediction.classes[row]),
+                    confidence=float(prediction.confidences[row]),
+                ),
+            )
 
-            self._reservoir.offer(self._index(first + row), _stratum(item.target), keep)
+        indices = [self._index(first + row) for row in range(size)]
+        self._reservoir.offer(indices, lambda: self._labels(batch, size), keep)
+
+    def _labels(self, batch: Any, size: int) -> list[int]:
+        """Return what the rows are stratified by."""
+        unpack = self._settings.unpack
+        if unpack in (unpack_item, unpack_dense):  # which take a whole batch apart as well
+            with suppress(VLMExplainError):
+                targets = unpack(batch).target
+                if isinstance(targets, Tensor) and targets.shape == (size,):
+                    return [int(label) for label in targets.tolist()]
+        return [_stratum(unpack(take_row(batch, row, size)).target) for row in range(size)]
 
     def stop(self) -> None:
         """Take everything off the module. Safe to call at any time."""
