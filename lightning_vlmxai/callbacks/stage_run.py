@@ -171,6 +171,8 @@ class StageRun:
             lag = self._settings.lag if self.stage == "fit" else 0
             self._book = self._make_book(lag=lag, number=self._first_round)
             self._compare_settings()
+            for line in self._collector.shortages(probe_set):
+                rank_zero_warn(f"vlmxai: {line}; a gate on it rests on few.")
             if self._saved and self._saved["fingerprint"] == probe_set.fingerprint:
                 self._book.resume(self._saved["rounds"], probe_set.probes)
         return self._book
@@ -283,8 +285,6 @@ class StageRun:
             self._probe_set = self._collector.gather(self._ranks.gather(own))
             if self._collector.choice and not self.is_rehearsed:
                 rank_zero_info(self._collector.choice)
-            for line in self._collector.shortages(self._probe_set):
-                rank_zero_warn(f"vlmxai: {line}; a gate on it rests on few.")
         return self._probe_set
 
     def _check_watched(self, names: Sequence[str] | None) -> None:

@@ -121,7 +121,10 @@ class Watch:
         self.stop()
         self._step = _Step(size=size, picture=picture, call=step)
         only = self._asked if self._asked is not None else self._chosen and self._chosen[0]
-        for name, module in _parts_of(root, eager=eager):
+        parts = _parts_of(root, eager=eager)
+        if self._chosen is not None:  # it was among them
+            parts = iter([(self._chosen[0], root.get_submodule(self._chosen[0]))])
+        for name, module in parts:
             if only is None or name == only:
                 self._undo.append(self._attend(name, module, is_root=not name, eager=eager))
 

@@ -187,9 +187,15 @@ class ProbeCollector:
         prediction = self._task.predict(found.output).detach()
 
         def keep(row: int) -> _Kept:
+            call = found.call.row(row)
+            copies = {
+                _place(found.call.leaves[i][row]): call.leaves[i][0]
+                for i in call.rows
+                if isinstance(call.leaves[i], Tensor)
+            }
             return _Kept(
-                call=found.call.row(row),
-                row=_on_cpu(take_row(batch, row, size)),
+                call=call,
+                row=_on_cpu(take_row(batch, row, size), copies),
                 seen=Seen(
                     prediction=int(prediction.classes[row]),
                     confidence=float(prediction.confidences[row]),
@@ -404,16 +410,26 @@ def _access(row: Any, image: Tensor | None) -> str:
     return "row[0]"
 
 
-def _on_cpu(sample: Any) -> Any:
-    """Return a row copied to the CPU, so that it holds no batch."""
+def _on_cpu(sample: Any, copies: Mapping[Any, Tensor]) -> Any:
+    """Return a row copied to the CPU, so that it holds no batch.
+
+    Args:
+        sample: The row.
+        copies: Of tensors, by their place in memory, that need not be copied again.
+    """
     if isinstance(sample, Tensor):
         with torch.inference_mode(False), torch.no_grad():
-            return sample.clone().cpu()
+            copy = copies.get(_place(sample))
+            return sample.clone().cpu() if copy is None else copy
     if isinstance(sample, dict):
-        return {key: _on_cpu(value) for key, value in sample.items()}
+        return {key: _on_cpu(value, copies) for key, value in sample.items()}
     if isinstance(sample, list):
-        return [_on_cpu(part) for part in sample]
+        return [_on_cpu(part, copies) for part in sample]
     return sample
+
+
+def _place(tensor: Tensor) -> Any:
+    return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride(), tensor.device
 
 
 def _stratum(target: Any) -> int:
