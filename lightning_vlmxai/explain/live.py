@@ -7,6 +7,7 @@ bit-identical to training without it.
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -149,8 +150,8 @@ def borrowed(module: nn.Module) -> Iterator[nn.Module]:
     Restored, on every submodule and parameter: training flags, buffers, hooks, plain attributes,
     `.grad`, `requires_grad`; and all random generators, grad mode, inference mode and autocast.
     `.grad` is None inside, so that what a method accumulates falls away. Compiled modules run
-    eagerly inside, so that hooks fire. An attribute's own list, dict, set, tensor or generator is
-    restored as well; what lies deeper in objects of the user's is beyond it.
+    eagerly inside, so that hooks fire. Lists, dicts, sets, deques, tensors and generators that
+    attributes hold are restored as well; what lies in objects of the user's own is beyond it.
 
     Args:
         module: The live module.
@@ -174,9 +175,7 @@ def borrowed(module: nn.Module) -> Iterator[nn.Module]:
     # A module keeps its flags, hooks, buffers and plain attributes in dicts, and in dicts in these.
     containers = [
         (container, container.copy())
-        for child in children
-        for container in (vars(child), *vars(child).values())
-        if isinstance(container, (dict, list, set))
+        for container in _containers_of([vars(child) for child in children])
     ]
     held = [v for _, kept in containers if isinstance(kept, dict) for v in kept.values()]
     tensors = [(value, value.detach().clone()) for value in held if _is_state(value)]
@@ -220,6 +219,22 @@ def borrowed(module: nn.Module) -> Iterator[nn.Module]:
         )
 
 
+def _containers_of(roots: Sequence[Any]) -> list[Any]:
+    """Return dicts, lists, sets and deques, and those in them; none that lies in another object."""
+    found: list[Any] = []
+    waiting, seen = list(roots), set()
+    while waiting:
+        thing = waiting.pop()
+        if not isinstance(thing, (dict, list, set, deque, tuple)) or id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        if not isinstance(thing, tuple):
+            found.append(thing)
+        if len(thing) <= _LONGEST:
+            waiting += thing.values() if isinstance(thing, dict) else thing
+    return found
+
+
 def _is_state(value: object) -> bool:
     """Return whether a value is a tensor that a forward may write to, parameters apart."""
     return (
@@ -232,7 +247,7 @@ def _is_state(value: object) -> bool:
 
 
 def _restore(container: Any, kept: Any) -> None:
-    """Give a dict, list or set its former entries, in their order, if they are others by now."""
+    """Give a container its former entries, in their order, if they are others by now."""
     if isinstance(container, set):
         container.symmetric_difference_update(container ^ kept)
         return

@@ -17,11 +17,13 @@ from torch.utils.data import (
     SubsetRandomSampler,
     default_collate,
 )
+from torchmetrics import MeanMetric
 
 from lightning_vlmxai import VLMExplainCallback, VLMExplainError
 from lightning_vlmxai.errors import AttributionError, ProbeError
 from lightning_vlmxai.records import Verdict
 from lightning_vlmxai.testing import ScriptedJudge
+from neutral_state import MemoryLogger
 from tiny import make_trainer
 
 MEAN, STD = 0.5, 0.25
@@ -317,6 +319,8 @@ class Inline(Module):
         super().__init__()
         self.heads = nn.ModuleList(nn.Linear(2, 2) for _ in range(heads))
         self.batches: list[int] = []
+        self.kept: dict[str, list[Tensor]] = {"logits": []}
+        self.metric = MeanMetric()
         for head in self.heads:
             with torch.no_grad():
                 head.weight[:], head.bias[:] = torch.eye(2), 0.0  # type: ignore[index, operator]
@@ -328,15 +332,26 @@ class Inline(Module):
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         super().validation_step(batch, batch_idx, dataloader_idx)
         self.batches.append(batch_idx)
+        self.kept["logits"].append(batch[0])
+        self.metric(batch[1])
+        self.log("val_mean", self.metric)
         self.log("val_batches", float(len(self.batches)))
+        if self.logger is not None:
+            self.logger.log_metrics({"by hand": float(batch_idx)})
 
 
 def test_a_backbone_and_a_head_called_in_the_step_are_explained(tmp_path: Path) -> None:
     """By the step itself, which leaves no trace of being run again."""
-    module = Inline()
-    callback = explain(tmp_path, module, loader())
-    assert explained_accuracy(callback) == module.accuracy == 0.9
-    assert module.batches == [0, 1, 0, 1, 2, 3]  # two of the sanity check, four of the validation
+    left = []
+    for callbacks in ([], [VLMExplainCallback(ScriptedJudge([Verdict.scored(4)]), lag=0)]):
+        module, logger = Inline(), MemoryLogger()
+        trainer = make_trainer(tmp_path, *callbacks, max_epochs=1, logger=logger)
+        trainer.fit(module, DataLoader(Bright(), batch_size=8), loader())
+        figures = {k: float(v) for k, v in trainer.callback_metrics.items() if "vlmxai" not in k}
+        left.append((module.batches, len(module.kept["logits"]), logger.states, figures))
+    assert explained_accuracy(callbacks[0]) == module.accuracy == 0.9
+    assert left[0] == left[1]
+    assert left[0][0] == [0, 1, 0, 1, 2, 3]  # two of the sanity check, four of the validation
 
 
 def test_of_several_heads_in_the_step_one_is_asked_for(tmp_path: Path) -> None:
