@@ -168,7 +168,8 @@ class JudgeRequest:
         saliency: Saliency map at picture size, `[H, W]`, float32 in [0, 1], for an overlay.
         fill: What stands where the mask takes the picture away.
         reference_mask: Where the object is, `[H, W]` bool; only embedded judges look at it.
-        round_number: `Round.number`: what a broken set-up and a budget per round are counted by.
+        round_number: `Round.number`.
+        stage: `Round.stage`.
     """
 
     probe_index: int
@@ -179,6 +180,12 @@ class JudgeRequest:
     fill: Fill = "black"
     reference_mask: Tensor | None = None
     round_number: int = 0
+    stage: str = "fit"
+
+    @property
+    def scope(self) -> str:
+        """The round by stage and number: what a broken set-up and a budget are counted by."""
+        return f"{self.stage} round {self.round_number}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

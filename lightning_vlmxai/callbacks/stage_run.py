@@ -340,6 +340,7 @@ class StageRun:
             ranks=self._ranks,
             fingerprint=self._probe_set.fingerprint if self._probe_set else "",
             number=number,
+            reuse_iou=getattr(self._judge, "reuse_iou", None),
         )
 
     def _publish(self, rounds: list[Round]) -> list[Round]:

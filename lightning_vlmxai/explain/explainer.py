@@ -192,7 +192,9 @@ class Explainer:
         return str(index) if self.class_names is None else self.class_names[index]
 
 
-def make_request(explanation: Explanation, *, round_number: int = 0) -> JudgeRequest:
+def make_request(
+    explanation: Explanation, *, round_number: int = 0, stage: str = "fit"
+) -> JudgeRequest:
     """Return what a judge is told about an explanation: the predicted label, never the true one."""
     return JudgeRequest(
         probe_index=explanation.probe_index,
@@ -203,6 +205,7 @@ def make_request(explanation: Explanation, *, round_number: int = 0) -> JudgeReq
         fill=explanation.fill,
         reference_mask=explanation.reference_mask,
         round_number=round_number,
+        stage=stage,
     )
 
 
