@@ -25,7 +25,7 @@ from ..probes import (
 )
 from ..records import Fill, Round
 from ..rounds import QUADRANT_METRICS, ROUND_METRICS, Ranks
-from ..sinks import find_free_folder, metric_name, prefixed_metrics
+from ..sinks import metric_name, prefixed_metrics
 from ..tasks import Classification, Segmentation, Task
 from .environment import (
     check_environment,
@@ -35,6 +35,7 @@ from .environment import (
 )
 from .monitors import warn_of_callbacks, warn_of_schedulers
 from .round_settings import RoundSettings
+from .run_dir import RunDirectory
 from .stage_run import StageRun
 from .waiting import waiting_bar
 from .watching import ValidationWatcher, live_model
@@ -169,9 +170,7 @@ class VLMExplainCallback(ValidationWatcher):
         self._val_loader = val_loader
         self._collector = self._make_collector()
         self._failures = FailureReporter(on_judge_error)
-        self._given_run_dir = None if run_dir is None else Path(run_dir)
-        self._run_dir: Path | None
-        self._beside: Path | None
+        self._directory = RunDirectory(None if run_dir is None else Path(run_dir))
         self._latest_round: Round | None
         self._loaded: dict[str, Any]
         self._next_number: dict[str, int]
@@ -196,7 +195,7 @@ class VLMExplainCallback(ValidationWatcher):
     @property
     def run_dir(self) -> Path | None:
         """Where samples and pictures are written; None before `setup`."""
-        return self._run_dir
+        return self._directory.path
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Check the environment, so that what can't work fails before the first batch."""
@@ -205,6 +204,8 @@ class VLMExplainCallback(ValidationWatcher):
         with _ranks(trainer).together():
             check_environment(trainer, self)
             self.judge.check()
+        if stage == "predict":
+            return
         if stage == "fit":
             warn_of_callbacks(trainer, self.metric_names, **self._settings.pace)
         else:
@@ -232,8 +233,9 @@ class VLMExplainCallback(ValidationWatcher):
         saved: dict[str, Any] = {}
         if stage == "fit":
             saved, self._loaded = self._loaded, {}
-        before, self._run_dir = self._run_dir, self._find_dir(trainer, saved.get("run_dir", ""))
-        if before not in (None, self._run_dir) and not saved:
+        before, ranks = self._directory.path, _ranks(trainer)
+        run_dir = self._directory.find(trainer, ranks=ranks, saved=saved.get("run_dir", ""))
+        if before not in (None, run_dir) and not saved:
             # A folder of its own, so rounds of its own: a second fit counts from 0.
             self._next_number, self._validations = _nothing_yet()["_next_number"], 0
         self._run = StageRun(
@@ -243,32 +245,18 @@ class VLMExplainCallback(ValidationWatcher):
             collector=self._collector,
             settings=self._settings,
             failures=self._failures,
-            run_dir=self._run_dir,
+            run_dir=run_dir,
             loggers=trainer.loggers if trainer.is_global_zero else None,
             model_name=type(module).__name__,
-            ranks=_ranks(trainer),
+            ranks=ranks,
             first_round=self._next_number[stage],
             saved=saved.get("run"),
         )
         if isinstance(self.judge, PaidJudge) and not is_dev_run(trainer):
-            self.judge.bind(self._run_dir, world_size=trainer.world_size)
+            self.judge.bind(run_dir, world_size=trainer.world_size)
             estimate = self.judge.estimate(pictures=self._probes.size, rounds=rounds or 1)
             rank_zero_info(f"vlmxai: {'the run' if rounds else 'each validation'} takes {estimate}")
-        rank_zero_info(f"vlmxai: judge {self.judge.name}; samples and pictures in {self._run_dir}")
-
-    def _find_dir(self, trainer: pl.Trainer, saved: str) -> Path:
-        """Return the run folder: as asked for, a resumed run's, this callback's own, or fresh."""
-        log_dir = trainer.log_dir  # a collective: asked on every rank
-        beside = Path(log_dir or trainer.default_root_dir)
-        before, self._beside = self._beside, beside
-        if self._given_run_dir is not None:
-            return self._given_run_dir
-        if saved and trainer.strategy.broadcast(Path(saved).is_dir()):
-            rank_zero_info(f"vlmxai: resumed, so going on in {saved}; pass run_dir for another")
-            return Path(saved)
-        if self._run_dir is not None and before == beside:
-            return self._run_dir
-        return Path(trainer.strategy.broadcast(str(find_free_folder(beside / "vlmxai"))))
+        rank_zero_info(f"vlmxai: judge {self.judge.name}; samples and pictures in {run_dir}")
 
     def _make_collector(self) -> ProbeCollector:
         names, task = self._explainer.class_names, self._explainer.task
@@ -333,15 +321,16 @@ class VLMExplainCallback(ValidationWatcher):
 
         Thread, files and rounds are this callback's: a copy starts its own.
         """
-        state = {**vars(self), "_run": None, "_fit": None, "_collector": self._make_collector()}
-        return state if self._fit is None else {**state, **_nothing_yet()}
+        own: dict[str, Any] = {"_run": None, "_fit": None, "_collector": self._make_collector()}
+        own["_directory"] = RunDirectory(self._directory.given)
+        return {**vars(self), **own, **({} if self._fit is None else _nothing_yet())}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs to go on, open rounds included: values and tensors."""
         if self._fit is None:
             return self._loaded
         return {
-            "run_dir": str(self._run_dir.absolute()) if self._run_dir else "",
+            "run_dir": str(self.run_dir.absolute()) if self.run_dir else "",
             "validations": self._validations,
             "next_number": self._next_number["fit"],
             "run": self._fit.state_dict(),
@@ -375,13 +364,12 @@ class VLMExplainCallback(ValidationWatcher):
     def _close(self) -> None:
         if self._run is not None:
             self._run.close()
+        self._directory.release()
 
 
 def _nothing_yet() -> dict[str, Any]:
     """Return the state of a callback that has seen no round."""
     return {
-        "_run_dir": None,
-        "_beside": None,
         "_latest_round": None,
         "_loaded": {},
         "_next_number": {"fit": 0, "validate": 0, "test": 0},

@@ -38,13 +38,18 @@ def test_a_log_that_cant_be_written_loses_no_answer(tmp_path, caplog):
     assert sum("log of the judge's calls" in r.message for r in caplog.records) == 2  # one a judge
 
 
+def raises(*args, **kwargs):
+    """Fail as nobody expects."""
+    raise ZeroDivisionError
+
+
 def test_an_answer_is_cached_before_anything_else_is_written(tmp_path, monkeypatch):
     """Even where the log raises what nobody expects."""
     with OpenAIServer(lambda _: verdict(3)) as server:
         judge = make_judge(server.base_url)
         judge.bind(tmp_path)
         with monkeypatch.context() as broken:
-            broken.setattr(judge, "_log", lambda *a, **k: 1 / 0)
+            broken.setattr(judge, "_log", raises)
             (lost,) = work(judge, [make_request(1)])
         (found,) = judge_all(judge, [make_request(1)])
     assert lost.reason is UnscoredReason.JUDGE_ERROR
