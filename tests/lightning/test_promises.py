@@ -52,7 +52,7 @@ def test_fit_test_fit_writes_every_round_once(tmp_path: Path) -> None:
     module, (train, val) = Separable(), loaders()
     module.test_step = module.validation_step  # type: ignore[method-assign]
     trainer.fit(module, train, val)
-    trainer.test(module, val, ckpt_path="best", weights_only=False)
+    trainer.test(module, val, ckpt_path="best")
     trainer.fit_loop.max_epochs = 4
     trainer.fit(module, train, val)
     assert callback.run_dir is not None
