@@ -321,7 +321,7 @@ def _checksums(parameters: Sequence[Tensor]) -> list[int]:
         total = torch.zeros((), dtype=torch.int64)
         if not is_lazy(parameter) and parameter.layout is torch.strided:
             total = total.to(parameter.device)
-            for chunk in _bits(parameter).split(_CHUNK):
+            for chunk in torch.split(_bits(parameter), _CHUNK):
                 places = _places(parameter.device)[: len(chunk)]
                 total = total * 1_000_003 + (chunk.long() * places).sum()
         sums.append(total)

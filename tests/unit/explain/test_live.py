@@ -256,9 +256,13 @@ def test_what_cant_be_given_back_is_told_and_costs_nothing_else() -> None:
     whole = torch.zeros(8)
     module.register_buffer("kept", whole[:4])
     module.weight.grad = torch.ones(2, 2)
-    with pytest.raises(ModelChangedError, match="can be given back"), borrowed(module) as lent:
-        lent.kept.set_(torch.ones(1))  # another storage, whose size is not the saved one's
-        lent.kept.requires_grad_()
+
+    def spoil() -> None:
+        with borrowed(module) as lent:
+            lent.kept.set_(torch.ones(1)).requires_grad_()  # a leaf can't be resized
+
+    with pytest.raises(ModelChangedError, match="can be given back"):
+        spoil()
     assert module.weight.grad is not None
 
 
