@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +25,7 @@ class Call:
         rows: Places of the leaves that have one entry a sample.
         picture: Place of the leaf that is the picture, `[B, C, H, W]`.
         size: B.
+        read: From what the network answers to what counts of it; all of it if None.
     """
 
     leaves: tuple[Any, ...]
@@ -32,6 +33,7 @@ class Call:
     rows: frozenset[int]
     picture: int
     size: int
+    read: Callable[[Any], Any] | None = None
 
     @classmethod
     def of(cls, args: Sequence[Any], kwargs: Mapping[str, Any], size: int) -> Call | None:
@@ -102,9 +104,13 @@ class Call:
         return (self.spec, self.rows, tuple(kept))
 
     def run(self, module: nn.Module) -> Any:
-        """Return what a module gives when it is called so."""
+        """Return what counts of a module's answer when it is called so."""
         args, kwargs = self.arguments
-        return module(*args, **kwargs)
+        return self.answer(module(*args, **kwargs))
+
+    def answer(self, output: Any) -> Any:
+        """Return what counts of a network's answer."""
+        return output if self.read is None else self.read(output)
 
     @property
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -131,7 +131,8 @@ class _StandIn(nn.Module):
         try:
             with torch.no_grad():
                 args, kwargs = self._call(inputs).arguments
-                output = torch.func.functional_call(subject.module, detached, args, kwargs)
+                answer = torch.func.functional_call(subject.module, detached, args, kwargs)
+                output = subject.call.answer(answer)
                 with torch.enable_grad():
                     if self.prediction is None:
                         self.prediction = subject.task.predict(output).detach()

@@ -110,7 +110,7 @@ class StageRun:
         Raises:
             VLMExplainError: If something in the set-up is wrong, on any rank.
         """
-        probe_set = self._choose_probes()
+        probe_set = self._choose_probes(live)
         explained = self._explain_together(live, probe_set)
         self._prove(live, probe_set, explained.explanations)
         book = self._make_book(lag=0, number=-1)
@@ -141,7 +141,7 @@ class StageRun:
             VLMExplainError: If the model can't be explained; in a fit that was rehearsed, that is
                 a warning and a round without samples.
         """
-        probe_set = self._choose_probes()
+        probe_set = self._choose_probes(live)
         explained = self._explain_together(live, probe_set)
         if self._agreement is None and explained.explanations:
             if self.is_rehearsed:
@@ -270,21 +270,25 @@ class StageRun:
             # Found once: a layer that changed between rounds would be a drift of its own.
             names = self._asked.class_names or probe_set.class_names
             self._check_watched(names)
-            layer = self._asked.find_layer(live, probe_set.probes[:1])
-            self._explainer = replace(self._asked, class_names=names, target_layer=layer)
+            reading = probe_set.reading
+            asked = replace(self._asked, reading=reading, task=reading.task(self._asked.task))
+            layer = asked.find_layer(live, probe_set.probes[:1])
+            self._explainer = replace(asked, class_names=names, target_layer=layer)
         return self._explainer(live, own)
 
-    def _choose_probes(self) -> ProbeSet:
+    def _choose_probes(self, live: LiveModel) -> ProbeSet:
         """Return the probe set, chosen by all ranks together among the rows that they saw."""
         if self._probe_set is None:
-            told = self._ranks.gather(self._collector.tell())
+            with self._ranks.together():
+                mine = self._collector.tell(live)
+            told = self._ranks.gather(mine)
             with self._ranks.together():
                 own = self._collector.choose(told)
             self._probe_set = self._collector.gather(self._ranks.gather(own))
             for line in filter(None, [self._collector.choice]):
                 rank_zero_info(line)
-            for line in self._collector.shortages(self._probe_set):
-                rank_zero_warn(f"vlmxai: {line}; a gate on it rests on few.")
+            for line in self._collector.doubts(self._probe_set):
+                rank_zero_warn(f"vlmxai: {line}.")
         return self._probe_set
 
     def _check_watched(self, names: Sequence[str] | None) -> None:

@@ -26,17 +26,15 @@ from ..probes import (
 from ..records import Fill, Round
 from ..rounds import QUADRANT_METRICS, ROUND_METRICS, Ranks
 from ..sinks import find_free_folder, metric_name, prefixed_metrics
-from ..tasks import Classification, Segmentation, Task
-from .environment import (
-    check_environment,
-    count_rounds,
-    is_dev_run,
-)
+from ..tasks import BinarySegmentation, Classification, Output, Segmentation, Task
+from .environment import check_environment, count_rounds, is_dev_run
 from .monitors import warn_of_callbacks, warn_of_schedulers
 from .round_settings import RoundSettings
 from .stage_run import StageRun
 from .waiting import waiting_bar
 from .watching import ValidationWatcher, live_model
+
+_DENSE = (Segmentation, BinarySegmentation)
 
 
 class VLMExplainCallback(ValidationWatcher):
@@ -75,6 +73,8 @@ class VLMExplainCallback(ValidationWatcher):
             [0, 1], of the network's input's size; found out if None.
         network: Dotted name of the module that goes from picture to logits, where a validation
             step calls several; found by watching if None.
+        output: Which part of what that module answers are the logits: a key, an attribute, a
+            place (`1`, `"head.0"`), or a function; found by labels and class names if None.
         val_loader: Number of the validation loader whose rows are explained.
         min_per_class: The least number of probes of each class in `watch_classes`.
         lag: How many rounds a round may trail before its verdicts are waited for: those of round N
@@ -119,6 +119,7 @@ class VLMExplainCallback(ValidationWatcher):
         unpack: Callable[[Any], Item] | None = None,
         picture: Callable[[Any], Any] | None = None,
         network: str | None = None,
+        output: Output | None = None,
         val_loader: int = 0,
         min_per_class: int = 8,
         lag: int = 1,
@@ -159,9 +160,10 @@ class VLMExplainCallback(ValidationWatcher):
             size=probe_size,
             seed=seed,
             normalization=Normalization.of(normalization),
-            unpack=unpack or (unpack_dense if isinstance(task, Segmentation) else unpack_item),
+            unpack=unpack or (unpack_dense if isinstance(task, _DENSE) else unpack_item),
             picture=picture,
             network=network,
+            output=output,
             watch_classes=tuple(watch_classes),
             min_per_class=min_per_class,
         )

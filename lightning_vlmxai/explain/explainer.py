@@ -5,11 +5,11 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..attribution import (
     Perturbation,
@@ -24,7 +24,7 @@ from ..attribution import (
 from ..calls import Call, join_calls
 from ..errors import AttributionError, ConfigurationError, expected
 from ..records import Explanation, Fill, JudgeRequest, Probe
-from ..tasks import Classification, Task
+from ..tasks import BinarySegmentation, Classification, Reading, Task
 from .live import LiveModel
 from .masking import soft_mask
 
@@ -35,6 +35,7 @@ class Explainer:
 
     Args:
         task: How the model's output is read.
+        reading: Which part of it, and whether that holds probabilities.
         method: Name of a method in `attribution.METHODS`, or the path of a pytorch-grad-cam class,
             such as "pytorch_grad_cam.FinerCAM".
         target_layer: Dotted name of the layer; found once a call if None.
@@ -49,6 +50,7 @@ class Explainer:
     """
 
     task: Task = field(default_factory=Classification)
+    reading: Reading = field(default_factory=Reading)
     method: str = "gradcam"
     target_layer: str | None = None
     reshape_transform: Reshape | None = None
@@ -76,6 +78,8 @@ class Explainer:
         """Return how explanations are made, in plain values."""
         return {
             "task": type(self.task).__name__,
+            "output": self.reading.describe(),
+            "from_probabilities": self.reading.is_probability,
             **{
                 name: getattr(self, name)
                 for name in ("method", "target_layer", "class_names", "alpha", "beta", "fill")
@@ -95,7 +99,9 @@ class Explainer:
         if self.target_layer is not None or not probes:
             return self.target_layer
         with live.lent() as module:
-            return live.outer_name(find_target_layer(module, _to_module(probes[0].call, module)))
+            return live.outer_name(
+                find_target_layer(module, self._prepared(probes[0].call, module))
+            )
 
     def __call__(self, live: LiveModel, probes: Sequence[Probe]) -> list[Explanation]:
         """Return an explanation of each probe, in order; the module is left as it was.
@@ -120,7 +126,7 @@ class Explainer:
                     chosen = positions[:size]
                     batch = [probes[position] for position in chosen]
                     try:
-                        call = _to_module(join_calls([probe.call for probe in batch]), module)
+                        call = self._prepared(join_calls([p.call for p in batch]), module)
                         layer = layer or self._layer_of(live, module, call)
                         explanations = self._explain(module, layer, call, batch)
                     except RuntimeError as error:
@@ -129,6 +135,17 @@ class Explainer:
                     explained.update(zip(chosen, explanations, strict=True))
                     positions = positions[size:]
         return [explained[position] for position in range(len(probes))]
+
+    def _prepared(self, call: Call, module: nn.Module) -> Call:
+        return replace(to_module(call, module), read=self._read)
+
+    def _read(self, answer: Any) -> Any:
+        """Return what the task is given of an answer."""
+        taken = self.reading.take(answer)
+        if isinstance(self.task, BinarySegmentation) and isinstance(taken, Tensor):
+            # Maps without an axis of channels would be looked through as if they were tokens.
+            taken = taken.unsqueeze(1) if taken.ndim == 3 else taken
+        return taken
 
     def _layer_of(self, live: LiveModel, module: nn.Module, call: Call) -> nn.Module:
         one = call.take(torch.tensor([0]))
@@ -184,12 +201,30 @@ class Explainer:
                     "class_names",
                     f"{num_classes} names, one for each output of the model",
                     f"{len(self.class_names)} names",
-                    "Pass `class_names` in the order of the model's outputs",
+                    f"Pass `class_names=[str(i) for i in range({num_classes})]`, better their own "
+                    "names, if these outputs are classes. If they are features (metric learning, "
+                    "a backbone), there is no class to explain: explain the network that makes "
+                    "classes of them, or pass a function from output to logits as `output=`",
                 )
             )
 
     def _name_of(self, index: int) -> str:
         return str(index) if self.class_names is None else self.class_names[index]
+
+
+def ask_with_gradients(live: LiveModel, call: Call) -> Any:
+    """Return what the network answers, with the operations that made it recorded.
+
+    Args:
+        live: The model; it is left as it was.
+        call: What it is called with.
+    """
+    with live.lent() as module, torch.enable_grad():
+        ready = to_module(call, module)
+        if ready.images.is_floating_point():
+            # Where all parameters are frozen; a copy, for networks that work in place.
+            ready = ready.with_images(ready.images.detach().requires_grad_().clone())
+        return ready.run(module)
 
 
 def make_request(explanation: Explanation, *, round_number: int = 0) -> JudgeRequest:
@@ -206,7 +241,7 @@ def make_request(explanation: Explanation, *, round_number: int = 0) -> JudgeReq
     )
 
 
-def _to_module(call: Call, module: nn.Module) -> Call:
+def to_module(call: Call, module: nn.Module) -> Call:
     """Return the call on the module's device, its pictures in the dtype of the parameters."""
     parameter = next((p for p in module.parameters() if p.is_floating_point()), None)
     return call if parameter is None else call.to(parameter.device, parameter.dtype)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,9 +16,9 @@ from torch import Tensor, nn
 
 from ..calls import Call
 from ..errors import ProbeError, VLMExplainError, expected
-from ..explain import Watch
+from ..explain import LiveModel, Watch, ask_with_gradients
 from ..records import Probe, Seen
-from ..tasks import Task
+from ..tasks import Output, OutputReader, Reading, Shown, Task
 from .datasets import Normalization, find_class_names, find_normalization, index_of_position
 from .pictures import Sources, find_picture, read_apart, read_user_picture
 from .reservoir import Reservoir, Ticket, choose_tickets
@@ -32,12 +34,14 @@ class ProbeSet:
         fingerprint: Changes with any index or pixel.
         class_names: In the order of the labels, as the data set names them; None if it does not.
         network: Dotted name of the network that the validation called; "" is the module itself.
+        reading: How the network's answers are read.
     """
 
     probes: tuple[Probe, ...]
     fingerprint: str
     class_names: tuple[str, ...] | None = None
     network: str = ""
+    reading: Reading = field(default_factory=Reading)
 
     def __len__(self) -> int:
         return len(self.probes)
@@ -53,6 +57,7 @@ class ProbeSettings:
     unpack: Callable[[Any], Item] = unpack_item
     picture: Callable[[Any], Any] | None = None
     network: str | None = None
+    output: Output | None = None
     watch_classes: tuple[str, ...] = ()
     min_per_class: int = 8
 
@@ -63,7 +68,7 @@ class _Kept:
 
     call: Call
     row: Any
-    seen: Seen
+    seen: Mapping[Reading, Seen]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +77,7 @@ class _Told:
 
     tickets: list[Ticket]
     counts: Counter[int]
+    shown: Shown
 
 
 class ProbeCollector:
@@ -92,6 +98,8 @@ class ProbeCollector:
         self._settings = settings
         self._task = task
         self._class_names = class_names
+        self._reader = OutputReader(task, settings.output)
+        self._reading = Reading()
         self._watch = Watch(self._refusal, settings.network)
         self._pending: tuple[Any, int] | None = None
         self.start(None)
@@ -106,7 +114,10 @@ class ProbeCollector:
             order: The loader's sampler, which may tell the rows' indices.
         """
         self._dataset = dataset
-        self._names = self._class_names or find_class_names(dataset)
+        own = getattr(self._task, "class_names", None)
+        self._names = self._class_names or find_class_names(dataset) or own
+        self._reader.start()
+        self._first: Call | None = None
         self._index_of = index_of_position(order, rank=rank, ranks=ranks)
         self._is_known = self._index_of is not None
         self._rank, self._ranks = rank, ranks
@@ -143,29 +154,38 @@ class ProbeCollector:
         self._pending = None
         first = self._rows
         self._rows += size
+        samples = [take_row(batch, row, size) for row in range(size)]
         if found is None:
             self._missed += size
+            with suppress(VLMExplainError):  # what no network reads need not be unpacked
+                self._reader.miss([self._settings.unpack(sample).target for sample in samples])
             return
-        prediction = self._task.predict(found.output).detach().cpu()
-        classes, confidences = prediction.classes.tolist(), prediction.confidences.tolist()
+        items = [self._settings.unpack(sample) for sample in samples]
+        rows = self._reader.see(found.output, size, [item.target for item in items])
+        self._first = self._first or found.call.row(0)
         for row in range(size):
-            sample = take_row(batch, row, size)
-            item = self._settings.unpack(sample)
-            seen = Seen(prediction=classes[row], confidence=confidences[row])
 
-            def keep(row: int = row, sample: Any = sample, seen: Seen = seen) -> _Kept:
-                return _Kept(call=found.call.row(row), row=_on_cpu(sample), seen=seen)
+            def keep(row: int = row) -> _Kept:
+                call, sample = found.call.row(row), _on_cpu(samples[row])
+                return _Kept(call=call, row=sample, seen=rows[row])
 
-            self._reservoir.offer(self._index(first + row), _stratum(item.target), keep)
+            self._reservoir.offer(self._index(first + row), _stratum(items[row].target), keep)
 
     def stop(self) -> None:
         """Take everything off the module. Safe to call at any time."""
         self._watch.stop()
         self._pending = None
 
-    def tell(self) -> _Told:
-        """Return what the other ranks need to know to choose."""
-        return _Told(tickets=self._reservoir.tickets, counts=self._reservoir.counts)
+    def tell(self, live: LiveModel) -> _Told:
+        """Return what the other ranks need to know to choose.
+
+        Args:
+            live: The model, which is asked once where its answers may be probabilities or logits.
+        """
+        live = replace(live, network=self._watch.network)
+        ask = partial(ask_with_gradients, live, self._first) if self._first else None
+        held = self._reservoir
+        return _Told(tickets=held.tickets, counts=held.counts, shown=self._reader.tell(ask))
 
     def choose(self, told: Sequence[_Told]) -> list[Probe]:
         """Return this rank's probes among those that all ranks choose.
@@ -175,6 +195,7 @@ class ProbeCollector:
         """
         self._check()
         counts: Counter[int] = sum((one.counts for one in told), Counter())
+        self._reading = self._reader.choose([one.shown for one in told], self._names, max(counts))
         tickets = {t.index: t for one in told for t in one.tickets}
         owner = {t.index: r for r, one in reversed(list(enumerate(told))) for t in one.tickets}
         chosen = choose_tickets(
@@ -203,15 +224,19 @@ class ProbeCollector:
             fingerprint=digest.hexdigest()[:16],
             class_names=None if self._names is None else tuple(self._names),
             network=self._watch.network,
+            reading=self._reading,
         )
 
-    def shortages(self, probe_set: ProbeSet) -> list[str]:
-        """Return a sentence for each watched class with fewer probes than asked for."""
-        found = []
+    def doubts(self, probe_set: ProbeSet) -> list[str]:
+        """Return a sentence on each thing that may make the figures rest on little."""
+        found = [self._reader.doubt] if self._reader.doubt else []
         for label, floor in self._floors.items():
             has = sum(_stratum(p.target) == label for p in probe_set.probes)
             if has < floor and self._names:
-                found.append(f"class {self._names[label]!r} has {has} probes, {floor} were wanted")
+                found.append(
+                    f"class {self._names[label]!r} has {has} probes, {floor} were wanted; "
+                    "a gate on it rests on few"
+                )
         return found
 
     @property
@@ -219,13 +244,13 @@ class ProbeCollector:
         """Which of several calls is explained, in words; empty where there was one."""
         rivals = [seen.network or "the module itself" for seen in self._watch.rivals]
         if not rivals:
-            return ""
+            return self._reader.choice
         mine = self._watch.network or "the module itself"
         return (
             f"vlmxai: a validation step calls {len(rivals) + 1} networks (or one several times); "
             f"explained is {mine}, not {', '.join(sorted(set(rivals)))}. Pass "
-            f'`network="{rivals[0]}"` for another.'
-        )
+            f'`network="{rivals[0]}"` for another. {self._reader.choice}'
+        ).strip()
 
     def _index(self, position: int) -> int:
         if self._index_of is not None:
@@ -234,10 +259,10 @@ class ProbeCollector:
 
     def _refusal(self, output: Any, size: int) -> str:
         try:
-            count = len(self._task.predict(output).classes)
+            self._reader.read(output, size)
         except Exception as error:  # whatever a user's output is, it is not a prediction
             return str(error)
-        return "" if count == size else f"{count} predictions for {size} samples"
+        return ""
 
     def _check(self) -> None:
         if self._rows == 0:
@@ -245,6 +270,7 @@ class ProbeCollector:
                 expected("validation data set", "not empty", "no sample", "Add samples")
             )
         if self._missed == self._rows:
+            self._reader.check_labels()
             raise ProbeError(
                 expected(
                     "validation_step",
@@ -300,7 +326,7 @@ class ProbeCollector:
             pixels=pixels,
             target=torch.as_tensor(item.target).detach().cpu().clone(),
             reference_mask=mask,
-            seen=kept.seen,
+            seen=kept.seen.get(replace(self._reading, given=None)),
         )
 
     def _read_sample(self, index: int) -> Tensor | None:

@@ -2,15 +2,23 @@
 
 from .base import Prediction, Task, logits_of
 from .classification import BinaryClassification, Classification
-from .segmentation import Segmentation
+from .multi_label import MultiLabelClassification
+from .outputs import Output, OutputReader, Reading, Shown
+from .segmentation import BinarySegmentation, Segmentation
 from .targets import SampleTarget, WithTarget
 
 __all__ = [
     "BinaryClassification",
+    "BinarySegmentation",
     "Classification",
+    "MultiLabelClassification",
+    "Output",
+    "OutputReader",
     "Prediction",
+    "Reading",
     "SampleTarget",
     "Segmentation",
+    "Shown",
     "Task",
     "WithTarget",
     "logits_of",
