@@ -170,6 +170,9 @@ class StageRun:
         if self._book is None:
             lag = self._settings.lag if self.stage == "fit" else 0
             self._book = self._make_book(lag=lag, number=self._first_round)
+            # Not at the sanity check, whose few rows say little.
+            for line in self._collector.doubts(probe_set):
+                rank_zero_warn(line)
             self._compare_settings()
             if self._saved and self._saved["fingerprint"] == probe_set.fingerprint:
                 self._book.resume(self._saved["rounds"], probe_set.probes)
@@ -287,8 +290,6 @@ class StageRun:
             self._probe_set = self._collector.gather(self._ranks.gather(own))
             for line in filter(None, [self._collector.choice]):
                 rank_zero_info(line)
-            for line in self._collector.doubts(self._probe_set):
-                rank_zero_warn(f"vlmxai: {line}.")
         return self._probe_set
 
     def _check_watched(self, names: Sequence[str] | None) -> None:

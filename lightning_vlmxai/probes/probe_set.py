@@ -228,14 +228,14 @@ class ProbeCollector:
         )
 
     def doubts(self, probe_set: ProbeSet) -> list[str]:
-        """Return a sentence on each thing that may make the figures rest on little."""
+        """Return a sentence on each thing that a user should look at."""
         found = [self._reader.doubt] if self._reader.doubt else []
         for label, floor in self._floors.items():
             has = sum(_stratum(p.target) == label for p in probe_set.probes)
             if has < floor and self._names:
                 found.append(
-                    f"class {self._names[label]!r} has {has} probes, {floor} were wanted; "
-                    "a gate on it rests on few"
+                    f"vlmxai: class {self._names[label]!r} has {has} probes, {floor} were wanted; "
+                    "a gate on it rests on few."
                 )
         return found
 

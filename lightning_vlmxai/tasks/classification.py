@@ -12,7 +12,8 @@ from .base import Prediction, is_measure, logits_of, refuse_measure, refuse_shap
 from .probabilities import are_distributions, are_in_unit_interval, log_of, logit_of, read_sigmoids
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# No slots: a subclass may keep what it needs for `is_correct`.
+@dataclass(frozen=True, kw_only=True)
 class Classification:
     """Single-label classification from logits `[B, K]`, K >= 2; explains the predicted logit.
 
@@ -88,7 +89,8 @@ class Classification:
         return int(prediction.classes[row]) == int(target)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# No slots: a subclass may keep what it needs for `is_correct`.
+@dataclass(frozen=True, kw_only=True)
 class BinaryClassification:
     """Two classes from one logit, `[B]` or `[B, 1]`: class 1 where it is positive.
 

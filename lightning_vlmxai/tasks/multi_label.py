@@ -13,7 +13,8 @@ from .classification import checked_label, is_zeros_and_ones, pick
 from .probabilities import are_in_unit_interval, logit_of, read_sigmoids
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# No slots: a subclass may keep what it needs for `is_correct`.
+@dataclass(frozen=True, kw_only=True)
 class MultiLabelClassification:
     """Several labels a picture, from logits `[B, K]`, K >= 2: those whose logit is positive.
 

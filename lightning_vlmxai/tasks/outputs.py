@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -37,6 +37,7 @@ from .base import (
 )
 from .classification import Classification
 from .probabilities import made_by_sigmoid
+from .segmentation import Segmentation
 from .targets import WithTarget
 
 Output = str | int | Callable[[Any], Any]
@@ -109,11 +110,11 @@ class Shown:
 
     Args:
         facts: Of each; None if no batch was read.
-        made_by_sigmoid: Whether a sigmoid made the answer, by its graph; None if that is not known.
+        made_by_sigmoid: Whether a sigmoid made a part, by its graph; only where that is known.
     """
 
     facts: Mapping[Reading, Facts] | None
-    made_by_sigmoid: bool | None = None
+    made_by_sigmoid: Mapping[Any, bool] = field(default_factory=dict)
 
 
 class OutputReader:
@@ -192,7 +193,7 @@ class OutputReader:
             fits = before is None or before.fits
             if is_choice and fits:
                 fits = all(self._fits(label, made.num_classes) for label in labels)
-            shape = tuple(logits_of(reading.take(given)).shape) if is_choice else ()
+            shape = () if reading.part is None else tuple(reading.take(given).shape)
             facts[reading] = Facts(shape=shape, num_classes=made.num_classes, fits=fits)
         self._facts = facts
         return [
@@ -219,17 +220,17 @@ class OutputReader:
             ask: Returns what the network answers to one row, with gradients recorded.
         """
         flags = {reading.is_probability for reading in self._facts or {}}
-        made = None
-        if ask is not None and flags == {True, False}:
-            parts = {reading.part for reading in self._facts or {}}
+        made: dict[Any, bool] = {}
+        if ask is not None and flags == {True, False} and not self._is_softmax:
             try:
                 answer = self._given(ask())
-                known = {made_by_sigmoid(logits_of(Reading(part=p).take(answer))) for p in parts}
+                for part in {reading.part for reading in self._facts or {}}:
+                    known = made_by_sigmoid(logits_of(Reading(part=part).take(answer)))
+                    made |= {} if known is None else {part: known}
             except ModelChangedError:
                 raise
             except Exception:  # explaining asks again, and tells what is wrong
-                known = set()
-            made = known.pop() if len(known) == 1 else None
+                made = {}
         return Shown(facts=self._facts, made_by_sigmoid=made)
 
     def choose(
@@ -266,27 +267,29 @@ class OutputReader:
         (part, facts), *others = chosen.items()
         is_wide = not names and self._is_wide(facts.num_classes, largest)
         if others or (part is not None and is_wide):
-            offers = " or ".join(f"`output={as_code(p)}`" for p in chosen if p is not None)
+            offers = " or ".join(f"`output={self._code(p)}`" for p in chosen)
             raise AttributionError(
                 expected(
                     "output",
                     "named where the labels don't tell which part of the network's answer are "
                     "the logits",
-                    _describe(chosen),
+                    self._describe(chosen),
                     f"Pass {offers}, or a function to the logits",
                 )
             )
         flags = {reading.is_probability for reading in left if reading.part == part}
-        made = next((one.made_by_sigmoid for one in told if one.made_by_sigmoid is not None), None)
+        made = next((m.made_by_sigmoid[part] for m in told if part in m.made_by_sigmoid), None)
         is_probability = None if flags == {None} else True in flags and made is not False
         reading = Reading(given=self._asked, part=part, is_probability=is_probability)
-        self.choice = " ".join(self._words(reading, parts, flags))
-        self.doubt = ""
+        how = self._words_on_numbers(reading) if flags == {True, False} else ""
+        is_sure = self._is_softmax or made is not None
+        self.choice = f"{self._words_on_part(reading, parts)} {how if is_sure else ''}".strip()
+        self.doubt = "" if is_sure else how
         if is_wide:
             self.doubt = (
-                f"no label is above {largest}, but the network tells {facts.num_classes} classes "
-                "apart. If these are features (metric learning), explain the network that makes "
-                "classes of them, or pass a function from answer to logits as `output=`"
+                f"vlmxai: no label is above {largest}, but the network tells {facts.num_classes} "
+                "classes apart. If these are features (metric learning), explain the network that "
+                "makes classes of them, or pass a function from answer to logits as `output=`."
             )
         return reading
 
@@ -315,6 +318,10 @@ class OutputReader:
         return [Reading(part=part, is_probability=flag) for flag in flags]
 
     @property
+    def _is_softmax(self) -> bool:
+        return isinstance(self._inner, (Classification, Segmentation))
+
+    @property
     def _inner(self) -> Task:
         return self._task.task if isinstance(self._task, WithTarget) else self._task
 
@@ -331,31 +338,38 @@ class OutputReader:
             return False
         return True
 
-    def _words(
-        self, reading: Reading, parts: Mapping[Any, Facts], flags: set[bool | None]
-    ) -> list[str]:
-        words = []
-        if reading.part is not None:
-            others = {part: facts for part, facts in parts.items() if part != reading.part}
-            mine = _describe({reading.part: parts[reading.part]})
-            words.append(f"vlmxai: of the network's answer {mine} is read")
-            if others:
-                words[0] += f", not {_describe(others)}, by the labels and the number of classes"
-            words[0] += ". Pass `output=` for another."
-        if flags == {True, False}:
-            name = type(self._task).__name__
-            kind = "probabilities" if reading.is_probability else "logits"
-            words.append(
-                f"vlmxai: the network's answers, all in [0, 1], are read as {kind}. Pass "
-                f"`task={name}(from_probabilities={not reading.is_probability})` for the contrary."
-            )
-        return words
+    def _words_on_part(self, reading: Reading, parts: Mapping[Any, Facts]) -> str:
+        if reading.part is None:
+            return ""
+        mine = {part: facts for part, facts in parts.items() if part == reading.part}
+        others = {part: facts for part, facts in parts.items() if part != reading.part}
+        rest = f", not {self._describe(others)}, by names and labels" if others else ""
+        return (
+            f"vlmxai: of the network's answer {self._describe(mine)} is read{rest}. Pass `output=` "
+            "for another."
+        )
+
+    def _words_on_numbers(self, reading: Reading) -> str:
+        kind = "probabilities" if reading.is_probability else "logits"
+        return (
+            f"vlmxai: the network's answers, all in [0, 1], are read as {kind}. Pass "
+            f"`task={type(self._inner).__name__}(from_probabilities={not reading.is_probability})` "
+            "for the contrary."
+        )
+
+    def _code(self, part: str | int | None) -> str:
+        """Return a part as it is written after `output=`."""
+        asked = None if callable(self._asked) else self._asked
+        name = Reading(given=asked, part=part).describe()
+        return as_code(int(name) if name.isdigit() else name)
+
+    def _describe(self, parts: Mapping[Any, Facts]) -> str:
+        return ", ".join(
+            f"{self._code(p)} [{', '.join(map(str, ['B', *f.shape[1:]]))}]"
+            for p, f in parts.items()
+        )
 
 
 def _seen(prediction: Prediction, row: int) -> Seen:
     label, confidence = prediction.classes[row], prediction.confidences[row]
     return Seen(prediction=int(label), confidence=float(confidence))
-
-
-def _describe(parts: Mapping[Any, Facts]) -> str:
-    return ", ".join(f"{as_code(p)} {list(f.shape)}" for p, f in parts.items())

@@ -10,20 +10,18 @@ from torch import Tensor
 from ..errors import AttributionError, expected
 
 _PROBABILITIES = {"Sigmoid", "Softmax"}
-_LOGITS = {
-    "Addmm",
-    "Mm",
-    "Bmm",
-    "Linear",
-    "Baddbmm",
-    "Convolution",
-    "NativeBatchNorm",
-    "LogSoftmax",
-}
-_BETWEEN = re.compile(
-    "Add|Alias|As[Ss]trided|Cat|Clone|Div|Expand|Index|Mean|Mul|Neg|Permute|ReshapeAlias|Select|Slice|Split|Squeeze|"
-    "Stack|Sub|Sum|T|ToCopy|Transpose|Unbind|UnsafeView|Unsqueeze|Upsample.*|View|_?[A-Za-z]*Copy.*"
+_OTHERS = re.compile(
+    "Addmm|Mm|Bmm|Baddbmm|Linear|MkldnnLinear|.*Convolution.*|.*Norm|LogSoftmax|Relu|Gelu|Silu|"
+    ".*Pool.*"
 )
+"""Operations that make no probabilities."""
+_BETWEEN = re.compile(
+    "Add|Alias|Amax|Amin|AsStrided|Cat|Clamp.*|Clone|Div|Expand|Flip|Index|Max|Mean|Min|Mul|Neg|Permute|"
+    "ReshapeAlias|"
+    "Select|Slice|Split|Squeeze|Stack|Sub|Sum|T|ToCopy|Transpose|Unbind|UnsafeView|Unsqueeze|"
+    "Upsample.*|View|.*Copy.*"
+)
+"""Operations that leave them what they are, or average them."""
 
 
 def are_distributions(values: Tensor) -> bool:
@@ -74,7 +72,7 @@ def made_by_sigmoid(values: Tensor) -> bool | None:
             return True
         if _BETWEEN.fullmatch(name):
             nodes += [inner for inner, _ in node.next_functions]
-        elif name not in _LOGITS:
+        elif not _OTHERS.fullmatch(name):
             is_known = False
     return False if is_known and not nodes else None
 

@@ -34,7 +34,6 @@ class _Output(dict[str, Any]):
     "output",
     [
         LOGITS,
-        (LOGITS, torch.zeros(2, 5)),
         [LOGITS],
         (torch.tensor(0.7), LOGITS),
         {"logits": LOGITS, "loss": torch.tensor(0.7)},
@@ -43,19 +42,28 @@ class _Output(dict[str, Any]):
         _Output(loss=torch.tensor(0.7), logits=LOGITS),
         SimpleNamespace(logits=LOGITS, hidden_states=None),
     ],
-    ids=["tensor", "tuple", "list", "loss first", "dict", "out", "only", "hugging face", "object"],
+    ids=["tensor", "list", "loss first", "dict", "out", "only", "hugging face", "object"],
 )
 def test_logits_are_found_in_every_usual_output(output: Any) -> None:
     """Tensor, tuple, list, dict and object give the very same logits."""
     assert logits_of(output) is LOGITS
 
 
-def test_an_output_without_logits_is_refused_with_its_keys() -> None:
-    """The message tells which keys there were."""
-    with pytest.raises(
-        AttributionError, match=r"got a mapping with the keys \['a', 'b'\]\. Return"
-    ):
-        logits_of({"a": LOGITS, "b": LOGITS})
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (
+            {"a": LOGITS, "b": LOGITS + 1},
+            r'dict with "a" \[2, 3\], "b" \[2, 3\]\. Name .*`output="a"`',
+        ),
+        ((torch.zeros(2, 64), LOGITS), r"tuple with 0 \[2, 64\], 1 \[2, 3\]\. Name .*`output=0`"),
+        ({"loss": torch.tensor(1.0)}, r"dict with no tensor\. Return the logits"),
+    ],
+)
+def test_an_output_of_which_several_could_be_the_logits_is_refused(output: Any, said: str) -> None:
+    """Never the first of them: that may be features. The message tells what there was."""
+    with pytest.raises(AttributionError, match=said):
+        logits_of(output)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +133,9 @@ def test_binary_takes_float_labels(label: Tensor) -> None:
 
 def test_binary_refuses_other_labels_and_outputs() -> None:
     """Half a label and two logits have their own messages."""
-    with pytest.raises(ConfigurationError, match=r"Expected `label` to be 0 or 1, got 0\.5"):
+    with pytest.raises(
+        ConfigurationError, match=r"to be a class, got 0\.5, a measure\. Regression"
+    ):
         BinaryClassification().label_of(torch.tensor(0.5), 2)
     with pytest.raises(AttributionError, match=r"got \[2, 2\]\. Pass `task=Classification"):
         BinaryClassification().predict(torch.zeros(2, 2))
