@@ -157,18 +157,9 @@ def take_part(output: Any, part: str | int) -> Any:
         >>> take_part({"head": ("features", "logits")}, "head.1")
         'logits'
     """
-    parts = dict(_parts_of(output))
-    if part in parts:
-        return parts[part]
-    head, _, rest = str(part).partition(".")
-    for name in (head, int(head)) if head.lstrip("-").isdigit() else (head,):
-        if isinstance(name, int) and isinstance(output, (tuple, list)):
-            if -len(output) <= name < len(output):
-                return take_part(output[name], rest) if rest else output[name]
-        elif name in parts:
-            return take_part(parts[name], rest) if rest else parts[name]
-        elif isinstance(name, str) and hasattr(output, name):
-            return take_part(getattr(output, name), rest) if rest else getattr(output, name)
+    found = _find_part(output, part)
+    if found is not None:
+        return found
     tensors = tensors_in(output)
     raise AttributionError(
         expected(
@@ -266,6 +257,19 @@ def refuse_detection(output: Any) -> None:
                 "Object detection is not supported; explain a classifier or a segmentation model",
             )
         )
+
+
+def _find_part(output: Any, part: str | int) -> Any:
+    """Return a part of an output; None without it."""
+    parts = dict(_parts_of(output))
+    if part in parts:
+        return parts[part]
+    head, _, rest = str(part).partition(".")
+    found = parts.get(head, getattr(output, head, None) if head.isidentifier() else None)
+    if head.lstrip("-").isdigit() and isinstance(output, (tuple, list)):
+        number = int(head)
+        found = output[number] if -len(output) <= number < len(output) else None
+    return _find_part(found, rest) if rest and found is not None else found
 
 
 def _parts_of(output: Any) -> list[tuple[str | int, Any]]:

@@ -159,7 +159,7 @@ class OutputReader:
         tensors = {} if isinstance(answer, Tensor) else tensors_in(answer)
         found: dict[Reading, Prediction] = {}
         for part in tensors:
-            with suppress(VLMExplainError):  # not a tensor of this task's
+            with suppress(Exception):  # not a tensor of this task's, which may be a user's own
                 found |= self._read_part(answer, part, size)
         if found:
             return found
@@ -314,7 +314,10 @@ class OutputReader:
         may_be = getattr(task, "may_be_probabilities", None)
         if may_be is None or getattr(task, "from_probabilities", None) is not None:
             return [Reading(part=part)]
-        flags = [False, True] if may_be(logits_of(taken)) else [False]
+        try:
+            flags = [False, True] if may_be(logits_of(taken)) else [False]
+        except VLMExplainError:  # several tensors, of which a user's own task may make one
+            return [Reading(part=part)]
         return [Reading(part=part, is_probability=flag) for flag in flags]
 
     @property
