@@ -56,7 +56,7 @@ class VLMExplainCallback(ValidationWatcher):
             channels-last maps are not folded as they should be.
         method: Name of an attribution method, or the path of a pytorch-grad-cam class, such as
             `"pytorch_grad_cam.FinerCAM"`.
-        perturbation: Bounds of Score-CAM, Ablation-CAM and RISE.
+        perturbation: Bounds of Score-CAM, Ablation-CAM, RISE and Occlusion.
         alpha: Sharpness of the mask, > 0 (Eq. 1).
         beta: Threshold of the mask, in [0, 1] (Eq. 1).
         fill: What stands where the mask takes the picture away: "black" (the paper's), "blur",

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..attribution import (
+    LAYERLESS,
     Perturbation,
     Reshape,
     Subject,
@@ -38,7 +39,8 @@ class Explainer:
         reading: Which part of it, and whether that holds probabilities.
         method: Name of a method in `attribution.METHODS`, or the path of a pytorch-grad-cam class,
             such as "pytorch_grad_cam.FinerCAM".
-        target_layer: Dotted name of the layer; found once a call if None.
+        target_layer: Dotted name of the layer; found once a call if None. RISE and Occlusion need
+            none.
         reshape_transform: From the layer's output to a feature map `[B, C, h, w]`, where
             `attribution.fold` doesn't read it.
         class_names: Name of each class; their numbers if None.
@@ -46,7 +48,7 @@ class Explainer:
         beta: Threshold of the mask (Eq. 1), in [0, 1].
         fill: What stands where the mask takes the picture away.
         batch_size: How many probes are explained at a time.
-        perturbation: Bounds of Score-CAM, Ablation-CAM and RISE.
+        perturbation: Bounds of Score-CAM, Ablation-CAM, RISE and Occlusion.
     """
 
     task: Task = field(default_factory=Classification)
@@ -91,12 +93,13 @@ class Explainer:
 
         Args:
             live: The model; it is left as it was.
-            probes: The first is looked at; without any, a layer that wasn't given stays None.
+            probes: The first is looked at; without any, or where the method needs no layer, one
+                that wasn't given stays None.
 
         Raises:
             AttributionError: If there is no such layer.
         """
-        if self.target_layer is not None or not probes:
+        if self.target_layer is not None or self.method in LAYERLESS or not probes:
             return self.target_layer
         with live.lent() as module:
             return live.outer_name(
@@ -148,6 +151,8 @@ class Explainer:
         return taken
 
     def _layer_of(self, live: LiveModel, module: nn.Module, call: Call) -> nn.Module:
+        if self.method in LAYERLESS:
+            return module
         one = call.take(torch.tensor([0]))
         if self.target_layer is None:
             return resolve_target_layer(module, find_target_layer(module, one))

@@ -18,6 +18,7 @@ from lightning_vlmxai import (
     BinaryClassification,
     BinarySegmentation,
     MultiLabelClassification,
+    Perturbation,
     VLMExplainCallback,
     VLMExplainError,
 )
@@ -115,9 +116,8 @@ def explain(
 ) -> Any:
     """Return the callback after a fit in which all of the validation was explained."""
     judge = ScriptedJudge([Verdict.scored(4)])
-    callback = VLMExplainCallback(
-        judge, probe_size=100, lag=0, method="hirescam", run_dir=folder / "run", **arguments
-    )
+    given = {"method": "hirescam", "run_dir": folder / "run", **arguments}
+    callback = VLMExplainCallback(judge, probe_size=100, lag=0, **given)
     loader = DataLoader(data, batch_size=8)
     trainer = make_trainer(folder, callback, max_epochs=1, num_sanity_val_steps=sanity)
     trainer.fit(module, loader, loader)
@@ -311,6 +311,46 @@ def test_one_logit_a_pixel(tmp_path: Path, activation: Any, channel: bool) -> No
         assert explanation.prediction_name == "foreground"
         mask = Quarters().masks[explanation.probe_index]
         assert (explanation.mask * mask).sum() >= 0.8 * explanation.mask.sum()
+
+
+class Flat(nn.Module):
+    """Quarters by one linear layer: no map of features anywhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4, bias=False))
+        with torch.no_grad():
+            quarters = nn.functional.one_hot(torch.arange(4)).float().reshape(4, 1, 2, 2)
+            weights = nn.functional.interpolate(quarters, size=(16, 16)).expand(4, 3, 16, 16)
+            self.layers[1].weight[:] = weights.reshape(4, -1) / 100
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.layers(images)
+        return logits
+
+
+def test_a_model_without_a_feature_map_is_offered_what_needs_none(tmp_path: Path) -> None:
+    """Both methods of the message work, and find the quarter."""
+    with pytest.raises(AttributionError, match="feature map") as told:
+        explain(tmp_path / "asked", Module(Flat(), largest), Quarters(), method="gradcam")
+    offers = [part for part in str(told.value).split("`")[1::2] if part.startswith("method=")]
+    assert len(offers) == 2
+    for offer in offers:
+        module = Module(Flat(), largest)
+        method = offer.split('"')[1]
+        callback = explain(
+            tmp_path / method,
+            module,
+            Quarters(),
+            method=method,
+            perturbation=Perturbation(masks=200, cells=4, batch_size=256),
+        )
+        assert explained_accuracy(callback) == module.accuracy == 0.9
+        assert settings(tmp_path / method)["target_layer"] is None
+        for sample in callback.latest_round.samples:
+            mask = Quarters().masks[sample.explanation.probe_index].bool()
+            saliency = sample.explanation.saliency
+            assert saliency[mask].mean() > 1.5 * saliency[~mask].mean()
 
 
 def test_regression_is_one_message_whose_lines_work(tmp_path: Path) -> None:
