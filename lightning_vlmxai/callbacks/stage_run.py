@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -253,15 +254,15 @@ class StageRun:
         parts = self._ranks.gather(
             _Explained(
                 explanations=[without_probe(e) for e in found],
-                missing=len(own) - len(found),
+                missing=len(own) - len({e.probe_index for e in found}),
                 failure=failure,
             )
         )
-        of_index = {e.probe_index: e for part in parts for e in part.explanations}
+        of_index: defaultdict[int, list[Explanation]] = defaultdict(list)
+        for explanation in (e for part in parts for e in part.explanations):
+            of_index[explanation.probe_index].append(explanation)
         return _Explained(
-            explanations=[
-                with_probe(of_index[p.index], p) for p in probe_set.probes if p.index in of_index
-            ],
+            explanations=[with_probe(e, p) for p in probe_set.probes for e in of_index[p.index]],
             missing=sum(part.missing for part in parts),
             failure=next((part.failure for part in parts if part.failure), ""),
         )

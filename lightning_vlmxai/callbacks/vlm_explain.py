@@ -26,15 +26,13 @@ from ..probes import (
 from ..records import Fill, Round
 from ..rounds import QUADRANT_METRICS, ROUND_METRICS, Ranks
 from ..sinks import find_free_folder, metric_name, prefixed_metrics
-from ..tasks import BinarySegmentation, Classification, Output, Segmentation, Task
+from ..tasks import DENSE, Classification, MultiLabelClassification, Output, Task
 from .environment import check_environment, count_rounds, is_dev_run
 from .monitors import warn_of_callbacks, warn_of_schedulers
 from .round_settings import RoundSettings
 from .stage_run import StageRun
 from .waiting import waiting_bar
 from .watching import ValidationWatcher, live_model
-
-_DENSE = (Segmentation, BinarySegmentation)
 
 
 class VLMExplainCallback(ValidationWatcher):
@@ -160,7 +158,7 @@ class VLMExplainCallback(ValidationWatcher):
             size=probe_size,
             seed=seed,
             normalization=Normalization.of(normalization),
-            unpack=unpack or (unpack_dense if isinstance(task, _DENSE) else unpack_item),
+            unpack=unpack or (unpack_dense if isinstance(task, DENSE) else unpack_item),
             picture=picture,
             network=network,
             output=output,
@@ -254,7 +252,11 @@ class VLMExplainCallback(ValidationWatcher):
         if isinstance(self.judge, PaidJudge) and not is_dev_run(trainer):
             self.judge.bind(self._run_dir, world_size=trainer.world_size)
             estimate = self.judge.estimate(pictures=self._probes.size, rounds=rounds or 1)
-            rank_zero_info(f"vlmxai: {'the run' if rounds else 'each validation'} takes {estimate}")
+            is_many = isinstance(self._explainer.task, MultiLabelClassification)
+            rank_zero_info(
+                f"vlmxai: {'the run' if rounds else 'each validation'} takes {estimate}"
+                f"{', for one label a picture; each further one is one more' if is_many else ''}"
+            )
         rank_zero_info(f"vlmxai: judge {self.judge.name}; samples and pictures in {self._run_dir}")
 
     def _find_dir(self, trainer: pl.Trainer, saved: str) -> Path:

@@ -25,7 +25,14 @@ from ..attribution import (
 from ..calls import Call, join_calls
 from ..errors import AttributionError, ConfigurationError, expected
 from ..records import Explanation, Fill, JudgeRequest, Probe
-from ..tasks import BinarySegmentation, Classification, Reading, Task
+from ..tasks import (
+    BinarySegmentation,
+    Classification,
+    MultiLabelClassification,
+    OneLabelEach,
+    Reading,
+    Task,
+)
 from .live import LiveModel
 from .masking import soft_mask
 
@@ -107,7 +114,10 @@ class Explainer:
             )
 
     def __call__(self, live: LiveModel, probes: Sequence[Probe]) -> list[Explanation]:
-        """Return an explanation of each probe, in order; the module is left as it was.
+        """Return the explanations of each probe, in order; the module is left as it was.
+
+        A probe has one, or of a `MultiLabelClassification` one for each predicted label, the most
+        confident first.
 
         Args:
             live: The model; it is left as it was.
@@ -120,7 +130,7 @@ class Explainer:
         of_shape: defaultdict[str, list[int]] = defaultdict(list)
         for position, probe in enumerate(probes):
             of_shape[str(probe.call.shapes)].append(position)
-        explained: dict[int, Explanation] = {}
+        explained: dict[int, list[Explanation]] = {}
         with live.lent() as module:
             layer: nn.Module | None = None
             for positions in of_shape.values():
@@ -131,13 +141,13 @@ class Explainer:
                     try:
                         call = self._prepared(join_calls([p.call for p in batch]), module)
                         layer = layer or self._layer_of(live, module, call)
-                        explanations = self._explain(module, layer, call, batch)
+                        explanations = self._explain_each(module, layer, call, batch)
                     except RuntimeError as error:
                         size = _halve(len(chosen), error)
                         continue
                     explained.update(zip(chosen, explanations, strict=True))
                     positions = positions[size:]
-        return [explained[position] for position in range(len(probes))]
+        return [e for position in range(len(probes)) for e in explained[position]]
 
     def _prepared(self, call: Call, module: nn.Module) -> Call:
         return replace(to_module(call, module), read=self._read)
@@ -158,14 +168,37 @@ class Explainer:
             return resolve_target_layer(module, find_target_layer(module, one))
         return resolve_target_layer(module, live.inner_name(self.target_layer), one)
 
-    def _explain(
+    def _explain_each(
         self, module: nn.Module, layer: nn.Module, call: Call, probes: Sequence[Probe]
+    ) -> list[list[Explanation]]:
+        """Return the explanations of each probe."""
+        if not isinstance(self.task, MultiLabelClassification):
+            return [[found] for found in self._explain(self.task, module, layer, call, probes)]
+        split = self.task.split(call.run(module))
+        explained: list[list[Explanation]] = [[] for _ in probes]
+        for start in range(0, len(split.rows), len(probes)):
+            rows = split.rows[start : start + len(probes)]
+            classes = split.classes[start : start + len(probes)]
+            task = OneLabelEach(task=self.task, classes=classes)
+            batch = [probes[row] for row in rows.tolist()]
+            found = self._explain(task, module, layer, call.take(rows), batch)
+            for row, explanation in zip(rows.tolist(), found, strict=True):
+                explained[row].append(replace(explanation, part=explanation.prediction))
+        return explained
+
+    def _explain(
+        self,
+        task: Task,
+        module: nn.Module,
+        layer: nn.Module,
+        call: Call,
+        probes: Sequence[Probe],
     ) -> list[Explanation]:
         subject = Subject(
             module=module,
             layer=layer,
             inputs=call,
-            task=self.task,
+            task=task,
             reshape=self.reshape_transform,
         )
         attribution = attribute(subject, self.method, perturbation=self.perturbation)
@@ -178,7 +211,10 @@ class Explainer:
         classes, confidences = prediction.classes.tolist(), prediction.confidences.tolist()
         explanations = []
         for i, probe in enumerate(probes):
-            label = self.task.label_of(probe.target, prediction.num_classes)
+            label = task.label_of(probe.target, prediction.num_classes)
+            is_correct = task.is_correct(prediction, i, probe.target)
+            if isinstance(task, OneLabelEach) and is_correct:
+                label = classes[i]  # of several true ones, the one that was predicted
             explanations.append(
                 Explanation(
                     probe_index=probe.index,
@@ -187,7 +223,7 @@ class Explainer:
                     prediction=classes[i],
                     prediction_name=self._name_of(classes[i]),
                     confidence=confidences[i],
-                    is_correct=self.task.is_correct(prediction, i, probe.target),
+                    is_correct=is_correct,
                     pixels=probe.pixels,
                     # A view would hold, and send to other ranks, the whole batch.
                     saliency=saliency[i].clone(),
@@ -214,6 +250,8 @@ class Explainer:
             )
 
     def _name_of(self, index: int) -> str:
+        if index < 0:
+            return "none"
         return str(index) if self.class_names is None else self.class_names[index]
 
 

@@ -18,7 +18,7 @@ from ..calls import Call
 from ..errors import ProbeError, VLMExplainError, expected
 from ..explain import LiveModel, Watch, ask_with_gradients
 from ..records import Probe, Seen
-from ..tasks import Output, OutputReader, Reading, Shown, Task
+from ..tasks import MultiLabelClassification, Output, OutputReader, Reading, Shown, Task
 from .datasets import Normalization, find_class_names, find_normalization, index_of_position
 from .pictures import Sources, find_picture, read_apart, read_user_picture
 from .reservoir import Reservoir, Ticket, choose_tickets
@@ -169,7 +169,8 @@ class ProbeCollector:
                 call, sample = found.call.row(row), _on_cpu(samples[row])
                 return _Kept(call=call, row=sample, seen=rows[row])
 
-            self._reservoir.offer(self._index(first + row), _stratum(items[row].target), keep)
+            stratum = self._stratum(items[row].target)
+            self._reservoir.offer(self._index(first + row), stratum, keep)
 
     def stop(self) -> None:
         """Take everything off the module. Safe to call at any time."""
@@ -231,7 +232,7 @@ class ProbeCollector:
         """Return a sentence on each thing that a user should look at."""
         found = [self._reader.doubt] if self._reader.doubt else []
         for label, floor in self._floors.items():
-            has = sum(_stratum(p.target) == label for p in probe_set.probes)
+            has = sum(self._stratum(p.target) == label for p in probe_set.probes)
             if has < floor and self._names:
                 found.append(
                     f"vlmxai: class {self._names[label]!r} has {has} probes, {floor} were wanted; "
@@ -251,6 +252,11 @@ class ProbeCollector:
             f"explained is {mine}, not {', '.join(sorted(set(rivals)))}. Pass "
             f'`network="{rivals[0]}"` for another. {self._reader.choice}'
         ).strip()
+
+    def _stratum(self, target: Any) -> int:
+        if isinstance(self._task, MultiLabelClassification):
+            return self._task.first_label(torch.as_tensor(target))
+        return _stratum(target)
 
     def _index(self, position: int) -> int:
         if self._index_of is not None:

@@ -274,7 +274,7 @@ class RoundBook:
             sample = self._to_sample(explanation, verdict)
             if shift is not None:
                 sample = replace(sample, **shift._asdict())
-            score_drift = self._drift.rescore(explanation.probe_index, verdict.score)
+            score_drift = self._drift.rescore(explanation.key, verdict.score)
             samples.append(replace(sample, score_drift=score_drift))
         metrics = round_metrics(
             samples, missing=opened.start.missing, watch_classes=self._watch_classes

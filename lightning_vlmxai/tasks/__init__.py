@@ -2,16 +2,18 @@
 
 from .base import Prediction, Task, logits_of
 from .classification import BinaryClassification, Classification
-from .multi_label import MultiLabelClassification
+from .multi_label import MultiLabelClassification, OneLabelEach
 from .outputs import Output, OutputReader, Reading, Shown
-from .segmentation import BinarySegmentation, Segmentation
+from .segmentation import DENSE, BinarySegmentation, Segmentation
 from .targets import SampleTarget, WithTarget
 
 __all__ = [
+    "DENSE",
     "BinaryClassification",
     "BinarySegmentation",
     "Classification",
     "MultiLabelClassification",
+    "OneLabelEach",
     "Output",
     "OutputReader",
     "Prediction",

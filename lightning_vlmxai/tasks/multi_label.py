@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import ConfigurationError, expected
@@ -18,8 +19,9 @@ from .probabilities import are_in_unit_interval, logit_of, read_sigmoids
 class MultiLabelClassification:
     """Several labels a picture, from logits `[B, K]`, K >= 2: those whose logit is positive.
 
-    Explained is the most confident label of each picture, by its logit, whether or not it is above
-    one half; it is correct if it is among the true ones.
+    Each predicted label is one explanation, by its logit, and correct if it is among the true ones;
+    where none is predicted, the most confident one is explained. `predict` itself, and the proof,
+    look at the most confident label alone.
 
     Args:
         from_probabilities: Whether the output is a sigmoid's, whose log-odds are explained; None
@@ -90,15 +92,87 @@ class MultiLabelClassification:
         """
         return next(iter(_labels_in(target, num_classes)), -1)
 
+    def first_label(self, target: Tensor) -> int:
+        """Return `label_of` where the number of labels isn't known."""
+        is_several = target.ndim == 1 and is_zeros_and_ones(target)
+        labels = target.nonzero().flatten() if is_several else target.flatten()
+        return int(labels.min()) if len(labels) else -1
+
     def is_correct(self, prediction: Prediction, row: int, target: Tensor) -> bool:
         """Return whether the explained label is among the true ones."""
         return int(prediction.classes[row]) in _labels_in(target, prediction.num_classes)
 
-    def true_label(self, prediction: Prediction, row: int, target: Tensor) -> int:
-        """Return the explained label if it is true, else the first true one, -1 without any."""
-        if self.is_correct(prediction, row, target):
-            return int(prediction.classes[row])
-        return self.label_of(target, prediction.num_classes)
+    def split(self, output: Any) -> Split:
+        """Return what is explained of each sample: its predicted labels, the most confident first.
+
+        Example:
+            >>> import torch
+            >>> split = MultiLabelClassification().split(torch.tensor([[2.0, 3.0, -1.0]]))
+            >>> split.rows.tolist(), split.classes.tolist()
+            ([0, 0], [1, 0])
+        """
+        best = self.predict(output)
+        given = logits_of(output).detach()
+        logits = logit_of(given) if best.from_probabilities else given
+        rows: list[int] = []
+        classes: list[int] = []
+        for row, order in enumerate(logits.argsort(dim=1, descending=True, stable=True).tolist()):
+            found = [label for label in order if logits[row, label] > 0] or order[:1]
+            rows += [row] * len(found)
+            classes += found
+        return Split(
+            rows=torch.tensor(rows, device=logits.device),
+            classes=torch.tensor(classes, device=logits.device),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """What is explained of a batch whose samples have several explanations.
+
+    Args:
+        rows: Number of the sample of each, `[N]` int64.
+        classes: The label of each, `[N]` int64.
+    """
+
+    rows: Tensor
+    classes: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneLabelEach:
+    """Several labels a picture, of which one is explained in each row.
+
+    Args:
+        task: Reads the output.
+        classes: The labels, `[B]` int64.
+    """
+
+    task: MultiLabelClassification
+    classes: Tensor
+
+    def predict(self, output: Any) -> Prediction:
+        """Return the given labels with their confidences and scores."""
+        best = self.task.predict(output)
+        ours = replace(best, classes=self.classes)
+        scores = self.task.score(output, ours)
+        return replace(ours, scores=scores, confidences=scores.detach().sigmoid())
+
+    def score(self, output: Any, prediction: Prediction) -> Tensor:
+        """Return the logit of the explained label, `[B]` float32."""
+        return self.task.score(output, prediction)
+
+    def confidence(self, output: Any, prediction: Prediction) -> Tensor:
+        """Return the probability of the explained label, `[B]` float32."""
+        return self.task.confidence(output, prediction)
+
+    def label_of(self, target: Tensor, num_classes: int) -> int:
+        """Return the first true label; -1 where there is none."""
+        return self.task.label_of(target, num_classes)
+
+    def is_correct(self, prediction: Prediction, row: int, target: Tensor) -> bool:
+        """Return whether the explained label is among the true ones."""
+        return self.task.is_correct(prediction, row, target)
 
 
 def _labels_in(target: Tensor, num_classes: int) -> list[int]:

@@ -259,6 +259,10 @@ class BinarySegmentation:
         return labels.long()
 
 
+DENSE = (Segmentation, BinarySegmentation)
+"""The tasks whose target is a map."""
+
+
 def _two_classes(given: Tensor, *, is_probability: bool) -> Tensor:
     """Return logits `[B, 2, h, w]` whose softmax is the sigmoid of one logit a pixel."""
     logits = logit_of(given) if is_probability else given

@@ -25,6 +25,7 @@ from lightning_vlmxai import (
 from lightning_vlmxai.errors import AttributionError, ConfigurationError
 from lightning_vlmxai.probes import Item
 from lightning_vlmxai.records import Verdict
+from lightning_vlmxai.report.reader import read_run
 from lightning_vlmxai.testing import ScriptedJudge
 from tiny import make_trainer
 
@@ -55,8 +56,9 @@ class Quarters(Dataset[Any]):
         image, label = self.pictures[index], self.targets[index]
         if self.how == "binary":
             return image, float(label % 2)
-        if self.how == "many":  # the quarter, and whether it is on the left
-            return image, torch.tensor([*(label == k for k in range(4)), label % 2 == 0]).float()
+        if self.how == "many":  # the quarter, whether it is on the left, and what none has
+            hot = [*(label == k for k in range(4)), label % 2 == 0, False]
+            return image, torch.tensor(hot).float()
         if self.how == "mask":
             return image, self.masks[index] if index % 10 else 1 - self.masks[index]
         if self.how == "measure":
@@ -105,21 +107,26 @@ class Module(pl.LightningModule):
         self.seen = []
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self.seen += self.count(self(batch[0]), batch[1]).tolist()
+        self.seen += self.count(self(batch[0]), batch[1]).flatten().tolist()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.0)
 
 
 def explain(
-    folder: Path, module: Module, data: Dataset[Any], sanity: int = 2, **arguments: Any
+    folder: Path,
+    module: Module,
+    data: Dataset[Any],
+    sanity: int = 2,
+    max_epochs: int = 1,
+    **arguments: Any,
 ) -> Any:
     """Return the callback after a fit in which all of the validation was explained."""
     judge = ScriptedJudge([Verdict.scored(4)])
     given = {"method": "hirescam", "run_dir": folder / "run", **arguments}
     callback = VLMExplainCallback(judge, probe_size=100, lag=0, **given)
     loader = DataLoader(data, batch_size=8)
-    trainer = make_trainer(folder, callback, max_epochs=1, num_sanity_val_steps=sanity)
+    trainer = make_trainer(folder, callback, max_epochs=max_epochs, num_sanity_val_steps=sanity)
     trainer.fit(module, loader, loader)
     return callback
 
@@ -271,18 +278,69 @@ def test_one_probability_a_sample_is_told_from_one_logit(
     assert settings(tmp_path)["from_probabilities"] is read
 
 
+class ManyNet(Net):
+    """Says which quarter is bright, whether that is on the left, and never a sixth label."""
+
+    def __init__(self, activation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(
+            lambda z, _m: activation(torch.cat([z - 5, -odd(z), z[:, :1] * 0 - 9], dim=1))
+        )
+
+
 @pytest.mark.parametrize("activation", [lambda z: z, torch.sigmoid], ids=["logits", "sigmoids"])
-def test_several_labels_a_picture(tmp_path: Path, activation: Any) -> None:
-    """The most confident label of each picture is right if it is a true one."""
+def test_each_predicted_label_is_an_explanation(tmp_path: Path, activation: Any) -> None:
+    """Correct by label, as the validation counts them; read again, none is lost."""
+    data = Quarters("many")
+    counted: dict[tuple[int, int], bool] = {}
 
     def count(answer: Tensor, labels: Tensor) -> Tensor:
-        return labels[torch.arange(len(labels)), answer.argmax(dim=1)] == 1
+        found = answer > (0.5 if activation is torch.sigmoid else 0.0)
+        return labels[found] == 1
 
-    net = Net(lambda z, _m: activation(torch.cat([z, -odd(z)], dim=1)))
-    module = Module(net, count)
-    callback = explain(tmp_path, module, Quarters("many"), task=MultiLabelClassification())
-    assert explained_accuracy(callback) == module.accuracy
-    assert 0.8 < module.accuracy < 1.0
+    module = Module(ManyNet(activation), count)
+    names = (*NAMES, "left", "no")
+    callback = explain(
+        tmp_path, module, data, task=MultiLabelClassification(), class_names=names, max_epochs=2
+    )
+    logits = ManyNet(lambda z: z)(data.pictures)
+    for row in range(COUNT):
+        for label in range(6):
+            if logits[row, label] > 0:
+                counted[row, label] = bool(data[row][1][label] == 1)
+    samples = callback.latest_round.samples
+    explained = {(s.explanation.probe_index, s.explanation.part): s for s in samples}
+    assert len(explained) == len(samples) == len(counted) == 45
+    assert {place: s.explanation.is_correct for place, s in explained.items()} == counted
+    assert sum(counted.values()) / 45 == module.accuracy
+    for (row, label), sample in explained.items():
+        explanation = sample.explanation
+        assert explanation.prediction_name == names[label]
+        if counted[row, label]:
+            assert explanation.label_name == names[label]
+        assert sample.attention_drift == 0.0  # compared with the same label's
+    first, last = read_run(tmp_path / "run").rounds
+    assert {s.place: s.is_correct for s in last.samples} == counted
+    assert len({s.image for s in last.samples}) == len({s.saliency for s in last.samples}) == 45
+    assert all((tmp_path / "run" / s.image).exists() for s in first.samples)
+
+
+def test_a_picture_without_a_predicted_label_is_explained_by_its_most_confident(
+    tmp_path: Path,
+) -> None:
+    """Every probe has an explanation; one without true labels has none as its label."""
+
+    class Unlabelled(Quarters):
+        def __getitem__(self, index: int) -> Any:
+            return self.pictures[index], torch.zeros(4)
+
+    module = Module(Net(lambda z, _m: z - 100), lambda a, y: (a > 0) == (y == 1))
+    callback = explain(
+        tmp_path, module, Unlabelled(), task=MultiLabelClassification(), class_names=NAMES
+    )
+    assert explained_accuracy(callback) == 0.0
+    explanations = [s.explanation for s in callback.latest_round.samples]
+    assert {(e.label, e.label_name) for e in explanations} == {(-1, "none")}
+    assert [e.prediction for e in explanations] == [i % 4 for i in range(COUNT)]
 
 
 @pytest.mark.parametrize("channel", [True, False], ids=["[B, 1, h, w]", "[B, h, w]"])
