@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ class Call:
         rows: Places of the leaves that have one entry a sample.
         picture: Place of the leaf that is the picture, `[B, C, H, W]`.
         size: B.
+        read: From what the network answers to what counts of it; all of it if None.
     """
 
     leaves: tuple[Any, ...]
@@ -36,6 +37,7 @@ class Call:
     rows: frozenset[int]
     picture: int
     size: int
+    read: Callable[[Any], Any] | None = None
 
     @classmethod
     def of(
@@ -116,9 +118,13 @@ class Call:
         return (self.spec, self.rows, tuple(kept))
 
     def run(self, module: nn.Module) -> Any:
-        """Return what a module gives when it is called so."""
+        """Return what counts of a module's answer when it is called so."""
         args, kwargs = self.arguments
-        return module(*args, **kwargs)
+        return self.answer(module(*args, **kwargs))
+
+    def answer(self, output: Any) -> Any:
+        """Return what counts of a network's answer."""
+        return output if self.read is None else self.read(output)
 
     @property
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -193,22 +199,22 @@ class StepCall(Call):
 
     Args:
         step: Name of the step.
-        answer: Dotted name of the part whose output is read; "" is the module itself.
+        part: Dotted name of the part whose output is read; "" is the module itself.
         turn: Which of its calls in the step is read, from 0.
     """
 
     step: str = "validation_step"
-    answer: str = ""
+    part: str = ""
     turn: int = 0
 
     def run(self, module: nn.Module) -> Any:
-        """Return what the part answers while the step runs."""
+        """Return what counts of the part's answer while the step runs."""
         answers: list[Any] = []
 
         def note(_part: nn.Module, _args: Any, output: Any) -> None:
             answers.append(output)
 
-        handle = module.get_submodule(self.answer).register_forward_hook(note)
+        handle = module.get_submodule(self.part).register_forward_hook(note)
         args, kwargs = self.arguments
         try:
             getattr(module, self.step)(*args, **kwargs)
@@ -218,12 +224,12 @@ class StepCall(Call):
             raise AttributionError(
                 expected(
                     self.step,
-                    f"one that calls {self.answer!r} every time",
+                    f"one that calls {self.part!r} every time",
                     f"{len(answers)} calls",
-                    f'Name a network that is always called: `network="{self.answer}"`',
+                    f'Name a network that is always called: `network="{self.part}"`',
                 )
             )
-        return answers[self.turn]
+        return self.answer(answers[self.turn])
 
 
 NO_BATCH = 2**31 - 1

@@ -138,6 +138,8 @@ class Explanation:
         reference_mask: `Probe.reference_mask`.
         is_blank: The map is zero, constant or not finite: there is nothing to judge.
         fill: What stands where the mask takes the picture away.
+        part: Which of the probe's explanations this is: the explained label, where each predicted
+            label has one; None where a probe has one.
     """
 
     probe_index: int
@@ -153,6 +155,12 @@ class Explanation:
     reference_mask: Tensor | None = None
     is_blank: bool = False
     fill: Fill = "black"
+    part: int | None = None
+
+    @property
+    def key(self) -> int | tuple[int, int]:
+        """What tells it from the others of a round, and is the same in each."""
+        return self.probe_index if self.part is None else (self.probe_index, self.part)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -110,7 +111,7 @@ class StageRun:
         Raises:
             VLMExplainError: If something in the set-up is wrong, on any rank.
         """
-        probe_set = self._choose_probes()
+        probe_set = self._choose_probes(live)
         explained = self._explain_together(live, probe_set)
         self._prove(live, probe_set, explained.explanations)
         book = self._make_book(lag=0, number=-1)
@@ -141,7 +142,7 @@ class StageRun:
             VLMExplainError: If the model can't be explained; in a fit that was rehearsed, that is
                 a warning and a round without samples.
         """
-        probe_set = self._choose_probes()
+        probe_set = self._choose_probes(live)
         explained = self._explain_together(live, probe_set)
         if self._agreement is None and explained.explanations:
             if self.is_rehearsed:
@@ -170,9 +171,10 @@ class StageRun:
         if self._book is None:
             lag = self._settings.lag if self.stage == "fit" else 0
             self._book = self._make_book(lag=lag, number=self._first_round)
+            # Not at the sanity check, whose few rows say little.
+            for line in self._collector.doubts(probe_set):
+                rank_zero_warn(line)
             self._compare_settings()
-            for line in self._collector.shortages(probe_set):
-                rank_zero_warn(f"vlmxai: {line}; a gate on it rests on few.")
             if self._saved and self._saved["fingerprint"] == probe_set.fingerprint:
                 self._book.resume(self._saved["rounds"], probe_set.probes)
         return self._book
@@ -252,15 +254,15 @@ class StageRun:
         parts = self._ranks.gather(
             _Explained(
                 explanations=[without_probe(e) for e in found],
-                missing=len(own) - len(found),
+                missing=len(own) - len({e.probe_index for e in found}),
                 failure=failure,
             )
         )
-        of_index = {e.probe_index: e for part in parts for e in part.explanations}
+        of_index: defaultdict[int, list[Explanation]] = defaultdict(list)
+        for explanation in (e for part in parts for e in part.explanations):
+            of_index[explanation.probe_index].append(explanation)
         return _Explained(
-            explanations=[
-                with_probe(of_index[p.index], p) for p in probe_set.probes if p.index in of_index
-            ],
+            explanations=[with_probe(e, p) for p in probe_set.probes for e in of_index[p.index]],
             missing=sum(part.missing for part in parts),
             failure=next((part.failure for part in parts if part.failure), ""),
         )
@@ -272,14 +274,18 @@ class StageRun:
             # Found once: a layer that changed between rounds would be a drift of its own.
             names = self._asked.class_names or probe_set.class_names
             self._check_watched(names)
-            layer = self._asked.find_layer(live, probe_set.probes[:1])
-            self._explainer = replace(self._asked, class_names=names, target_layer=layer)
+            reading = probe_set.reading
+            asked = replace(self._asked, reading=reading, task=reading.task(self._asked.task))
+            layer = asked.find_layer(live, probe_set.probes[:1])
+            self._explainer = replace(asked, class_names=names, target_layer=layer)
         return self._explainer(live, own)
 
-    def _choose_probes(self) -> ProbeSet:
+    def _choose_probes(self, live: LiveModel) -> ProbeSet:
         """Return the probe set, chosen by all ranks together among the rows that they saw."""
         if self._probe_set is None:
-            told = self._ranks.gather(self._collector.tell())
+            with self._ranks.together():
+                mine = self._collector.tell(live)
+            told = self._ranks.gather(mine)
             with self._ranks.together():
                 own = self._collector.choose(told)
             self._probe_set = self._collector.gather(self._ranks.gather(own))

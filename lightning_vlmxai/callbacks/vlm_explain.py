@@ -26,13 +26,8 @@ from ..probes import (
 from ..records import Fill, Round
 from ..rounds import QUADRANT_METRICS, ROUND_METRICS, Ranks
 from ..sinks import metric_name, prefixed_metrics
-from ..tasks import Classification, Segmentation, Task
-from .environment import (
-    check_environment,
-    count_rounds,
-    is_dev_run,
-    logged_step,
-)
+from ..tasks import DENSE, Classification, MultiLabelClassification, Output, Task
+from .environment import check_environment, count_rounds, is_dev_run, logged_step
 from .monitors import warn_of_callbacks, warn_of_schedulers
 from .round_settings import RoundSettings
 from .run_dir import RunDirectory
@@ -60,7 +55,7 @@ class VLMExplainCallback(ValidationWatcher):
             channels-last maps are not folded as they should be.
         method: Name of an attribution method, or the path of a pytorch-grad-cam class, such as
             `"pytorch_grad_cam.FinerCAM"`.
-        perturbation: Bounds of Score-CAM, Ablation-CAM and RISE.
+        perturbation: Bounds of Score-CAM, Ablation-CAM, RISE and Occlusion.
         alpha: Sharpness of the mask, > 0 (Eq. 1).
         beta: Threshold of the mask, in [0, 1] (Eq. 1).
         fill: What stands where the mask takes the picture away: "black" (the paper's), "blur",
@@ -77,6 +72,8 @@ class VLMExplainCallback(ValidationWatcher):
             [0, 1], of the network's input's size; found out if None.
         network: Dotted name of the module that goes from picture to logits, where a validation
             step calls several; found by watching if None.
+        output: Which part of what that module answers are the logits: a key, an attribute, a
+            place (`1`, `"head.0"`), or a function; found by labels and class names if None.
         val_loader: Number of the validation loader whose rows are explained.
         min_per_class: The least number of probes of each class in `watch_classes`.
         lag: How many rounds a round may trail before its verdicts are waited for: those of round N
@@ -121,6 +118,7 @@ class VLMExplainCallback(ValidationWatcher):
         unpack: Callable[[Any], Item] | None = None,
         picture: Callable[[Any], Any] | None = None,
         network: str | None = None,
+        output: Output | None = None,
         val_loader: int = 0,
         min_per_class: int = 8,
         lag: int = 1,
@@ -161,9 +159,10 @@ class VLMExplainCallback(ValidationWatcher):
             size=probe_size,
             seed=seed,
             normalization=Normalization.of(normalization),
-            unpack=unpack or (unpack_dense if isinstance(task, Segmentation) else unpack_item),
+            unpack=unpack or (unpack_dense if isinstance(task, DENSE) else unpack_item),
             picture=picture,
             network=network,
+            output=output,
             watch_classes=tuple(watch_classes),
             min_per_class=min_per_class,
         )
@@ -255,7 +254,11 @@ class VLMExplainCallback(ValidationWatcher):
         if isinstance(self.judge, PaidJudge) and not is_dev_run(trainer):
             self.judge.bind(run_dir, world_size=trainer.world_size)
             estimate = self.judge.estimate(pictures=self._probes.size, rounds=rounds or 1)
-            rank_zero_info(f"vlmxai: {'the run' if rounds else 'each validation'} takes {estimate}")
+            is_many = isinstance(self._explainer.task, MultiLabelClassification)
+            rank_zero_info(
+                f"vlmxai: {'the run' if rounds else 'each validation'} takes {estimate}"
+                f"{', for one label a picture; each further one is one more' if is_many else ''}"
+            )
         rank_zero_info(f"vlmxai: judge {self.judge.name}; samples and pictures in {run_dir}")
 
     def _make_collector(self) -> ProbeCollector:

@@ -142,7 +142,7 @@ class Watch:
             return None
         call = answer.call
         if self.is_step and step.call is not None:
-            call = replace(step.call, answer=answer.network, turn=answer.turn)
+            call = replace(step.call, part=answer.network, turn=answer.turn)
         if call is None:
             return None
         return Seen(network=answer.network, turn=answer.turn, call=call, output=answer.output)

@@ -6,7 +6,8 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,9 @@ from torch import Tensor, nn
 
 from ..calls import Call, step_call
 from ..errors import ProbeError, VLMExplainError, expected
-from ..explain import Watch
+from ..explain import LiveModel, Watch, ask_with_gradients
 from ..records import Probe, Seen
-from ..tasks import Task
+from ..tasks import MultiLabelClassification, Output, OutputReader, Reading, Shown, Task
 from .datasets import (
     Normalization,
     find_class_names,
@@ -41,6 +42,7 @@ class ProbeSet:
         network: Dotted name of the network that the validation called; "" is the module itself.
         answer: Dotted name of the part whose output is read; the network, but where the step as a
             whole is explained.
+        reading: How the network's answers are read.
     """
 
     probes: tuple[Probe, ...]
@@ -48,6 +50,7 @@ class ProbeSet:
     class_names: tuple[str, ...] | None = None
     network: str = ""
     answer: str = ""
+    reading: Reading = field(default_factory=Reading)
 
     def __len__(self) -> int:
         return len(self.probes)
@@ -63,6 +66,7 @@ class ProbeSettings:
     unpack: Callable[[Any], Item] = unpack_item
     picture: Callable[[Any], Any] | None = None
     network: str | None = None
+    output: Output | None = None
     watch_classes: tuple[str, ...] = ()
     min_per_class: int = 8
 
@@ -73,7 +77,7 @@ class _Kept:
 
     call: Call
     row: Any
-    seen: Seen
+    seen: Mapping[Reading, Seen]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +86,7 @@ class _Told:
 
     tickets: list[Ticket]
     counts: Counter[int]
+    shown: Shown
 
 
 class ProbeCollector:
@@ -102,6 +107,8 @@ class ProbeCollector:
         self._settings = settings
         self._task = task
         self._class_names = class_names
+        self._reader = OutputReader(task, settings.output)
+        self._reading = Reading()
         self._watch = Watch(self._refusal, settings.network)
         self._pending: tuple[Any, int] | None = None
         self.start(None)
@@ -125,7 +132,10 @@ class ProbeCollector:
             limit: How many rows will pass by, on all ranks; None if that isn't known.
         """
         self._dataset = dataset
-        self._names = self._class_names or find_class_names(dataset)
+        own = getattr(self._task, "class_names", None)
+        self._names = self._class_names or find_class_names(dataset) or own
+        self._reader.start()
+        self._first: Call | None = None
         self._index_of = index_of_position(order, rank=rank, ranks=ranks)
         self._is_known = self._index_of is not None
         self._rank, self._ranks = rank, ranks
@@ -183,8 +193,12 @@ class ProbeCollector:
         self._rows += size
         if found is None:
             self._missed += size
+            with suppress(VLMExplainError):  # what no network reads need not be unpacked
+                self._reader.miss(self._targets(batch, size))
             return
-        prediction = self._task.predict(found.output).detach()
+        targets = cache(lambda: self._targets(batch, size))
+        seen = self._reader.see(found.output, size, targets)
+        self._first = self._first or found.call.row(0)
 
         def keep(row: int) -> _Kept:
             call = found.call.row(row)
@@ -193,36 +207,38 @@ class ProbeCollector:
                 for i in call.rows
                 if isinstance(call.leaves[i], Tensor)
             }
-            return _Kept(
-                call=call,
-                row=_on_cpu(take_row(batch, row, size), copies),
-                seen=Seen(
-                    prediction=int(prediction.classes[row]),
-                    confidence=float(prediction.confidences[row]),
-                ),
-            )
+            sample = _on_cpu(take_row(batch, row, size), copies)
+            return _Kept(call=call, row=sample, seen=seen(row))
 
         indices = [self._index(first + row) for row in range(size)]
-        self._reservoir.offer(indices, lambda: self._labels(batch, size), keep)
+        self._reservoir.offer(indices, lambda: map(self._stratum, targets()), keep)
 
-    def _labels(self, batch: Any, size: int) -> list[int]:
-        """Return what the rows are stratified by."""
+    def _targets(self, batch: Any, size: int) -> list[Any]:
+        """Return the rows' labels."""
         unpack = self._settings.unpack
         if unpack in (unpack_item, unpack_dense):  # which take a whole batch apart as well
             with suppress(VLMExplainError):
-                targets = unpack(batch).target
-                if isinstance(targets, Tensor) and targets.shape == (size,):
-                    return [int(label) for label in targets.tolist()]
-        return [_stratum(unpack(take_row(batch, row, size)).target) for row in range(size)]
+                found = unpack(batch).target
+                if isinstance(found, Tensor) and found.shape == (size,):
+                    labels: list[Any] = found.tolist()
+                    return labels
+        return [unpack(take_row(batch, row, size)).target for row in range(size)]
 
     def stop(self) -> None:
         """Take everything off the module. Safe to call at any time."""
         self._watch.stop()
         self._pending = None
 
-    def tell(self) -> _Told:
-        """Return what the other ranks need to know to choose."""
-        return _Told(tickets=self._reservoir.tickets, counts=self._reservoir.counts)
+    def tell(self, live: LiveModel) -> _Told:
+        """Return what the other ranks need to know to choose.
+
+        Args:
+            live: The model, which is asked once where its answers may be probabilities or logits.
+        """
+        live = replace(live, network=self._watch.network)
+        ask = partial(ask_with_gradients, live, self._first) if self._first else None
+        held = self._reservoir
+        return _Told(tickets=held.tickets, counts=held.counts, shown=self._reader.tell(ask))
 
     def choose(self, told: Sequence[_Told]) -> list[Probe]:
         """Return this rank's probes among those that all ranks choose.
@@ -232,6 +248,7 @@ class ProbeCollector:
         """
         self._check()
         counts: Counter[int] = sum((one.counts for one in told), Counter())
+        self._reading = self._reader.choose([one.shown for one in told], self._names, max(counts))
         tickets = {t.index: t for one in told for t in one.tickets}
         owner = {t.index: r for r, one in reversed(list(enumerate(told))) for t in one.tickets}
         chosen = choose_tickets(
@@ -261,15 +278,19 @@ class ProbeCollector:
             class_names=None if self._names is None else tuple(self._names),
             network=self._watch.network,
             answer=self._watch.answer,
+            reading=self._reading,
         )
 
-    def shortages(self, probe_set: ProbeSet) -> list[str]:
-        """Return a sentence for each watched class with fewer probes than asked for."""
-        found = []
+    def doubts(self, probe_set: ProbeSet) -> list[str]:
+        """Return a sentence on each thing that a user should look at."""
+        found = [self._reader.doubt] if self._reader.doubt else []
         for label, floor in self._floors.items():
-            has = sum(_stratum(p.target) == label for p in probe_set.probes)
+            has = sum(self._stratum(p.target) == label for p in probe_set.probes)
             if has < floor and self._names:
-                found.append(f"class {self._names[label]!r} has {has} probes, {floor} were wanted")
+                found.append(
+                    f"vlmxai: class {self._names[label]!r} has {has} probes, {floor} were wanted; "
+                    "a gate on it rests on few."
+                )
         return found
 
     @property
@@ -277,23 +298,29 @@ class ProbeCollector:
         """Which of several calls is explained, in words; empty where there was one."""
         mine = self._watch.answer or "the module itself"
         rivals = sorted({name or "the module itself" for name in self._watch.rivals})
+        lines = []
         if rivals == [mine]:
-            return (
+            lines.append(
                 f"vlmxai: a validation step calls {mine} {len(self._watch.rivals) + 1} times; "
                 "explained is the call that is given the batch's own picture, or the first, and "
                 "not what the step makes of all of them."
             )
-        if rivals:
-            return (
+        elif rivals:
+            lines.append(
                 f"vlmxai: a validation step calls several networks; explained is {mine}, not "
                 f'{", ".join(rivals)}. Pass `network="{rivals[0]}"` for another.'
             )
-        if self._watch.is_step:
-            return (
+        elif self._watch.is_step:
+            lines.append(
                 f"vlmxai: no one module goes from picture to logits; explained is the step as a "
                 f"whole, as {mine} answers it."
             )
-        return ""
+        return " ".join(filter(None, [*lines, self._reader.choice]))
+
+    def _stratum(self, target: Any) -> int:
+        if isinstance(self._task, MultiLabelClassification):
+            return self._task.first_label(torch.as_tensor(target))
+        return _stratum(target)
 
     def _index(self, position: int) -> int:
         if self._index_of is not None:
@@ -302,10 +329,10 @@ class ProbeCollector:
 
     def _refusal(self, output: Any, size: int) -> str:
         try:
-            count = len(self._task.predict(output).classes)
+            self._reader.read(output, size)
         except Exception as error:  # whatever a user's output is, it is not a prediction
             return str(error)
-        return "" if count == size else f"{count} predictions for {size} samples"
+        return ""
 
     def _check(self) -> None:
         if self._rows == 0:
@@ -314,6 +341,7 @@ class ProbeCollector:
             )
         if self._missed == self._rows:
             part = next(iter(self._watch.heads), "model")
+            self._reader.check_labels()
             raise ProbeError(
                 expected(
                     "validation_step",
@@ -369,7 +397,7 @@ class ProbeCollector:
             pixels=pixels,
             target=torch.as_tensor(item.target).detach().cpu().clone(),
             reference_mask=mask,
-            seen=kept.seen,
+            seen=kept.seen.get(replace(self._reading, given=None)),
         )
 
     def _read_sample(self, index: int) -> Tensor | None:

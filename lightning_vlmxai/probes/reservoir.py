@@ -57,7 +57,9 @@ class Reservoir:
         self._floored: dict[int, list[Ticket]] = {}
         self._pool: list[tuple[float, Ticket]] = []
         self._kept: dict[int, tuple[Ticket, Any]] = {}
-        self.counts: Counter[int] = Counter()
+        self.counts = (
+            Counter(t.label for t in self._planned.values()) if self._planned else Counter()
+        )
 
     @property
     def tickets(self) -> list[Ticket]:

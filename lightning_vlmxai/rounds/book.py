@@ -292,7 +292,7 @@ class RoundBook:
             if shift is not None:
                 sample = replace(sample, **shift._asdict())
             self._reuse.remember(make_request(explanation), verdict)
-            score_drift = self._drift.rescore(explanation.probe_index, verdict.score)
+            score_drift = self._drift.rescore(explanation.key, verdict.score)
             samples.append(replace(sample, score_drift=score_drift))
         metrics = round_metrics(
             samples, missing=opened.start.missing, watch_classes=self._watch_classes

@@ -90,10 +90,12 @@ class RunFolderSink:
         whole = Path("images", closed.stage)
         masked = Path("images", f"{closed.stage}-{closed.number:04d}")
         stem = f"{sample.explanation.probe_index:06d}"
+        part = sample.explanation.part
+        of_part = stem if part is None else f"{stem}-{part}"
         return {
             **_describe(closed, sample),
-            "image": (masked / f"{stem}.png").as_posix(),
-            "saliency": (masked / f"{stem}-saliency.png").as_posix(),
+            "image": (masked / f"{of_part}.png").as_posix(),
+            "saliency": (masked / f"{of_part}-saliency.png").as_posix(),
             "picture": (whole / f"{stem}.png").as_posix(),
             "judge": self._settings.get("judge"),
         }
@@ -133,6 +135,7 @@ def _describe(closed: Round, sample: Sample) -> dict[str, Any]:
         "step": closed.step,
         "fingerprint": closed.fingerprint,
         "probe": e.probe_index,
+        "part": e.part,
         "label": e.label,
         "label_name": e.label_name,
         "prediction": e.prediction,

@@ -2,15 +2,25 @@
 
 from .base import Prediction, Task, logits_of
 from .classification import BinaryClassification, Classification
-from .segmentation import Segmentation
+from .multi_label import MultiLabelClassification, OneLabelEach
+from .outputs import Output, OutputReader, Reading, Shown
+from .segmentation import DENSE, BinarySegmentation, Segmentation
 from .targets import SampleTarget, WithTarget
 
 __all__ = [
+    "DENSE",
     "BinaryClassification",
+    "BinarySegmentation",
     "Classification",
+    "MultiLabelClassification",
+    "OneLabelEach",
+    "Output",
+    "OutputReader",
     "Prediction",
+    "Reading",
     "SampleTarget",
     "Segmentation",
+    "Shown",
     "Task",
     "WithTarget",
     "logits_of",

@@ -117,19 +117,19 @@ def test_monitors_see_round_n_minus_lag(tmp_path: Path) -> None:
 
 
 def test_sanity_check_judges_one_probe_and_logs_nothing(tmp_path: Path) -> None:
-    """Rehearsed before training: one request, no folder, no metric."""
+    """Rehearsed before training: one request, no file, no metric."""
     judge = ScriptedJudge([Verdict.scored(5)])
     at_start: list[Any] = []
 
     class Look(pl.Callback):
         def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
             logged = [n for n in trainer.callback_metrics if n.startswith("vlmxai")]
-            at_start.append((len(judge.requests), (tmp_path / "vlmxai").exists(), logged))
+            at_start.append((len(judge.requests), [*(tmp_path / "vlmxai").iterdir()], logged))
 
     torch.manual_seed(0)
     trainer = make_trainer(tmp_path, VLMExplainCallback(judge, probe_size=4), Look())
     trainer.fit(TinyModule(), loader(Squares()), loader(Squares(16, seed=1)))
-    assert at_start == [(1, False, [])]
+    assert at_start == [(1, [], [])]
     assert len(judge.requests) == 1 + 2 * 4
 
 
