@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.weak import WeakIdKeyDictionary
 
 from ..calls import Call, StepCall
+from ..tasks import is_detection
 
 Reads = Callable[[Any, int], str]
 """Why a task can't read an output as predictions of so many samples; empty if it can."""
@@ -252,7 +253,7 @@ class Watch:
             # An answer without a picture doesn't stand for the networks that it is made of.
             step.open[-1] += [a for a in inside if a.call is not None and call is None]
             step.open[-1].append(_Answer(network=name, turn=turn, call=call, output=output))
-        else:
+        elif call is None or not is_detection(output):  # whose backbone explains no box
             step.open[-1] += inside
         if has_weights:
             for leaf in pytree.tree_leaves(output):

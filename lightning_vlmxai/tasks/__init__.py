@@ -1,6 +1,6 @@
 """A model's output goes in; its prediction, the score to explain and its correctness come out."""
 
-from .base import Prediction, Task, logits_of
+from .base import Prediction, Task, is_detection, logits_of
 from .classification import BinaryClassification, Classification
 from .multi_label import MultiLabelClassification, OneLabelEach
 from .outputs import Output, OutputReader, Reading, Shown
@@ -23,5 +23,6 @@ __all__ = [
     "Shown",
     "Task",
     "WithTarget",
+    "is_detection",
     "logits_of",
 ]

@@ -240,15 +240,20 @@ def is_measure(target: Any) -> bool:
     return isinstance(target, float) and not target.is_integer()
 
 
+def is_detection(output: Any) -> bool:
+    """Return whether an output holds boxes."""
+    first = output[0] if isinstance(output, (tuple, list)) and output else output
+    keys = set(first) if isinstance(first, Mapping) else set(dir(first))
+    return bool(keys & {"boxes", "pred_boxes"})
+
+
 def refuse_detection(output: Any) -> None:
     """Refuse boxes.
 
     Raises:
         AttributionError: If there are any.
     """
-    first = output[0] if isinstance(output, (tuple, list)) and output else output
-    keys = set(first) if isinstance(first, Mapping) else set(dir(first))
-    if keys & {"boxes", "pred_boxes"}:
+    if is_detection(output):
         raise AttributionError(
             expected(
                 "forward",

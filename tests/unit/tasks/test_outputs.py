@@ -67,7 +67,7 @@ def choose(
 ) -> Reading:
     """Return the choice after some batches."""
     for answer, targets in zip(answers, labels, strict=True):
-        reader.see(answer, 3, lambda: targets)
+        reader.see(answer, 3, lambda targets=targets: targets)
     return reader.choose([reader.tell()], names)
 
 
