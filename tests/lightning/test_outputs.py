@@ -268,12 +268,20 @@ def odd(z: Tensor) -> Tensor:
     ],
     ids=["logits", "probabilities", "[B]", "logits in [0, 1]"],
 )
+@pytest.mark.parametrize("method", ["hirescam", "occlusion"])
 def test_one_probability_a_sample_is_told_from_one_logit(
-    tmp_path: Path, head: Any, limit: float, read: bool, accuracy: float
+    tmp_path: Path, method: str, head: Any, limit: float, read: bool, accuracy: float
 ) -> None:
     """By all of the validation, and by the operation that made it."""
     module = Module(Net(head), lambda a, y: (a.flatten() > limit) == (y == 1))
-    callback = explain(tmp_path, module, Quarters("binary"), task=BinaryClassification())
+    callback = explain(
+        tmp_path,
+        module,
+        Quarters("binary"),
+        task=BinaryClassification(),
+        method=method,
+        perturbation=Perturbation(cells=2),
+    )
     assert explained_accuracy(callback) == module.accuracy == accuracy
     assert settings(tmp_path)["from_probabilities"] is read
 
