@@ -241,7 +241,7 @@ def is_measure(target: Any) -> bool:
 
 
 def refuse_detection(output: Any) -> None:
-    """Refuse boxes.
+    """Refuse boxes, and masks a query, which no class stands for.
 
     Raises:
         AttributionError: If there are any.
@@ -255,6 +255,17 @@ def refuse_detection(output: Any) -> None:
                 "a function to class logits",
                 "boxes",
                 "Object detection is not supported; explain a classifier or a segmentation model",
+            )
+        )
+    if "masks_queries_logits" in keys:
+        raise AttributionError(
+            expected(
+                "forward",
+                "a function to logits [B, K, h, w], a map a class",
+                "a mask a query",
+                "Pass a function to maps a class, as in `output=lambda answer: torch.einsum("
+                "'bqk,bqhw->bkhw', answer.class_queries_logits.softmax(-1)[..., :-1], "
+                "answer.masks_queries_logits.sigmoid())`",
             )
         )
 
