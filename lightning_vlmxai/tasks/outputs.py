@@ -167,12 +167,15 @@ class OutputReader:
         if found:
             return found
         if tensors:
-            remedies = (f"{remedy_for(t.shape)} ({as_code(p)})" for p, t in tensors.items())
+            of_remedy: dict[str, list[str]] = {}
+            for part, tensor in tensors.items():
+                of_remedy.setdefault(remedy_for(tensor.shape), []).append(as_code(part))
+            remedies = [f"{remedy} ({', '.join(p)})" for remedy, p in of_remedy.items()]
             refusal = expected(
                 "forward",
                 f"one whose answer {type(self._task).__name__} can read",
                 describe_tensors(tensors),
-                " or ".join(dict.fromkeys(remedies)),
+                " or ".join(remedies).replace(" or Pass", " or pass"),
             )
         raise AttributionError(refusal)
 
