@@ -88,7 +88,7 @@ class Explainer:
         return {
             "task": type(self.task).__name__,
             "output": self.reading.describe(),
-            "from_probabilities": self.reading.is_probability,
+            "from_probabilities": getattr(self.task, "from_probabilities", None),
             **{
                 name: getattr(self, name)
                 for name in ("method", "target_layer", "class_names", "alpha", "beta", "fill")

@@ -89,7 +89,7 @@ class Watch:
         self._undo: list[Callable[[], None]] = []
         self.rivals: tuple[str, ...] = ()
         self.heads: tuple[str, ...] = ()
-        self.refusal = ""
+        self.refusal = self.refused_by = ""
 
     @property
     def network(self) -> str:
@@ -223,11 +223,11 @@ class Watch:
 
         return undo
 
-    def _can_read(self, output: Any) -> bool:
+    def _can_read(self, name: str, output: Any) -> bool:
         assert self._step is not None  # noqa: S101 - asked during a step
         refusal = self._reads(output, self._step.size)
         if refusal:
-            self.refusal = refusal
+            self.refusal, self.refused_by = refusal, name
         return not refusal
 
     def _enter(self) -> None:
@@ -246,7 +246,7 @@ class Watch:
         call = Call.of(args, kwargs, step.size, step.picture)
         if call is not None and not _is_input(call.images, step):
             call = None
-        if (call is not None or has_weights) and self._can_read(output):
+        if (call is not None or has_weights) and self._can_read(name, output):
             if has_weights:
                 for answers in step.open:
                     answers[:] = [a for a in answers if not _shares(a.output, given)]

@@ -342,12 +342,15 @@ class ProbeCollector:
         if self._missed == self._rows:
             part = next(iter(self._watch.heads), "model")
             self._reader.check_labels()
+            why = self._watch.refusal
+            if why and (not self._watch.refused_by or "not supported" in why):
+                raise ProbeError(why)  # what the module itself answers says enough
             raise ProbeError(
                 expected(
                     "validation_step",
                     "one that calls a network with a picture a sample [B, C, H, W] and gets what "
                     "the task can read",
-                    self._watch.refusal or "no such call",
+                    why or "no such call",
                     "Call one module from picture to logits (`self(x)`), or name the part that "
                     f'answers: `network="{part}"`',
                 )

@@ -242,13 +242,16 @@ def is_measure(target: Any) -> bool:
 
 def is_detection(output: Any) -> bool:
     """Return whether an output holds boxes."""
+    return bool(_fields_of(output) & {"boxes", "pred_boxes"})
+
+
+def _fields_of(output: Any) -> set[Any]:
     first = output[0] if isinstance(output, (tuple, list)) and output else output
-    keys = set(first) if isinstance(first, Mapping) else set(dir(first))
-    return bool(keys & {"boxes", "pred_boxes"})
+    return set(first) if isinstance(first, Mapping) else set(dir(first))
 
 
 def refuse_detection(output: Any) -> None:
-    """Refuse boxes.
+    """Refuse boxes, and masks a query, which no class stands for.
 
     Raises:
         AttributionError: If there are any.
@@ -260,6 +263,17 @@ def refuse_detection(output: Any) -> None:
                 "a function to class logits",
                 "boxes",
                 "Object detection is not supported; explain a classifier or a segmentation model",
+            )
+        )
+    if "masks_queries_logits" in _fields_of(output):
+        raise AttributionError(
+            expected(
+                "forward",
+                "a function to logits [B, K, h, w], a map a class",
+                "a mask a query",
+                "Pass a function to maps a class, as in `output=lambda answer: torch.einsum("
+                "'bqk,bqhw->bkhw', answer.class_queries_logits.softmax(-1)[..., :-1], "
+                "answer.masks_queries_logits.sigmoid())`",
             )
         )
 

@@ -36,6 +36,7 @@ from .base import (
     tensors_in,
 )
 from .classification import Classification
+from .multi_label import MultiLabelClassification
 from .probabilities import made_by_sigmoid
 from .segmentation import Segmentation
 from .targets import WithTarget
@@ -97,11 +98,13 @@ class Facts:
         shape: Of a batch.
         num_classes: That it tells apart.
         fits: Whether every label is one of these.
+        largest: The largest of them; None if that was not looked at.
     """
 
     shape: tuple[int, ...]
     num_classes: int
-    fits: bool
+    fits: bool = True
+    largest: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,12 +167,15 @@ class OutputReader:
         if found:
             return found
         if tensors:
-            remedies = (f"{remedy_for(t.shape)} ({as_code(p)})" for p, t in tensors.items())
+            of_remedy: dict[str, list[str]] = {}
+            for part, tensor in tensors.items():
+                of_remedy.setdefault(remedy_for(tensor.shape), []).append(as_code(part))
+            remedies = [f"{remedy} ({', '.join(p)})" for remedy, p in of_remedy.items()]
             refusal = expected(
                 "forward",
                 f"one whose answer {type(self._task).__name__} can read",
                 describe_tensors(tensors),
-                " or ".join(dict.fromkeys(remedies)),
+                " or ".join(remedies).replace(" or Pass", " or pass"),
             )
         raise AttributionError(refusal)
 
@@ -185,18 +191,23 @@ class OutputReader:
         """
         found = {reading: made.detach() for reading, made in self.read(answer, size).items()}
         given = self._given(answer)
-        is_choice = len({reading.part for reading in found}) > 1
         facts: dict[Reading, Facts] = {}
         for reading, made in found.items():
             before = None if self._facts is None else self._facts.get(reading)
             if self._facts is not None and before is None:
                 continue
-            fits = before is None or before.fits
-            if is_choice and fits:
-                labels = map(torch.as_tensor, targets())
-                fits = all(self._fits(label, made.num_classes) for label in labels)
-            shape = () if reading.part is None else tuple(reading.take(given).shape)
-            facts[reading] = Facts(shape=shape, num_classes=made.num_classes, fits=fits)
+            known = before or Facts(shape=(), num_classes=made.num_classes)
+            if reading.part is not None:
+                labels = map(torch.as_tensor, _distinct(targets()))
+                classes = [self._class_of(label, made.num_classes) for label in labels]
+                fitting = [k for k in (known.largest, *classes) if k is not None]
+                known = Facts(
+                    shape=tuple(reading.take(given).shape),
+                    num_classes=made.num_classes,
+                    fits=known.fits and None not in classes,
+                    largest=max(fitting, default=None),
+                )
+            facts[reading] = known
         self._facts = facts
         return lambda row: {reading: _seen(made, row) for reading, made in found.items()}
 
@@ -265,6 +276,13 @@ class OutputReader:
         if len(chosen) > 1:
             chosen = {p: f for p, f in chosen.items() if p in fitting} or chosen
         (part, facts), *others = chosen.items()
+        if part is not None:
+            every = [f.largest for s in seen for r, f in s.items() if r.part == part]
+            largest = max((k for k in every if k is not None), default=None)
+        if isinstance(self._inner, MultiLabelClassification) or (
+            part is None and not isinstance(self._inner, Classification)
+        ):
+            largest = None  # the first of several labels, a map's most frequent one
         is_wide = not names and self._is_wide(facts.num_classes, largest)
         if others or (part is not None and is_wide):
             offers = " or ".join(f"`output={self._code(p)}`" for p in chosen)
@@ -328,18 +346,17 @@ class OutputReader:
     def _inner(self) -> Task:
         return self._task.task if isinstance(self._task, WithTarget) else self._task
 
-    def _is_wide(self, num_classes: int, largest: int | None) -> bool:
+    @staticmethod
+    def _is_wide(num_classes: int, largest: int | None) -> bool:
         """Return whether there are four times as many classes as labels, and 16 or more."""
-        if largest is None or not isinstance(self._inner, Classification):
-            return False
-        return num_classes >= max(16, 4 * (largest + 1))
+        return largest is not None and num_classes >= max(16, 4 * (largest + 1))
 
-    def _fits(self, target: Tensor, num_classes: int) -> bool:
+    def _class_of(self, target: Tensor, num_classes: int) -> int | None:
+        """Return a label's class; None if it is none of so many."""
         try:
-            self._task.label_of(target, num_classes)
+            return self._task.label_of(target, num_classes)
         except VLMExplainError:
-            return False
-        return True
+            return None
 
     def _words_on_part(self, reading: Reading, parts: Mapping[Any, Facts]) -> str:
         if reading.part is None:
@@ -371,6 +388,11 @@ class OutputReader:
             f"{self._code(p)} [{', '.join(map(str, ['B', *f.shape[1:]]))}]"
             for p, f in parts.items()
         )
+
+
+def _distinct(targets: Sequence[Any]) -> Sequence[Any]:
+    """Return labels, each number once."""
+    return [*set(targets)] if all(isinstance(t, (int, float)) for t in targets) else targets
 
 
 def _seen(prediction: Prediction, row: int) -> Seen:

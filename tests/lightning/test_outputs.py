@@ -26,7 +26,7 @@ from lightning_vlmxai.errors import AttributionError, ConfigurationError
 from lightning_vlmxai.probes import Item
 from lightning_vlmxai.records import Verdict
 from lightning_vlmxai.report.reader import read_run
-from lightning_vlmxai.testing import ScriptedJudge
+from lightning_vlmxai.testing import ScriptedJudge, TinyConvNet
 from tiny import make_trainer
 
 COUNT, FEATURES = 30, 64
@@ -268,12 +268,20 @@ def odd(z: Tensor) -> Tensor:
     ],
     ids=["logits", "probabilities", "[B]", "logits in [0, 1]"],
 )
+@pytest.mark.parametrize("method", ["hirescam", "occlusion"])
 def test_one_probability_a_sample_is_told_from_one_logit(
-    tmp_path: Path, head: Any, limit: float, read: bool, accuracy: float
+    tmp_path: Path, method: str, head: Any, limit: float, read: bool, accuracy: float
 ) -> None:
     """By all of the validation, and by the operation that made it."""
     module = Module(Net(head), lambda a, y: (a.flatten() > limit) == (y == 1))
-    callback = explain(tmp_path, module, Quarters("binary"), task=BinaryClassification())
+    callback = explain(
+        tmp_path,
+        module,
+        Quarters("binary"),
+        task=BinaryClassification(),
+        method=method,
+        perturbation=Perturbation(cells=2),
+    )
     assert explained_accuracy(callback) == module.accuracy == accuracy
     assert settings(tmp_path)["from_probabilities"] is read
 
@@ -435,3 +443,31 @@ def test_regression_is_one_message_whose_lines_work(tmp_path: Path) -> None:
             torch.tensor(Quarters().targets) + 0.37 > limit
         )
     assert explained_accuracy(callback) == int(right.sum()) / COUNT
+
+
+def test_asking_what_made_an_answer_leaves_training_as_it_was(tmp_path: Path) -> None:
+    """A row is asked with gradients recorded: weights, buffers and generators don't notice."""
+
+    def train(*callbacks: pl.Callback) -> list[Tensor]:
+        pl.seed_everything(0, verbose=False)
+        module = Module(TinyConvNet(1), lambda a, y: (a.flatten() > 0.5) == (y == 1))
+        module.configure_optimizers = lambda: torch.optim.SGD(module.parameters(), lr=0.1)  # type: ignore[method-assign]
+
+        def step(batch: Any, batch_idx: int) -> Tensor:
+            logits = nn.functional.dropout(module.net(batch[0]).flatten())
+            return nn.functional.binary_cross_entropy_with_logits(logits, batch[1].float())
+
+        module.training_step = step  # type: ignore[method-assign]
+        module.forward = lambda images: module.net(images).sigmoid()  # type: ignore[method-assign]
+        loader = DataLoader(Quarters("binary"), batch_size=8, shuffle=True)
+        data = DataLoader(Quarters("binary"), batch_size=8)
+        make_trainer(tmp_path, *callbacks).fit(module, loader, data)
+        state = [value.clone() for value in module.state_dict().values()]
+        return [*state, torch.get_rng_state()]
+
+    judge = ScriptedJudge([Verdict.scored(4)])
+    watched = train(
+        VLMExplainCallback(judge, task=BinaryClassification(), run_dir=tmp_path / "run")
+    )
+    assert settings(tmp_path)["from_probabilities"] is True
+    assert all(torch.equal(a, b) for a, b in zip(watched, train(), strict=True))

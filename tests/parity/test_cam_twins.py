@@ -165,7 +165,7 @@ def test_rise_equals_its_literal_twin() -> None:
 def test_occlusion_equals_its_literal_twin() -> None:
     """A pixel has the mean loss of the windows that cover it; the last one ends at the border."""
     net = _Net(positive=False).eval()
-    images = torch.randn(2, 3, 9, 13, generator=torch.Generator().manual_seed(4))
+    images = torch.randn(2, 3, 10, 13, generator=torch.Generator().manual_seed(4))
     subject = Subject(module=net, layer=net.rectify, inputs=images, task=Classification())
     with borrowed(net):
         found = attribute(subject, "occlusion", perturbation=Perturbation(cells=2, batch_size=7))
@@ -173,8 +173,8 @@ def test_occlusion_equals_its_literal_twin() -> None:
         with torch.no_grad():
             logits = net(images[i][None])[0]
         c = int(logits.argmax())
-        total, covered = torch.zeros(9, 13), torch.zeros(9, 13)
-        for top in (0, 2, 4):  # windows of 5 x 7, moved by 2 and 3
+        total, covered = torch.zeros(10, 13), torch.zeros(10, 13)
+        for top in (0, 2, 4, 5):  # windows of 5 x 7, moved by 2 and 3
             for left in (0, 3, 6):
                 grey = images[i].clone()
                 for channel in range(3):

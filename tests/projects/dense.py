@@ -110,7 +110,9 @@ def smp_binary() -> Project:
 
     class Binary(Maps):
         def __init__(self) -> None:
-            super().__init__(smp.FPN("resnet18", encoder_weights=None, encoder_depth=3, upsampling=1, classes=1))
+            super().__init__(
+                smp.FPN("resnet18", encoder_weights=None, encoder_depth=3, upsampling=1, classes=1)
+            )
             self.loss = smp.losses.DiceLoss("binary", from_logits=True)
 
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:

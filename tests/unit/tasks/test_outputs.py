@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections import OrderedDict, namedtuple
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from lightning_vlmxai.tasks import (
     OutputReader,
     Prediction,
     Reading,
+    Segmentation,
 )
 from lightning_vlmxai.tasks.base import take_part, tensors_in
 
@@ -126,6 +128,39 @@ def test_a_detector_s_boxes_are_no_logits() -> None:
     """As many boxes as pictures, and four numbers each."""
     with pytest.raises(AttributionError, match="Object detection is not supported"):
         OutputReader(Classification()).read([{"boxes": LOGITS, "scores": LOGITS[0]}], 3)
+
+
+def test_masks_a_query_are_no_maps_a_class() -> None:
+    """As Mask2Former's; the message's line makes maps a class of them, which work."""
+    queries = torch.randn(3, 20, 5)
+    queries[:, :, 4] = 9.0
+    queries[:, 7, 2] = 19.0
+    masks = torch.full((3, 20, 4, 4), -9.0)
+    masks[:, 7, :2] = 9.0
+    answer = SimpleNamespace(class_queries_logits=queries, masks_queries_logits=masks)
+    reader = OutputReader(Segmentation())
+    with pytest.raises(AttributionError, match="a mask a query") as told:
+        reader.read(answer, 3)
+    line = str(told.value).split("`output=")[1].split("`")[0]
+    reader = OutputReader(Segmentation(), eval(line))  # noqa: S307 - our own line
+    (prediction,) = reader.read(answer, 3).values()
+    assert prediction.num_classes == 4
+    assert (prediction.class_maps[:, :2] == 2).all()
+
+
+def test_a_part_many_times_wider_than_its_labels_is_asked_about() -> None:
+    """Features beside logits that another task reads; names settle it."""
+    wide, target = torch.randn(3, 40, 4, 4), torch.full((4, 4), 2)
+    for task, part, label in (
+        (Classification(), torch.randn(3, 40), torch.tensor(2)),
+        (Segmentation(), wide, target),
+    ):
+        answer = (part, torch.randn(3, 1))
+        with pytest.raises(AttributionError, match=r"got 0 \[B, 40.*`output=0`"):
+            choose(OutputReader(task), [answer], [[label] * 3])
+        names = [str(k) for k in range(40)]
+        assert choose(OutputReader(task), [answer], [[label] * 3], names).part == 0
+        assert choose(OutputReader(task, 0), [answer], [[label] * 3]).given == 0
 
 
 def test_parts_that_another_task_reads_are_offered_with_it() -> None:

@@ -295,6 +295,24 @@ def test_probabilities_have_the_gradients_of_logits() -> None:
     assert gradients.isfinite().all()
 
 
+@pytest.mark.parametrize(
+    ("total", "dtype", "is_probability"),
+    [
+        (1.0005, torch.float32, True),
+        (1.002, torch.float32, False),
+        (0.99, torch.float32, False),
+        (1.002, torch.bfloat16, True),
+        (1.03, torch.bfloat16, False),
+    ],
+)
+def test_a_distribution_sums_to_one(total: float, dtype: torch.dtype, is_probability: bool) -> None:
+    """Within rounding; small logits that don't are no probabilities, and one row is enough."""
+    values = torch.tensor([[0.5, 0.5], [0.25, total - 0.25]], dtype=dtype)
+    prediction = Classification().predict(values)
+    assert prediction.from_probabilities is is_probability
+    assert Segmentation().predict(values[:, :, None, None]).from_probabilities is is_probability
+
+
 def test_two_probabilities_are_two_classes() -> None:
     """0.1 is class 0, though as a logit it would be class 1; told otherwise, it is."""
     values = torch.tensor([[0.1], [0.9]])
