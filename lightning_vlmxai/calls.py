@@ -129,7 +129,7 @@ class Call:
         # Outside of inference mode, whose tensors no gradient may pass.
         with torch.inference_mode(False), torch.no_grad():
             leaves = [
-                leaf[number : number + 1].clone().cpu()
+                plain(leaf)[number : number + 1].clone().cpu()
                 if i in self.rows
                 else (leaf.clone() if isinstance(leaf, Tensor) and leaf.is_inference() else leaf)
                 for i, leaf in enumerate(self.leaves)
@@ -164,6 +164,15 @@ def join_calls(calls: Sequence[Call]) -> Call:
         for i, leaf in enumerate(first.leaves)
     ]
     return replace(first, leaves=tuple(leaves), size=sum(call.size for call in calls))
+
+
+def plain(value: Tensor) -> Tensor:
+    """Return a torchvision `Image` or `Mask`, or a MONAI `MetaTensor`, as the tensor that it is.
+
+    What it carries beside its values (a file's name, its history) stays behind.
+    """
+    is_carrier = type(value).__module__.startswith(("torchvision.tv_tensors", "monai."))
+    return value.as_subclass(Tensor) if is_carrier else value
 
 
 def as_call(inputs: Tensor | Call) -> Call:

@@ -283,6 +283,8 @@ class StageRun:
             self._probe_set = self._collector.gather(self._ranks.gather(own))
             for line in filter(None, [self._collector.choice]):
                 rank_zero_info(line)
+            for line in self._collector.doubts(self._probe_set):
+                rank_zero_warn(f"vlmxai: {line}.")
             for line in self._collector.shortages(self._probe_set):
                 rank_zero_warn(f"vlmxai: {line}; a gate on it rests on few.")
         return self._probe_set

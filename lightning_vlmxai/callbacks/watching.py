@@ -35,6 +35,8 @@ class ValidationWatcher(pl.Callback):
                 rank=trainer.global_rank,
                 ranks=trainer.world_size,
                 order=getattr(loader, "sampler", None),
+                making=(getattr(loader, "collate_fn", None),),
+                holders=(pl_module, getattr(trainer, "datamodule", None)),
             )
 
     on_test_start = on_validation_start

@@ -1,6 +1,6 @@
 """A validation's batches go in, as they pass by; the fixed probe set of the rounds comes out."""
 
-from .datasets import Normalization, find_dataset
+from .normalizations import Normalization
 from .probe_set import ProbeCollector, ProbeSet, ProbeSettings
 from .samples import Item, unpack_dense, unpack_item
 
@@ -10,7 +10,6 @@ __all__ = [
     "ProbeCollector",
     "ProbeSet",
     "ProbeSettings",
-    "find_dataset",
     "unpack_dense",
     "unpack_item",
 ]

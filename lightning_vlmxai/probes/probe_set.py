@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..calls import Call
 from ..errors import ProbeError, VLMExplainError, expected
 from ..explain import Watch
 from ..records import Probe, Seen
 from ..tasks import Task
-from .datasets import Normalization, find_class_names, find_normalization, index_of_position
-from .pictures import Sources, find_picture, read_apart, read_user_picture
+from .datasets import find_class_names, index_of_position
+from .doubts import find_doubts
+from .making import Kept, make_probes, mask_values
+from .normalizations import Normalization, search
 from .reservoir import Reservoir, Ticket, choose_tickets
 from .samples import Item, batch_size, take_row, unpack_item
 
@@ -58,20 +59,12 @@ class ProbeSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Kept:
-    """What is held of a row."""
-
-    call: Call
-    row: Any
-    seen: Seen
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Told:
     """What ranks tell each other of the rows that passed by."""
 
     tickets: list[Ticket]
     counts: Counter[int]
+    mask_values: frozenset[float] = frozenset()
 
 
 class ProbeCollector:
@@ -96,7 +89,16 @@ class ProbeCollector:
         self._pending: tuple[Any, int] | None = None
         self.start(None)
 
-    def start(self, dataset: Any, *, rank: int = 0, ranks: int = 1, order: Any = None) -> None:
+    def start(
+        self,
+        dataset: Any,
+        *,
+        rank: int = 0,
+        ranks: int = 1,
+        order: Any = None,
+        making: Sequence[Any] = (),
+        holders: Sequence[Any] = (),
+    ) -> None:
         """Begin anew, with the validation that comes.
 
         Args:
@@ -104,14 +106,18 @@ class ProbeCollector:
             rank: Of this process.
             ranks: Number of processes.
             order: The loader's sampler, which may tell the rows' indices.
+            making: What else makes the batches, such as a collate function.
+            holders: What else may know means, standard deviations and names: module, data module.
         """
         self._dataset = dataset
+        self._making, self._holders = (dataset, *making), tuple(holders)
         self._names = self._class_names or find_class_names(dataset)
         self._index_of = index_of_position(order, rank=rank, ranks=ranks)
         self._is_known = self._index_of is not None
         self._rank, self._ranks = rank, ranks
         self._rows = 0
         self._missed = 0
+        self._doubts: list[str] = []
         wanted = self._settings.watch_classes
         names = list(self._names or ())
         self._floors = {names.index(c): self._settings.min_per_class for c in wanted if c in names}
@@ -153,8 +159,8 @@ class ProbeCollector:
             item = self._settings.unpack(sample)
             seen = Seen(prediction=classes[row], confidence=confidences[row])
 
-            def keep(row: int = row, sample: Any = sample, seen: Seen = seen) -> _Kept:
-                return _Kept(call=found.call.row(row), row=_on_cpu(sample), seen=seen)
+            def keep(row: int = row, sample: Any = sample, seen: Seen = seen) -> Kept:
+                return Kept(call=found.call.row(row), row=_on_cpu(sample), seen=seen)
 
             self._reservoir.offer(self._index(first + row), _stratum(item.target), keep)
 
@@ -165,7 +171,10 @@ class ProbeCollector:
 
     def tell(self) -> _Told:
         """Return what the other ranks need to know to choose."""
-        return _Told(tickets=self._reservoir.tickets, counts=self._reservoir.counts)
+        tickets = self._reservoir.tickets
+        kept = [self._reservoir.take(ticket.index) for ticket in tickets]
+        values = mask_values(kept, self._settings.unpack)
+        return _Told(tickets=tickets, counts=self._reservoir.counts, mask_values=values)
 
     def choose(self, told: Sequence[_Told]) -> list[Probe]:
         """Return this rank's probes among those that all ranks choose.
@@ -184,12 +193,17 @@ class ProbeCollector:
             seed=self._settings.seed,
             floors=self._floors,
         )
-        normalization = self._settings.normalization or find_normalization(self._dataset)
-        return [
-            self._make_probe(t.index, self._reservoir.take(t.index), normalization)
-            for t in chosen
-            if owner[t.index] == self._rank
-        ]
+        own = [t.index for t in chosen if owner[t.index] == self._rank]
+        self._doubts, probes = make_probes(
+            {index: self._reservoir.take(index) for index in own},
+            unpack=self._settings.unpack,
+            picture=self._settings.picture,
+            normalization=self._settings.normalization,
+            found=search(self._making, self._holders),
+            mask_values=frozenset().union(*(one.mask_values for one in told)),
+            dataset=self._dataset if self._is_known else None,
+        )
+        return probes
 
     def gather(self, parts: Sequence[Sequence[Probe]]) -> ProbeSet:
         """Return the probe set of all ranks' probes."""
@@ -204,6 +218,10 @@ class ProbeCollector:
             class_names=None if self._names is None else tuple(self._names),
             network=self._watch.network,
         )
+
+    def doubts(self, probe_set: ProbeSet) -> list[str]:
+        """Return a sentence for each thing that can't be right in what the judge will see."""
+        return [*self._doubts, *find_doubts(probe_set.probes)]
 
     def shortages(self, probe_set: ProbeSet) -> list[str]:
         """Return a sentence for each watched class with fewer probes than asked for."""
@@ -256,62 +274,6 @@ class ProbeCollector:
                 )
             )
 
-    def _make_probe(self, index: int, kept: _Kept, normalization: Normalization | None) -> Probe:
-        given = kept.call.images[0]
-        item = self._settings.unpack(kept.row)
-        if self._settings.picture is not None:
-            pixels = read_user_picture(self._settings.picture(kept.row), index)
-        else:
-            pixels = find_picture(
-                Sources(
-                    given=given,
-                    row=item.image,
-                    read_sample=lambda: self._read_sample(index),
-                    normalization=normalization,
-                    index=index,
-                    access=_access(kept.row, item.image),
-                )
-            )
-        if pixels.shape[1:] != given.shape[1:]:
-            raise ProbeError(
-                expected(
-                    "picture",
-                    f"of the network's input's size {list(given.shape[1:])}",
-                    list(pixels.shape[1:]),
-                    "Give it the same geometric transforms",
-                )
-            )
-        mask = item.reference_mask
-        if mask is not None:
-            mask = mask if isinstance(mask, Tensor) else torch.from_numpy(np.array(mask))
-            mask = mask.detach().cpu().squeeze(0) != 0
-            if mask.shape != pixels.shape[1:]:
-                raise ProbeError(
-                    expected(
-                        "reference_mask",
-                        f"of the image's size {list(pixels.shape[1:])}",
-                        list(mask.shape),
-                        "Give picture and mask the same geometric transforms",
-                    )
-                )
-        return Probe(
-            index=index,
-            call=kept.call,
-            pixels=pixels,
-            target=torch.as_tensor(item.target).detach().cpu().clone(),
-            reference_mask=mask,
-            seen=kept.seen,
-        )
-
-    def _read_sample(self, index: int) -> Tensor | None:
-        if not self._is_known or self._dataset is None:
-            return None
-        sample = read_apart(self._dataset, index)
-        try:
-            return None if sample is None else self._settings.unpack(sample).image
-        except VLMExplainError:
-            return None
-
 
 def _same_tensor(batch: Any, image: Tensor | None, size: int) -> Tensor | None:
     """Return the batch's tensor whose first row an image is."""
@@ -332,13 +294,6 @@ def _same_tensor(batch: Any, image: Tensor | None, size: int) -> Tensor | None:
         elif isinstance(part, (list, tuple)):
             stack += part
     return None
-
-
-def _access(row: Any, image: Tensor | None) -> str:
-    """Return how a picture is reached in its row, as code."""
-    if isinstance(row, dict):
-        return next((f"row[{key!r}]" for key, value in row.items() if value is image), "row")
-    return "row[0]"
 
 
 def _on_cpu(sample: Any) -> Any:
