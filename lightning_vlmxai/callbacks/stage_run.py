@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,6 +85,7 @@ class StageRun:
         self._saved = dict(saved or {})
         self._worker = JudgeWorker(judge)
         self._probe_set: ProbeSet | None = None
+        self._doubted: set[str] = set()
         self._agreement: float | None = None
         self._book: RoundBook | None = None
         self._folder: RunFolderSink | None = None
@@ -284,7 +286,10 @@ class StageRun:
             for line in filter(None, [self._collector.choice]):
                 rank_zero_info(line)
             for line in self._collector.doubts(self._probe_set):
-                rank_zero_warn(f"vlmxai: {line}.")
+                cause = re.sub(r"\d+", "", line)  # in the rehearsal, of other numbers
+                if cause not in self._doubted:
+                    self._doubted.add(cause)
+                    rank_zero_warn(f"vlmxai: {line}.")
             for line in self._collector.shortages(self._probe_set):
                 rank_zero_warn(f"vlmxai: {line}; a gate on it rests on few.")
         return self._probe_set

@@ -89,4 +89,6 @@ def difference(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
 def _distinct(pictures: Sequence[Tensor], *, digits: int) -> Tensor:
     """Return the different values, so that a large plain ground does not outvote the rest."""
     few = [picture.flatten()[:: 1 + picture.numel() // 8192] for picture in pictures]
-    return torch.unique((torch.cat(few).double() * 10**digits).round()) / 10**digits
+    scale = float(10**digits)
+    values: Tensor = torch.unique((torch.cat(few).double() * scale).round())
+    return values / scale

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import inspect
@@ -119,7 +120,7 @@ class Chosen:
         normalization: Of pixels in [0, 1].
         proof: 3 if the undone pixels are whole 255ths, 2 if they fill [0, 1] in each channel, 1 if
             it is that of a step that the batches go through, 0 if nothing speaks for it.
-        place: Where it was found.
+        place: Where it was found; empty for what is always tried.
     """
 
     normalization: Normalization
@@ -150,7 +151,7 @@ def choose_normalizations(
     as_it_is = Normalization(mean=(0.0,), std=(1.0,))
     tried = list(proposals)
     if always:
-        tried.append(Proposal(normalization=as_it_is, place="the input itself"))
+        tried.append(Proposal(normalization=as_it_is, place=""))
     fitting: list[tuple[Chosen, list[Tensor]]] = []
     for proposal in tried:
         if len(proposal.normalization.mean) not in (1, channels):
@@ -159,8 +160,10 @@ def choose_normalizations(
             normalization = proposal.normalization.over(scale)
             undone = [normalization.undo(image) for image in given]
             shown = [picture for picture in map(to_picture, undone) if picture is not None]
-            if len(shown) == len(given):
-                proof = 3 if is_on_grid(undone) else 2 if fills_range(undone) else 0
+            proof = 3 if is_on_grid(undone) else 2 if fills_range(undone) else 0
+            # Whatever lies about 0 is in [0, 1] once it is divided by 255: dark, and no picture.
+            is_bright = scale == 1 or max(float(image.max()) for image in undone) > 0.2
+            if len(shown) == len(given) and is_bright:
                 chosen = Chosen(
                     normalization=normalization,
                     proof=max(proof, int(proposal.is_step)),
@@ -229,10 +232,8 @@ def _first(parts: Any, most: int = 64) -> Iterator[Any]:
 
 def _reach(function: types.FunctionType) -> Iterator[Any]:
     """Yield what a function closes over, and the globals that it names."""
-    try:
+    with contextlib.suppress(ValueError):  # a cell may not be filled yet
         yield from [cell.cell_contents for cell in function.__closure__ or ()]
-    except ValueError:  # one is not filled yet
-        pass
     yield from function.__defaults__ or ()
     names = function.__code__.co_names
     named = {name: function.__globals__[name] for name in names if name in function.__globals__}

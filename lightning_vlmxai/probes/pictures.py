@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -171,7 +171,7 @@ def _way(given: Tensor, image: Tensor | None) -> Way | None:
 
 
 def _bring(given: Sequence[Tensor], images: Sequence[Tensor | None]) -> list[Tensor] | None:
-    """Return images as pictures of the inputs' sizes; None unless all are and their way is known."""
+    """Return images as pictures of the inputs' sizes; None unless each is one of a known way."""
     made = []
     for one, image in zip(given, images, strict=True):
         picture = to_picture(image)
@@ -243,7 +243,7 @@ def _refuse_several(proven: Sequence[Chosen]) -> None:
     )
 
 
-def _refuse(sources: Sequence[Source], chosen: Sequence[Chosen], found: Found) -> None:
+def _refuse(sources: Sequence[Source], chosen: Sequence[Chosen], found: Found) -> NoReturn:
     given = [source.given for source in sources]
     low, high = _range_of(given)
     got = f"inputs of {given[0].shape[0]} channels in [{low:.2f}, {high:.2f}]"
@@ -252,7 +252,7 @@ def _refuse(sources: Sequence[Source], chosen: Sequence[Chosen], found: Found) -
         got += f" that the batch's image {list(image.shape)} did not become by a resize or a cut"
     if found.stretches:
         got += f", each picture by statistics of its own ({', '.join(found.stretches)})"
-    unproven = [one for one in chosen if one.proof == 0]
+    unproven = [one for one in chosen if one.proof == 0 and one.place]
     if unproven:
         got += f"; nothing proves that {unproven[0].place} says what they were made with"
         remedy = f"Pass `{unproven[0].normalization}` if it does"
@@ -260,9 +260,7 @@ def _refuse(sources: Sequence[Source], chosen: Sequence[Chosen], found: Found) -
         got += ", and no known mean and standard deviation that makes pictures of them"
         remedy = _what_to_pass(sources)
     raise ProbeError(
-        expected(
-            "picture", "known: in [0, 1], and what the network's input was made of", got, remedy
-        )
+        expected("picture", "in [0, 1] and what the network's input was made of", got, remedy)
     )
 
 

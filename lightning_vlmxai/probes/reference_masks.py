@@ -140,17 +140,18 @@ def find_mask_doubts(masks: Sequence[Tensor | None]) -> list[str]:
     if not have:
         return []
     covered = sum(float(mask.float().mean()) for mask in have) / len(have)
+    told = ""
     if covered == 0:
-        return [
+        told = (
             f"all {len(have)} reference masks are empty, so nothing can be scored by them: look at "
             "what the data set returns as mask"
-        ]
-    if covered > 0.95:
-        return [
+        )
+    elif covered > 0.95:
+        told = (
             f"the {len(have)} reference masks cover {covered:.0%} of their pictures on average, so "
             "that any map scores high by them: look at what the data set returns as mask"
-        ]
-    return []
+        )
+    return [told] if told else []
 
 
 def _between(count: int, middle: float) -> str:
