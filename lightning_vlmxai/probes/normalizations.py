@@ -119,7 +119,7 @@ class Chosen:
     Args:
         normalization: Of pixels in [0, 1].
         proof: 3 if the undone pixels are whole 255ths, 2 if they fill [0, 1] in each channel, 1 if
-            it is that of a step that the batches go through, 0 if nothing speaks for it.
+            it is that of the one step that the batches go through, 0 if nothing speaks for it.
         place: Where it was found; empty for what is always tried.
     """
 
@@ -152,6 +152,8 @@ def choose_normalizations(
     tried = list(proposals)
     if always:
         tried.append(Proposal(normalization=as_it_is, place=""))
+    # Of several steps nobody can say which ones a picture went through.
+    is_sure = sum(proposal.is_step for proposal in proposals) == 1
     fitting: list[tuple[Chosen, list[Tensor]]] = []
     for proposal in tried:
         if len(proposal.normalization.mean) not in (1, channels):
@@ -166,7 +168,7 @@ def choose_normalizations(
             if len(shown) == len(given) and is_bright:
                 chosen = Chosen(
                     normalization=normalization,
-                    proof=max(proof, int(proposal.is_step)),
+                    proof=max(proof, int(proposal.is_step and is_sure)),
                     place=proposal.place,
                 )
                 fitting.append((chosen, shown))
@@ -232,12 +234,14 @@ def _first(parts: Any, most: int = 64) -> Iterator[Any]:
 
 def _reach(function: types.FunctionType) -> Iterator[Any]:
     """Yield what a function closes over, and the globals that it names."""
+    code = function.__code__
+    named = {name: function.__globals__.get(name) for name in code.co_names}
     with contextlib.suppress(ValueError):  # a cell may not be filled yet
-        yield from [cell.cell_contents for cell in function.__closure__ or ()]
-    yield from function.__defaults__ or ()
-    names = function.__code__.co_names
-    named = {name: function.__globals__[name] for name in names if name in function.__globals__}
+        cells = [cell.cell_contents for cell in function.__closure__ or ()]
+        named |= dict(zip(code.co_freevars, cells, strict=True))
     yield named
+    yield from function.__defaults__ or ()
+    yield from (function.__kwdefaults__ or {}).values()
 
 
 def _own(part: Any) -> dict[str, Any]:

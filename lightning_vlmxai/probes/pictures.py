@@ -87,8 +87,6 @@ def find_pictures(
         chosen = choose_normalizations(given, found.proposals)
         least = 3 if rows is not None else 1
         proven = [one for one in chosen if one.proof >= least]
-        if len(proven) > 1 and rows is None:
-            _refuse_several(proven)
         undone = _undo(proven[0].normalization, given) if len(proven) == 1 else None
     pictures = undone if undone is not None else rows
     if pictures is None:
@@ -96,7 +94,7 @@ def find_pictures(
         if len(samples) == len(sources):
             pictures = _bring(given, samples)
     if pictures is None:
-        _refuse(sources, chosen, found)
+        _refuse(sources, [one for one in chosen if one.place], found)
     return _shown(pictures, ways)
 
 
@@ -231,18 +229,6 @@ def _range_of(images: Sequence[Tensor]) -> tuple[float, float]:
     return min(float(i.min()) for i in images), max(float(i.max()) for i in images)
 
 
-def _refuse_several(proven: Sequence[Chosen]) -> None:
-    raise ProbeError(
-        expected(
-            "normalization",
-            "the only one that makes pictures of the network's inputs",
-            f"{len(proven)} that do, and differ: "
-            + "; ".join(f"{one.normalization} of {one.place}" for one in proven),
-            f"Pass the right one, such as `{proven[0].normalization}`",
-        )
-    )
-
-
 def _refuse(sources: Sequence[Source], chosen: Sequence[Chosen], found: Found) -> NoReturn:
     given = [source.given for source in sources]
     low, high = _range_of(given)
@@ -252,10 +238,10 @@ def _refuse(sources: Sequence[Source], chosen: Sequence[Chosen], found: Found) -
         got += f" that the batch's image {list(image.shape)} did not become by a resize or a cut"
     if found.stretches:
         got += f", each picture by statistics of its own ({', '.join(found.stretches)})"
-    unproven = [one for one in chosen if one.proof == 0 and one.place]
-    if unproven:
-        got += f"; nothing proves that {unproven[0].place} says what they were made with"
-        remedy = f"Pass `{unproven[0].normalization}` if it does"
+    if chosen:
+        places = "; ".join(f"{one.normalization} of {one.place}" for one in chosen)
+        got += f"; nothing proves which they were made with ({places})"
+        remedy = f"Pass the right one, such as `{chosen[0].normalization}`"
     else:
         got += ", and no known mean and standard deviation that makes pictures of them"
         remedy = _what_to_pass(sources)

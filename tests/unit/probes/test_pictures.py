@@ -105,17 +105,19 @@ def test_a_resized_picture_has_no_steps_and_needs_another_proof() -> None:
     narrow = 0.25 + 0.5 * full
     given = normalize(narrow)
     assert torch.allclose(find(given, given, found=[(NORMALIZATION, True)]), narrow, atol=1e-5)
-    with pytest.raises(ProbeError, match="nothing proves that a place says") as told:
+    with pytest.raises(ProbeError, match=r"nothing proves which .*of a place") as told:
         find(given, given, found=[(NORMALIZATION, False)])
     asked = Normalization.of(line_in(told)["normalization"])
     assert torch.allclose(find(given, given, asked=asked), narrow, atol=1e-5)
 
 
 def test_several_that_fit_and_differ_are_refused() -> None:
-    """With a line for each; nothing says which was used."""
+    """With a line for each; that both are steps of the data set does not say which was used."""
     narrow = 0.25 + 0.5 * F.interpolate(PICTURE[None], (13, 13), mode="bilinear")[0]
     close = Normalization(mean=(0.42, 0.5, 0.6), std=NORMALIZATION.std)
-    with pytest.raises(ProbeError, match="2 that do, and differ: normalization") as told:
+    with pytest.raises(
+        ProbeError, match=r"nothing proves which .*of a place; .*of a place"
+    ) as told:
         find(normalize(narrow), None, found=[(NORMALIZATION, True), (close, True)])
     assert line_in(told)["normalization"] == ([0.4, 0.5, 0.6], [0.2, 0.25, 0.3])
 
