@@ -11,7 +11,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from ..errors import AttributionError, ConfigurationError, JudgeError, expected
+from ..errors import AttributionError, JudgeError, expected
 from ..explain import Explainer, LiveModel, find_disagreements, share_agreed
 from ..judges import FailureReporter, Judge, JudgeWorker, describe_failures
 from ..probes import ProbeCollector, ProbeSet
@@ -19,6 +19,7 @@ from ..records import Explanation, Probe, Round
 from ..report import print_summary, write_report
 from ..rounds import Faults, Ranks, RoundBook, with_probe, without_probe
 from ..sinks import RunFolderSink, Sink, finish_sinks, make_sinks
+from .names import check_names
 from .round_settings import RoundSettings
 
 
@@ -268,10 +269,14 @@ class StageRun:
     def _explain(
         self, live: LiveModel, probe_set: ProbeSet, own: Sequence[Probe]
     ) -> list[Explanation]:
+        names = self._asked.class_names or probe_set.class_names
+        if self._explainer is not None and names != self._explainer.class_names:
+            # More labels are seen in a validation than in the rehearsal.
+            self._check_names(names)
+            self._explainer = replace(self._explainer, class_names=names)
         if self._explainer is None:
             # Found once: a layer that changed between rounds would be a drift of its own.
-            names = self._asked.class_names or probe_set.class_names
-            self._check_watched(names)
+            self._check_names(names)
             layer = self._asked.find_layer(live, probe_set.probes[:1])
             self._explainer = replace(self._asked, class_names=names, target_layer=layer)
         return self._explainer(live, own)
@@ -294,17 +299,9 @@ class StageRun:
                 rank_zero_warn(f"vlmxai: {line}; a gate on it rests on few.")
         return self._probe_set
 
-    def _check_watched(self, names: Sequence[str] | None) -> None:
-        unknown = [c for c in self._settings.watch_classes if names and c not in names]
-        if names and unknown:
-            raise ConfigurationError(
-                expected(
-                    "watch_classes",
-                    "among the class names",
-                    ", ".join(map(repr, unknown)),
-                    f"Choose from {', '.join(names[:20])}",
-                )
-            )
+    def _check_names(self, names: Sequence[str] | None) -> None:
+        watched, line = self._settings.watch_classes, self._collector.names_line
+        check_names(names, self._judge, watched=watched, line=line)
 
     def _compare_settings(self) -> None:
         """Warn of what makes curves before and after a checkpoint differ by itself."""

@@ -1,23 +1,14 @@
-"""What a data set tells about itself: labels, class names, the order of its rows."""
+"""What a data set tells about itself: labels, the order of its rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DistributedSampler, SequentialSampler
-
-
-def find_class_names(dataset: Any) -> tuple[str, ...] | None:
-    """Return the data set's `classes`, torchvision's custom, if it has any."""
-    for part in _parts_of(dataset):
-        names = getattr(part, "classes", None)
-        if isinstance(names, Sequence) and not isinstance(names, str):
-            return tuple(str(name) for name in names)
-    return None
 
 
 def find_labels(dataset: Any) -> list[int] | None:
@@ -63,12 +54,3 @@ def index_of_position(
             return None
         return lambda position: (rank + position * ranks) % count
     return None
-
-
-def _parts_of(dataset: Any) -> Iterator[Any]:
-    """Yield a data set and those that it wraps."""
-    yield dataset
-    if hasattr(dataset, "dataset"):
-        yield from _parts_of(dataset.dataset)
-    for part in getattr(dataset, "datasets", ()):
-        yield from _parts_of(part)

@@ -16,9 +16,10 @@ from ..errors import ProbeError, VLMExplainError, expected
 from ..explain import Watch
 from ..records import Probe, Seen
 from ..tasks import Task
-from .datasets import find_class_names, index_of_position
+from .datasets import index_of_position
 from .doubts import find_doubts
 from .making import Kept, make_probes, mask_values
+from .names import Naming, choose_names, find_names
 from .normalizations import Normalization, search
 from .reservoir import Reservoir, Ticket, choose_tickets
 from .samples import Item, batch_size, take_row, unpack_item
@@ -111,7 +112,10 @@ class ProbeCollector:
         """
         self._dataset = dataset
         self._making, self._holders = (dataset, *making), tuple(holders)
-        self._names = self._class_names or find_class_names(dataset)
+        self._names_found = find_names(dataset, holders)
+        self._names = self._class_names or next((n.names for n in self._names_found), None)
+        self._outputs: int | None = None
+        self._naming: Naming | None = None
         self._index_of = index_of_position(order, rank=rank, ranks=ranks)
         self._is_known = self._index_of is not None
         self._rank, self._ranks = rank, ranks
@@ -153,6 +157,7 @@ class ProbeCollector:
             self._missed += size
             return
         prediction = self._task.predict(found.output).detach().cpu()
+        self._outputs = prediction.num_classes
         classes, confidences = prediction.classes.tolist(), prediction.confidences.tolist()
         for row in range(size):
             sample = take_row(batch, row, size)
@@ -193,6 +198,12 @@ class ProbeCollector:
             seed=self._settings.seed,
             floors=self._floors,
         )
+        if self._class_names is None:
+            seen = {ticket.index: ticket.label for ticket in tickets.values()}
+            self._naming = choose_names(
+                self._names_found, seen, self._outputs, is_indexed=self._is_known
+            )
+            self._names = self._naming.names
         own = [t.index for t in chosen if owner[t.index] == self._rank]
         self._doubts, probes = make_probes(
             {index: self._reservoir.take(index) for index in own},
@@ -221,7 +232,13 @@ class ProbeCollector:
 
     def doubts(self, probe_set: ProbeSet) -> list[str]:
         """Return a sentence for each thing that can't be right in what the judge will see."""
-        return [*self._doubts, *find_doubts(probe_set.probes)]
+        names = [self._naming.doubt] if self._naming is not None and self._naming.doubt else []
+        return [*names, *self._doubts, *find_doubts(probe_set.probes)]
+
+    @property
+    def names_line(self) -> str:
+        """An argument that gives the class names, as far as they are known, to be pasted."""
+        return "class_names=[...]" if self._naming is None else self._naming.line
 
     def shortages(self, probe_set: ProbeSet) -> list[str]:
         """Return a sentence for each watched class with fewer probes than asked for."""

@@ -18,6 +18,8 @@ from lightning_vlmxai import (
     VLMExplainError,
     VLMJudge,
 )
+from lightning_vlmxai.records import Verdict
+from lightning_vlmxai.testing import ScriptedJudge
 from tiny import Squares, TinyModule, loader, make_trainer
 
 
@@ -94,6 +96,58 @@ def test_a_label_out_of_range(tmp_path: Path, label: int) -> None:
         ConfigurationError, match=rf"Expected `label` to be in \[0, 1\].* got {label}\. Renumber"
     ):
         fit(tmp_path, VLMExplainCallback(), dataset, module)
+
+
+class Nameless(Squares):
+    """Has numbers for its classes."""
+
+    classes = ()  # type: ignore[assignment]
+
+
+class Named(ScriptedJudge):
+    """Can't be asked by numbers."""
+
+    needs_class_names = True
+
+
+def test_a_judge_that_is_asked_by_names_is_never_asked_by_numbers(tmp_path: Path) -> None:
+    """In the rehearsal, before anything is paid; the line, pasted, gives names to fill in."""
+    assert VLMJudge.needs_class_names
+    judge = Named([Verdict.scored(4)])
+    with pytest.raises(ConfigurationError, match="`class_names` to be known, for scripted") as told:
+        fit(tmp_path, VLMExplainCallback(judge), Nameless())
+    assert judge.requests == []
+    line = str(told.value).split("`")[-2]
+    callback = VLMExplainCallback(judge, **eval(f"dict({line})"))  # noqa: S307 - our own line
+    with pytest.raises(AssertionError, match="training had started"):
+        fit(tmp_path, callback, Nameless())
+    assert judge.requests[0].label_name.startswith("the name of class ")
+
+
+def test_names_that_do_not_fit_are_told_and_not_asked_for(tmp_path: Path) -> None:
+    """A target transform has changed the labels; numbers stand in their place."""
+
+    class Turned(Squares):
+        target_transform = staticmethod(lambda label: 1 - label)
+
+        def __getitem__(self, index: int) -> Any:
+            picture, label, mask = super().__getitem__(index)
+            return picture, self.target_transform(label), mask
+
+    judge = ScriptedJudge([Verdict.scored(4)])
+    with (
+        pytest.warns(UserWarning, match=r"names of Turned are not used, for 16 of 16 rows"),
+        pytest.raises(AssertionError, match="training had started"),
+    ):
+        fit(tmp_path, VLMExplainCallback(judge), Turned())
+    assert judge.requests[0].label_name in ("0", "1")
+
+
+def test_watched_classes_without_names(tmp_path: Path) -> None:
+    """Nobody would know which they are."""
+    callback = VLMExplainCallback(watch_classes=["red"])
+    with pytest.raises(ConfigurationError, match=r"known, for `watch_classes` needs them"):
+        fit(tmp_path, callback, Nameless())
 
 
 def test_class_names_of_the_wrong_length(tmp_path: Path) -> None:
