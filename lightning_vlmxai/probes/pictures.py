@@ -76,7 +76,9 @@ def find_pictures(
     """
     found = found or Found()
     given = [source.given for source in sources]
-    ways = [_way(source.given, source.image) for source in sources]
+    ways: list[Way | None] = []
+    for source in sources:
+        ways.append(_way(source.given, source.image, likely=ways[-1] if ways else None))
     rows = _bring(given, [source.image for source in sources])
     if rows is not None and is_on_grid(rows):
         return _shown(rows, ways)
@@ -163,17 +165,19 @@ def _as_it_is(sample: Any) -> Any:
     return sample
 
 
-def _way(given: Tensor, image: Tensor | None) -> Way | None:
-    is_like = image is not None and image.ndim == 3
-    return find_way(given, image.float()) if image is not None and is_like else None
+def _way(given: Tensor, image: Tensor | None, *, likely: Way | None = None) -> Way | None:
+    if image is None or image.ndim != 3:
+        return None
+    return find_way(given, image.float(), likely=likely)
 
 
 def _bring(given: Sequence[Tensor], images: Sequence[Tensor | None]) -> list[Tensor] | None:
     """Return images as pictures of the inputs' sizes; None unless each is one of a known way."""
-    made = []
+    made: list[Tensor] = []
+    way: Way | None = None
     for one, image in zip(given, images, strict=True):
         picture = to_picture(image)
-        way = None if picture is None else find_way(one, picture)
+        way = None if picture is None else find_way(one, picture, likely=way)
         if picture is None or way is None:
             return None
         made.append(way.bring(picture, False).clamp(0, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -101,8 +102,9 @@ def understand(
     if found == {1.0, 2.0, 3.0}:
         return MaskReading(above=None, only=1.0)
     low, high = min(found), max(found)
-    is_whole = all(value == round(value) for value in found)
-    if not is_whole and np.isfinite([low, high]).all():
+    is_finite = all(math.isfinite(value) for value in found)
+    is_whole = is_finite and all(value == round(value) for value in found)
+    if is_finite and not is_whole:
         for start, end in ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0)):
             slack = 0.01 * (end - start)
             if start - slack <= low and end - slack <= high <= end + slack:
