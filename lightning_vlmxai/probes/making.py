@@ -12,8 +12,16 @@ from torch import Tensor
 from ..calls import Call
 from ..errors import ProbeError, VLMExplainError, expected
 from ..records import Probe, Seen
+from .evidence import is_on_grid
 from .normalizations import Found, Normalization
-from .pictures import Shown, Source, find_pictures, read_apart, read_user_picture
+from .pictures import (
+    Shown,
+    Source,
+    find_pictures,
+    find_ways,
+    read_apart,
+    read_user_picture,
+)
 from .reference_masks import MaskReading, understand, values_of
 from .samples import Item, fields_of, paths_in
 
@@ -51,35 +59,38 @@ def make_probes(
     Raises:
         ProbeError: If a picture or a mask can't be read; the message says what to pass.
     """
+    if not kept:
+        return [], []
     items = {index: unpack(one.row) for index, one in kept.items()}
     given = {index: one.call.images[0] for index, one in kept.items()}
+    sources = [
+        Source(
+            index=index,
+            given=given[index],
+            image=items[index].image,
+            access=paths_in(one.row).image,
+        )
+        for index, one in kept.items()
+    ]
     doubts: list[str] = []
     if picture is not None:
-        made = {index: read_user_picture(picture(one.row), index) for index, one in kept.items()}
-        shown = {index: Shown(pixels=pixels, way=None) for index, pixels in made.items()}
+        made = [read_user_picture(picture(one.row), index) for index, one in kept.items()]
+        ways = find_ways(sources)
+        pictures = [Shown(pixels=p, way=way) for p, way in zip(made, ways, strict=True)]
     else:
-        sources = [
-            Source(
-                index=index,
-                given=given[index],
-                image=items[index].image,
-                access=paths_in(one.row).image,
-            )
-            for index, one in kept.items()
-        ]
         pictures = find_pictures(
             sources,
             asked=normalization,
             found=found,
             read_samples=lambda: _read_samples(dataset, list(kept), unpack),
         )
-        shown = dict(zip(kept, pictures, strict=True))
-        if found.stretches:
+        if found.stretches and not is_on_grid([one.pixels for one in pictures]):
             doubts.append(
                 f"{', '.join(found.stretches)} gives each picture a range of its own, so that the "
                 "colours that the judge sees are not those of the files; return the picture too, "
                 'and pass `picture=lambda row: row["picture"]`'
             )
+    shown = dict(zip(kept, pictures, strict=True))
     reading: MaskReading | None = None
     masks: dict[int, Tensor | None] = dict.fromkeys(kept)
     for index, one in kept.items():

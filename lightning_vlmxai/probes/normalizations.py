@@ -99,7 +99,8 @@ def search(making: Sequence[Any], others: Sequence[Any] = ()) -> Found:
         for part in _walk(holder):
             mode = _mode_of(part)
             if mode is not None and mode != "standard":
-                stretches.setdefault(f'{type(part).__name__}(normalization="{mode}")')
+                if is_making:
+                    stretches.setdefault(f'{type(part).__name__}(normalization="{mode}")')
                 continue
             is_step = is_making and type(part).__name__ == "Normalize"
             place = f"the {type(part).__name__} in {type(holder).__name__}"
@@ -301,7 +302,7 @@ def _numbers(value: Any) -> tuple[float, ...]:
         return ()
     if isinstance(value, (np.ndarray, Tensor)):
         size = value.numel() if isinstance(value, Tensor) else value.size
-        if not 0 < size <= 64:
+        if not 0 < size <= 64 or (isinstance(value, Tensor) and value.is_meta):
             return ()
         value = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
         value = value.reshape(-1).tolist()

@@ -76,9 +76,7 @@ def find_pictures(
     """
     found = found or Found()
     given = [source.given for source in sources]
-    ways: list[Way | None] = []
-    for source in sources:
-        ways.append(_way(source.given, source.image, likely=ways[-1] if ways else None))
+    ways = find_ways(sources)
     rows = _bring(given, [source.image for source in sources])
     if rows is not None and is_on_grid(rows):
         return _shown(rows, ways)
@@ -98,6 +96,20 @@ def find_pictures(
     if pictures is None:
         _refuse(sources, [one for one in chosen if one.place], found)
     return _shown(pictures, ways)
+
+
+def find_ways(sources: Sequence[Source]) -> list[Way | None]:
+    """Return how each row's own image became the input but for its values, where that is known."""
+    ways: list[Way | None] = []
+    is_hopeless = False
+    for source in sources:
+        image, last = source.image, ways[-1] if ways else None
+        is_like = image is not None and image.shape == source.given.shape
+        way = None if is_hopeless and not is_like else _way(source.given, image, likely=last)
+        # A search costs a quarter of a second: where one row's was in vain, others' would be.
+        is_hopeless = is_hopeless or (way is None and not is_like)
+        ways.append(way)
+    return ways
 
 
 def read_user_picture(made: Any, index: int) -> Tensor:
