@@ -185,6 +185,15 @@ def join_calls(calls: Sequence[Call]) -> Call:
     return replace(first, leaves=tuple(leaves), size=sum(call.size for call in calls))
 
 
+def plain(value: Tensor) -> Tensor:
+    """Return a torchvision `Image` or `Mask`, or a MONAI `MetaTensor`, as the tensor that it is.
+
+    What it carries beside its values (a file's name, its history) stays behind.
+    """
+    is_carrier = type(value).__module__.startswith(("torchvision.tv_tensors", "monai."))
+    return value.as_subclass(Tensor) if is_carrier else value
+
+
 def as_call(inputs: Tensor | Call) -> Call:
     """Return a call; a tensor is the pictures of one."""
     return inputs if isinstance(inputs, Call) else Call.of_images(inputs)
@@ -276,7 +285,7 @@ def _take(leaf: Any, index: Tensor) -> Any:
 
 def _row_of(leaf: Any, number: int) -> Any:
     if isinstance(leaf, Tensor):
-        return leaf[number : number + 1].clone().cpu()
+        return plain(leaf)[number : number + 1].clone().cpu()
     return [leaf[number]]
 
 

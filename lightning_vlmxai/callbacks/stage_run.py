@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from ..errors import AttributionError, ConfigurationError, JudgeError, expected
+from ..errors import AttributionError, JudgeError, expected
 from ..explain import Explainer, LiveModel, find_disagreements, share_agreed
 from ..judges import FailureReporter, Judge, JudgeWorker, describe_failures
 from ..probes import ProbeCollector, ProbeSet
@@ -19,6 +20,7 @@ from ..records import Explanation, Probe, Round
 from ..report import print_summary, write_report
 from ..rounds import Faults, Ranks, RoundBook, with_probe, without_probe
 from ..sinks import RunFolderSink, Sink, finish_sinks, make_sinks
+from .names import check_names
 from .round_settings import RoundSettings
 
 
@@ -85,6 +87,7 @@ class StageRun:
         self._saved = dict(saved or {})
         self._worker = JudgeWorker(judge)
         self._probe_set: ProbeSet | None = None
+        self._doubted: set[str] = set()
         self._agreement: float | None = None
         self._book: RoundBook | None = None
         self._folder: RunFolderSink | None = None
@@ -172,8 +175,8 @@ class StageRun:
             lag = self._settings.lag if self.stage == "fit" else 0
             self._book = self._make_book(lag=lag, number=self._first_round)
             # Not at the sanity check, whose few rows say little.
-            for line in self._collector.doubts(probe_set):
-                rank_zero_warn(line)
+            for line in self._collector.doubts_of_rows(probe_set):
+                self._doubt(line)
             self._compare_settings()
             if self._saved and self._saved["fingerprint"] == probe_set.fingerprint:
                 self._book.resume(self._saved["rounds"], probe_set.probes)
@@ -270,10 +273,14 @@ class StageRun:
     def _explain(
         self, live: LiveModel, probe_set: ProbeSet, own: Sequence[Probe]
     ) -> list[Explanation]:
+        names = self._asked.class_names or probe_set.class_names
+        if self._explainer is not None and names != self._explainer.class_names:
+            # More labels are seen in a validation than in the rehearsal.
+            self._check_names(names)
+            self._explainer = replace(self._explainer, class_names=names)
         if self._explainer is None:
             # Found once: a layer that changed between rounds would be a drift of its own.
-            names = self._asked.class_names or probe_set.class_names
-            self._check_watched(names)
+            self._check_names(names)
             reading = probe_set.reading
             asked = replace(self._asked, reading=reading, task=reading.task(self._asked.task))
             layer = asked.find_layer(live, probe_set.probes[:1])
@@ -291,19 +298,20 @@ class StageRun:
             self._probe_set = self._collector.gather(self._ranks.gather(own))
             if self._collector.choice and not self.is_rehearsed:
                 rank_zero_info(self._collector.choice)
+            for line in self._collector.doubts(self._probe_set):
+                self._doubt(line)
         return self._probe_set
 
-    def _check_watched(self, names: Sequence[str] | None) -> None:
-        unknown = [c for c in self._settings.watch_classes if names and c not in names]
-        if names and unknown:
-            raise ConfigurationError(
-                expected(
-                    "watch_classes",
-                    "among the class names",
-                    ", ".join(map(repr, unknown)),
-                    f"Choose from {', '.join(names[:20])}",
-                )
-            )
+    def _doubt(self, line: str) -> None:
+        """Warn once of each cause; in the rehearsal its numbers are others."""
+        cause = re.sub(r"\d+", "", line)
+        if cause not in self._doubted:
+            self._doubted.add(cause)
+            rank_zero_warn(f"vlmxai: {line}")
+
+    def _check_names(self, names: Sequence[str] | None) -> None:
+        watched, line = self._settings.watch_classes, self._collector.names_line
+        check_names(names, self._judge, watched=watched, line=line)
 
     def _compare_settings(self) -> None:
         """Warn of what makes curves before and after a checkpoint differ by itself."""

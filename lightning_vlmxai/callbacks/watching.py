@@ -36,6 +36,8 @@ class ValidationWatcher(pl.Callback):
                 ranks=trainer.world_size,
                 order=getattr(loader, "sampler", None),
                 limit=_rows_to_come(trainer, loader, self._val_loader),
+                making=(getattr(loader, "collate_fn", None),),
+                holders=(pl_module, getattr(trainer, "datamodule", None)),
             )
 
     on_test_start = on_validation_start

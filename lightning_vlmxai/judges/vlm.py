@@ -83,6 +83,8 @@ class VLMJudge:
     Source: Nguyen, Pham, Ngo and Hy, 2025, arXiv 2508.20227.
     """
 
+    needs_class_names = True  # nobody can be asked whether a picture shows "2"
+
     def __init__(
         self,
         model: str,

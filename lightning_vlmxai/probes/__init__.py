@@ -1,7 +1,8 @@
 """A validation's batches go in, as they pass by; the fixed probe set of the rounds comes out."""
 
-from .datasets import Normalization, find_dataset
-from .probe_set import ProbeCollector, ProbeSet, ProbeSettings
+from .collector import ProbeCollector
+from .normalizations import Normalization
+from .probe_set import ProbeSet, ProbeSettings
 from .samples import Item, unpack_dense, unpack_item
 
 __all__ = [
@@ -10,7 +11,6 @@ __all__ = [
     "ProbeCollector",
     "ProbeSet",
     "ProbeSettings",
-    "find_dataset",
     "unpack_dense",
     "unpack_item",
 ]

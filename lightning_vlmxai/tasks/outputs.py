@@ -305,7 +305,7 @@ class OutputReader:
         self.doubt = "" if is_sure else how
         if is_wide:
             self.doubt = (
-                f"vlmxai: no label is above {largest}, but the network tells {facts.num_classes} "
+                f"no label is above {largest}, but the network tells {facts.num_classes} "
                 "classes apart. If these are features (metric learning), explain the network that "
                 "makes classes of them, or pass a function from answer to logits as `output=`."
             )

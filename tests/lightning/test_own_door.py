@@ -266,7 +266,7 @@ class Levels(Module):
             self.net.features.bias[:] = -(centres**2)
 
 
-@pytest.mark.filterwarnings("ignore:.*blank_saliency")
+@pytest.mark.filterwarnings("ignore:.*blank_saliency", "ignore:.*of one single value")
 def test_a_sorted_stream_gives_every_class_its_share(tmp_path: Path) -> None:
     """Within one, in memory for twice the probes."""
     judge = ScriptedJudge([Verdict.scored(4)])
