@@ -74,7 +74,7 @@ class VLMExplainCallback(ValidationWatcher):
             step calls several; found by watching if None.
         output: Which part of what that module answers are the logits: a key, an attribute, a
             place (`1`, `"head.0"`), or a function; found by labels and class names if None.
-        val_loader: Number of the validation loader whose rows are explained.
+        val_loader: Number of the validation loader whose rows are explained, or of several.
         min_per_class: The least number of probes of each class in `watch_classes`.
         lag: How many rounds a round may trail before its verdicts are waited for: those of round N
             are collected when round N + lag is explained, or at the end of the fit.
@@ -119,7 +119,7 @@ class VLMExplainCallback(ValidationWatcher):
         picture: Callable[[Any], Any] | None = None,
         network: str | None = None,
         output: Output | None = None,
-        val_loader: int = 0,
+        val_loader: int | Sequence[int] = 0,
         min_per_class: int = 8,
         lag: int = 1,
         every_n_validations: int = 1,
@@ -166,7 +166,8 @@ class VLMExplainCallback(ValidationWatcher):
             watch_classes=tuple(watch_classes),
             min_per_class=min_per_class,
         )
-        self._val_loader = val_loader
+        numbers = [val_loader] if isinstance(val_loader, int) else val_loader
+        self._val_loaders = tuple(sorted(numbers))
         self._collector = self._make_collector()
         self._failures = FailureReporter(on_judge_error)
         self._directory = RunDirectory(None if run_dir is None else Path(run_dir))

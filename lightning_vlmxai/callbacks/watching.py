@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
 
+from ..errors import ConfigurationError, expected
 from ..explain import LiveModel
-from ..probes import ProbeCollector
+from ..probes import Loaded, ProbeCollector
 from .environment import silenced
 
 
@@ -18,7 +19,8 @@ class ValidationWatcher(pl.Callback):
     """Hands the batches of a validation, and what its steps call, to a collector of probes."""
 
     _collector: ProbeCollector
-    _val_loader: int
+    _val_loaders: tuple[int, ...]
+    _watched: frozenset[int] = frozenset()
     _is_watching = False
 
     def is_due(self, trainer: pl.Trainer) -> bool:
@@ -29,14 +31,12 @@ class ValidationWatcher(pl.Callback):
         """Watch this validation if probes are to be chosen from it."""
         self._is_watching = self.is_due(trainer)
         if self._is_watching:
-            loader = loader_of(trainer, self._val_loader)
+            loaders = _look_at(trainer, self._val_loaders)
+            self._watched = frozenset(loaders)
             self._collector.start(
-                getattr(loader, "dataset", None),
+                loaders,
                 rank=trainer.global_rank,
                 ranks=trainer.world_size,
-                order=getattr(loader, "sampler", None),
-                limit=_rows_to_come(trainer, loader, self._val_loader),
-                making=(getattr(loader, "collate_fn", None),),
                 holders=(pl_module, getattr(trainer, "datamodule", None)),
             )
 
@@ -51,7 +51,9 @@ class ValidationWatcher(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """See what the step calls, and with what."""
-        if self._is_watching and dataloader_idx == self._val_loader and not is_compiled(pl_module):
+        if not self._is_watching or dataloader_idx not in self._watched:
+            return
+        if not is_compiled(pl_module):
             self._collector.before(
                 pl_module, batch, step=name_of_step(trainer), loader=dataloader_idx
             )
@@ -68,7 +70,7 @@ class ValidationWatcher(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Look at the rows of the batch."""
-        if self._is_watching and dataloader_idx == self._val_loader:
+        if self._is_watching and dataloader_idx in self._watched:
             if is_compiled(pl_module):
                 with live_model(trainer, pl_module).lent():
                     self._collector.before(
@@ -97,14 +99,39 @@ def live_model(trainer: pl.Trainer, module: pl.LightningModule) -> LiveModel:
     return LiveModel(module, context=context)
 
 
-def loader_of(trainer: pl.Trainer, number: int) -> Any:
-    """Return the validation (or test) loader of that number; None without it."""
+def _look_at(trainer: pl.Trainer, numbers: Sequence[int]) -> dict[int, Loaded]:
+    """Return what is known of the validation (or test) loaders of these numbers.
+
+    Where a test has fewer loaders, its first stands for those that it has not.
+
+    Raises:
+        ConfigurationError: If a validation has not so many.
+    """
     loaders = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
     if isinstance(loaders, dict):
         loaders = list(loaders.values())
     if not isinstance(loaders, (list, tuple)):
         loaders = [] if loaders is None else [loaders]
-    return loaders[number] if number < len(loaders) else None
+    missing = [number for number in numbers if number >= len(loaders)]
+    if missing and not trainer.testing:
+        raise ConfigurationError(
+            expected(
+                "val_loader",
+                f"below {len(loaders)}, for there are so many",
+                missing[0],
+                f"Pass `val_loader={max(0, len(loaders) - 1)}`",
+            )
+        )
+    present = sorted({0 if number in missing else number for number in numbers})
+    return {
+        number: Loaded(
+            dataset=getattr(loaders[number], "dataset", None),
+            order=getattr(loaders[number], "sampler", None),
+            limit=_rows_to_come(trainer, loaders[number], number),
+            collate=getattr(loaders[number], "collate_fn", None),
+        )
+        for number in present
+    }
 
 
 def _rows_to_come(trainer: pl.Trainer, loader: Any, number: int) -> int | None:

@@ -18,8 +18,8 @@ from ..errors import ProbeError, VLMExplainError, expected
 from ..explain import LiveModel, Watch, ask_with_gradients
 from ..records import Probe, Seen
 from ..tasks import MultiLabelClassification, OutputReader, Reading, Shown, Task
-from .datasets import find_labels, index_of_position
 from .doubts import find_doubts
+from .loaders import Loaded, RowNumbers
 from .making import Kept, make_probes, mask_values
 from .names import Naming, choose_names, find_names
 from .normalizations import search
@@ -70,55 +70,45 @@ class ProbeCollector:
         self._reader = OutputReader(task, settings.output)
         self._reading = Reading()
         self._watch = Watch(self._refusal, settings.network)
-        self._pending: tuple[Any, int] | None = None
-        self.start(None)
+        self._pending: tuple[Any, int, int] | None = None
+        self.start({})
 
     def start(
         self,
-        dataset: Any,
+        loaders: Mapping[int, Loaded],
         *,
         rank: int = 0,
         ranks: int = 1,
-        order: Any = None,
-        limit: int | None = None,
-        making: Sequence[Any] = (),
         holders: Sequence[Any] = (),
     ) -> None:
         """Begin anew, with the validation that comes.
 
         Args:
-            dataset: Of its loader.
+            loaders: Whose rows are looked at, by their numbers.
             rank: Of this process.
             ranks: Number of processes.
-            order: The loader's sampler, which may tell the rows' indices.
-            limit: How many rows will pass by, on all ranks; None if that isn't known.
-            making: What else makes the batches, such as a collate function.
             holders: What else may know means, standard deviations and names: module, data module.
         """
-        self._dataset = dataset
-        self._making, self._holders = (dataset, *making), tuple(holders)
-        self._names_found = find_names(dataset, holders)
+        self._numbers = RowNumbers(loaders, rank=rank, ranks=ranks)
+        parts = [part for one in loaders.values() for part in (one.dataset, one.collate)]
+        self._making, self._holders = tuple(parts), tuple(holders)
+        datasets = [one.dataset for one in loaders.values()]
+        self._names_found = find_names(self._numbers.dataset or next(iter(datasets), None), holders)
         own = getattr(self._task, "class_names", None)
         self._names = self._class_names or next((n.names for n in self._names_found), own)
         self._naming: Naming | None = None
         self._doubts: list[str] = []
         self._reader.start()
         self._first: Call | None = None
-        self._index_of = index_of_position(order, rank=rank, ranks=ranks)
-        self._is_known = self._index_of is not None
-        self._rank, self._ranks = rank, ranks
-        self._rows = 0
+        self._rank = rank
         self._missed = 0
         wanted = self._settings.watch_classes
         names = list(self._names or ())
         self._floors = {names.index(c): self._settings.min_per_class for c in wanted if c in names}
         choice: dict[str, Any] = {"seed": self._settings.seed, "floors": self._floors}
-        labels = None if limit is None or self._index_of is None else find_labels(dataset)
-        self._reservoir = Reservoir(
-            self._settings.size,
-            planned=None if not labels else plan(labels[:limit], self._settings.size, **choice),
-            **choice,
-        )
+        labels = self._numbers.labels
+        planned = plan(labels, self._settings.size, **choice) if labels else None
+        self._reservoir = Reservoir(self._settings.size, planned=planned, **choice)
 
     def before(
         self,
@@ -142,7 +132,7 @@ class ProbeCollector:
         if size is None:
             return
         # A step may change the batch itself.
-        self._pending = batch, size
+        self._pending = batch, size, loader
         picture = None
         with suppress(VLMExplainError):  # told where the rows are read
             item = self._settings.unpack(take_row(batch, 0, size))
@@ -155,10 +145,9 @@ class ProbeCollector:
         found = self._watch.end(root)
         if self._pending is None:
             return
-        batch, size = self._pending
+        batch, size, loader = self._pending
         self._pending = None
-        first = self._rows
-        self._rows += size
+        indices = self._numbers.next(loader, size)
         if found is None:
             self._missed += size
             with suppress(VLMExplainError):  # what no network reads need not be unpacked
@@ -178,7 +167,6 @@ class ProbeCollector:
             sample = copy_row(take_row(batch, row, size), copies)
             return _Row(call=call, row=sample, seen=seen(row))
 
-        indices = [self._index(first + row) for row in range(size)]
         self._reservoir.offer(indices, lambda: map(self._stratum, targets()), keep)
 
     def _targets(self, batch: Any, size: int) -> list[Any]:
@@ -247,7 +235,7 @@ class ProbeCollector:
             normalization=self._settings.normalization,
             found=search(self._making, self._holders),
             mask_values=frozenset().union(*(one.mask_values for one in told)),
-            dataset=self._dataset if self._is_known else None,
+            dataset=self._numbers.dataset if self._numbers.is_known else None,
         )
         return probes
 
@@ -257,7 +245,7 @@ class ProbeCollector:
         facts = [one.shown.facts[key] for one in told if one.shown.facts and key in one.shown.facts]
         outputs = facts[0].num_classes if facts else None
         seen = {index: label for one in told for index, label in one.labels.items()}
-        naming = choose_names(self._names_found, seen, outputs, is_indexed=self._is_known)
+        naming = choose_names(self._names_found, seen, outputs, is_indexed=self._numbers.is_known)
         self._naming = naming
         if naming.names is not None or self._names_found:
             self._names = naming.names
@@ -334,11 +322,6 @@ class ProbeCollector:
             return self._task.first_label(torch.as_tensor(target))
         return stratum_of(target)
 
-    def _index(self, position: int) -> int:
-        if self._index_of is not None:
-            return self._index_of(position)
-        return position * self._ranks + self._rank
-
     def _refusal(self, output: Any, size: int) -> str:
         try:
             self._reader.read(output, size)
@@ -347,11 +330,11 @@ class ProbeCollector:
         return ""
 
     def _check(self) -> None:
-        if self._rows == 0:
+        if self._numbers.seen == 0:
             raise ProbeError(
                 expected("validation data set", "not empty", "no sample", "Add samples")
             )
-        if self._missed == self._rows:
+        if self._missed == self._numbers.seen:
             part = next(iter(self._watch.heads), "model")
             self._reader.check_labels()
             why = self._watch.refusal

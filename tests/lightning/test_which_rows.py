@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_vlmxai import QuadrantStopping, VLMExplainCallback
+from lightning_vlmxai import ConfigurationError, QuadrantStopping, VLMExplainCallback
 from lightning_vlmxai.records import Verdict
 from lightning_vlmxai.testing import ScriptedJudge
 from tiny import TinyModule, make_trainer
@@ -100,6 +100,52 @@ def test_labels_known_or_not_the_same_rows_are_chosen(tmp_path: Path) -> None:
         rows.append([s.explanation.probe_index for s in callback.latest_round.samples])
     assert rows[0] == rows[1]
     assert len(rows[0]) == 64
+
+
+class Several(Nearest):
+    """Is validated on several loaders."""
+
+    def validation_step(  # type: ignore[override]
+        self, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self(batch[0])
+
+
+class Shifted(Levels):
+    """Classes from 50 on."""
+
+    def __init__(self, each: int, *, known: bool = True) -> None:
+        super().__init__(each, known=known)
+        self.labels_ = self.labels_[50 * each :]
+        if known:
+            self.targets = self.labels_
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_rows_of_several_loaders_are_counted_as_one_after_the_other(
+    tmp_path: Path, known: bool
+) -> None:
+    """The first and the third of three: shares, numbers and pictures are those of both."""
+    parts = [Levels(1, known=known), Levels(3), Shifted(2, known=known)]
+    judge = ScriptedJudge([Verdict.scored(0)])
+    callback = VLMExplainCallback(judge, probe_size=60, lag=0, val_loader=[2, 0])
+    trainer = make_trainer(tmp_path, callback, max_epochs=1)
+    trainer.fit(Several(), DataLoader(parts[0], batch_size=50), [DataLoader(p, 50) for p in parts])
+    assert callback.latest_round is not None
+    found = [sample.explanation for sample in callback.latest_round.samples]
+    assert len({e.probe_index for e in found}) == 60
+    assert sum(e.probe_index >= 100 for e in found) == pytest.approx(30, abs=5)
+    for e in found:
+        part, index = (0, e.probe_index) if e.probe_index < 100 else (2, e.probe_index - 100)
+        image, label = parts[part][index]
+        assert (e.label, e.is_correct) == (label, True)
+        assert (e.pixels - image).abs().max() < 1e-6
+
+
+def test_a_loader_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """With a number that works."""
+    with pytest.raises(ConfigurationError, match=r"below 1, .*Pass `val_loader=0`"):
+        explain(tmp_path, Levels(1), val_loader=1)
 
 
 def test_a_watched_class_with_too_few_rows_is_told_with_its_number(tmp_path: Path) -> None:
