@@ -49,7 +49,8 @@ class VLMExplainCallback(ValidationWatcher):
         judge: Scores the masked pictures; `ReferenceMaskJudge()` (overlap with the data set's own
             object masks, not a VLM) if None.
         task: How the model's output is read; `Classification()` if None.
-        class_names: In the order of the model's outputs; the data set's `classes`, else numbers.
+        class_names: In the order of the model's outputs; if None, those of data set or data module,
+            where every label that was seen fits, else numbers.
         target_layer: Dotted name of the layer to explain; the last feature map if None.
         reshape_transform: From that layer's output to a feature map `[B, C, h, w]`, where tokens or
             channels-last maps are not folded as they should be.
@@ -65,7 +66,7 @@ class VLMExplainCallback(ValidationWatcher):
             share.
         seed: Of that choice.
         normalization: Mean and standard deviation a channel that the model's input was normalised
-            with; found out from the batch or the data set if None.
+            with; if None, those that lie about, where the pixels prove them.
         unpack: Takes a row of a batch apart, where it is not `(image, label)`, `(image, label,
             reference_mask)` or a mapping with customary keys.
         picture: From a row of a batch to the picture that the judge sees, `[3, H, W]`, uint8 or in

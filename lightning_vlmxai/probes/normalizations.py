@@ -266,7 +266,7 @@ def _pairs_in(part: Any) -> Iterator[Normalization]:
             return
         for name in ("mean", "std"):  # of the class
             value = inspect.getattr_static(part, name, None)
-            if name not in values and not isinstance(value, property):
+            if name not in values:
                 values[name] = value
     for name, value in list(values.items()):
         for word, its in (("mean", "std"), ("Mean", "Std"), ("MEAN", "STD")):

@@ -203,6 +203,9 @@ def paths_in(sample: Any) -> Paths:
         return None
 
     image = find(IMAGES, _is_image) or "row[0]"
+    # What stands before a picture is a number of its own: an index, an id.
+    place = next((n for n, (key, _) in enumerate(parts) if f"row[{key!r}]" == image), 0)
+    parts = parts[place:] + parts[:place]
     target = find(LABELS, _is_number, image) or find(LABELS, _is_target, image) or "row[1]"
     return Paths(image=image, target=target, mask=find(MASKS, _is_mask, image, target))
 

@@ -19,7 +19,7 @@ def test_right_pictures_raise_no_doubt() -> None:
     digit[:, 4:12, 7:9] = 1.0
     probes = [
         make_probe(0, GIVEN, pixels=PICTURE),
-        make_probe(1, (digit - 0.13) / 0.31, pixels=digit.expand(3, -1, -1)),
+        *(make_probe(i, (digit - 0.13) / 0.31, pixels=digit.expand(3, -1, -1)) for i in (1, 2)),
     ]
     assert find_doubts(probes) == []
     assert find_doubts([]) == []

@@ -122,6 +122,23 @@ def test_several_that_fit_and_differ_are_refused() -> None:
     assert line_in(told)["normalization"] == ([0.4, 0.5, 0.6], [0.2, 0.25, 0.3])
 
 
+def test_one_of_two_steps_is_not_what_was_done() -> None:
+    """Undoing the first of them stays in [0, 1], with colours of its own."""
+    narrow = 0.25 + 0.5 * F.interpolate(PICTURE[None], (13, 13), mode="bilinear")[0]
+    second = Normalization(mean=(0.1,) * 3, std=(1.0,) * 3)
+    given = normalize(normalize(narrow, OTHER), second)
+    assert to_picture(OTHER.undo(given)) is not None
+    with pytest.raises(ProbeError, match="nothing proves which"):
+        find(given, given, found=[(OTHER, True), (second, True)])
+
+
+def test_what_lies_about_0_is_not_made_a_dark_picture() -> None:
+    """Divided by 255 anything is in [0, 1]."""
+    scan = torch.randn(3, 8, 8)
+    with pytest.raises(ProbeError, match="no known mean"):
+        find(scan, scan, found=[(NORMALIZATION, True)])
+
+
 def test_a_stretched_row_gives_way_to_what_has_whole_steps() -> None:
     """A dim normalised row may lie in [0, 1] itself."""
     dim = (STORED.float() / 4).round() / 255 + 0.4
