@@ -245,37 +245,40 @@ def test_a_training_sample_can_t_become_a_probe(tmp_path: Path) -> None:
     assert sorted(shown) == pytest.approx(sorted(pictures.tolist()))
 
 
+COUNTS = (40, 10, 80, 70, 25, 55, 30, 60, 15, 15)
+
+
 class Sorted(IterableDataset[Any]):
-    """A stream of four classes, one after the other."""
+    """A stream of ten classes, one after the other."""
 
     def __iter__(self) -> Iterator[Any]:
-        for label, count in enumerate((40, 10, 80, 70)):
+        for label, count in enumerate(COUNTS):
             for i in range(count):
-                yield torch.full((3, 8, 8), (label + 0.5) / 4) + 0.001 * (i % 7), label
+                yield torch.full((3, 8, 8), (label + 0.5) / 10) + 0.001 * (i % 7), label
 
 
 class Levels(Module):
-    """Four classes by brightness."""
+    """Ten classes by brightness."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.net.features = nn.Conv2d(3, 4, 1)
+        self.net.features = nn.Conv2d(3, 10, 1)
         with torch.no_grad():
-            centres = (torch.arange(4) + 0.5) / 4
+            centres = (torch.arange(10) + 0.5) / 10
             self.net.features.weight[:] = (2 * centres / 3)[:, None, None, None]
             self.net.features.bias[:] = -(centres**2)
 
 
 @pytest.mark.filterwarnings("ignore:.*blank_saliency", "ignore:.*of one single value")
 def test_a_sorted_stream_gives_every_class_its_share(tmp_path: Path) -> None:
-    """Within one, in memory for twice the probes."""
+    """Within one, in memory for four times the probes."""
     judge = ScriptedJudge([Verdict.scored(4)])
     callback = VLMExplainCallback(judge, probe_size=20, lag=0)
     trainer = make_trainer(tmp_path, callback, max_epochs=1)
     trainer.fit(Levels(), DataLoader(Bright(), batch_size=8), DataLoader(Sorted(), batch_size=8))
     assert callback.latest_round is not None
     labels = [sample.explanation.label for sample in callback.latest_round.samples]
-    shares = {label: 20 * count / 200 for label, count in enumerate((40, 10, 80, 70))}
+    shares = {label: 20 * count / sum(COUNTS) for label, count in enumerate(COUNTS)}
     assert len(labels) == 20
     assert all(abs(labels.count(label) - share) <= 1 for label, share in shares.items())
 
