@@ -20,7 +20,10 @@ from lightning_vlmxai.testing import ScriptedJudge
 from tiny import MEAN, STD, Separable, Squares, TinyModule, loader, make_trainer
 
 PROBES = 4
-pytestmark = pytest.mark.filterwarnings("ignore:.*unscored")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*unscored"),
+    pytest.mark.filterwarnings("ignore:.*could not look at"),
+]
 
 
 def rounds_judge(score_of: Callable[[int], Verdict]) -> ScriptedJudge:
