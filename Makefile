@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench report neutrality
+.PHONY: demo test check bench report neutrality projects
 
 demo: .venv/ready
 	$(BIN)/python examples/digits_red_dot.py
@@ -17,6 +17,11 @@ check: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The callback in projects of fourteen libraries, which it installs into a place of their own.
+projects: .venv-projects/ready
+	.venv-projects/bin/python tests/projects/table.py
+	OMP_NUM_THREADS=1 .venv-projects/bin/python -m pytest tests/projects tests/unit/probes
+
 neutrality: .venv/ready
 	$(BIN)/python tests/neutrality.py
 
@@ -26,10 +31,16 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/report.py
 	$(BIN)/python benchmarks/training_overhead.py
 	$(BIN)/python benchmarks/ranks.py
+	$(BIN)/python benchmarks/watching.py
 
 # RUN=folder of a run, or of its logs
 report: .venv/ready
 	$(BIN)/vlmxai report $(RUN)
+
+.venv-projects/ready: pyproject.toml
+	$(PYTHON) -m venv .venv-projects
+	.venv-projects/bin/python -m pip install --quiet --editable '.[projects]'
+	touch $@
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv

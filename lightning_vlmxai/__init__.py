@@ -12,11 +12,19 @@ from .errors import (
 from .judges import Budget, Judge, ReferenceMaskJudge, VLMJudge
 from .probes import Item
 from .records import Explanation, Probe, Quadrant, Round, Sample, UnscoredReason, Verdict
-from .tasks import BinaryClassification, Classification, Segmentation, Task
+from .tasks import (
+    BinaryClassification,
+    BinarySegmentation,
+    Classification,
+    MultiLabelClassification,
+    Segmentation,
+    Task,
+)
 
 __all__ = [
     "AttributionError",
     "BinaryClassification",
+    "BinarySegmentation",
     "Budget",
     "Classification",
     "ConfigurationError",
@@ -24,6 +32,7 @@ __all__ = [
     "Item",
     "Judge",
     "JudgeError",
+    "MultiLabelClassification",
     "Perturbation",
     "Probe",
     "ProbeError",

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from .errors import AttributionError, expected
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +29,7 @@ class Call:
         rows: Places of the leaves that have one entry a sample.
         picture: Place of the leaf that is the picture, `[B, C, H, W]`.
         size: B.
+        read: From what the network answers to what counts of it; all of it if None.
     """
 
     leaves: tuple[Any, ...]
@@ -32,22 +37,33 @@ class Call:
     rows: frozenset[int]
     picture: int
     size: int
+    read: Callable[[Any], Any] | None = None
 
     @classmethod
-    def of(cls, args: Sequence[Any], kwargs: Mapping[str, Any], size: int) -> Call | None:
+    def of(
+        cls,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        size: int,
+        picture: Tensor | None = None,
+    ) -> Self | None:
         """Return the call of a batch; None if no argument is a picture a sample.
 
         Args:
             args: Positional arguments; tensors are found in lists, tuples and dicts too.
             kwargs: Keyword arguments.
-            size: Number of samples: a tensor whose first axis is as long has one entry a sample.
+            size: Number of samples: a tensor whose first axis is as long, and a list of as many
+                texts, have one entry a sample.
+            picture: The argument that is the picture, where it is known; the first if None.
 
         Example:
             >>> call = Call.of([torch.zeros(2, 3, 8, 8)], {"age": torch.zeros(2)}, size=2)
             >>> sorted(call.rows), call.images.shape
             ([0, 1], torch.Size([2, 3, 8, 8]))
         """
-        leaves, spec = pytree.tree_flatten((tuple(args), dict(kwargs)))
+        leaves, spec = pytree.tree_flatten(
+            (tuple(args), dict(kwargs)), is_leaf=lambda part: _are_texts(part, size)
+        )
         rows = [i for i, leaf in enumerate(leaves) if _has_rows(leaf, size)]
         pictures = [i for i in rows if _is_picture(leaves[i])]
         if not pictures:
@@ -56,7 +72,7 @@ class Call:
             leaves=tuple(leaves),
             spec=spec,
             rows=frozenset(rows),
-            picture=pictures[0],
+            picture=next((i for i in pictures if leaves[i] is picture), pictures[0]),
             size=size,
         )
 
@@ -87,14 +103,14 @@ class Call:
 
     @property
     def others(self) -> int:
-        """How many more arguments have one entry a sample."""
-        return len(self.rows) - 1
+        """How many more tensors have one entry a sample."""
+        return sum(isinstance(self.leaves[i], Tensor) for i in self.rows) - 1
 
     @property
     def shapes(self) -> tuple[Any, ...]:
         """What calls must have alike to be joined."""
         kept = [
-            (leaf.dtype, leaf.shape[1:])
+            _shape_of(leaf)
             if i in self.rows
             else (id(leaf) if isinstance(leaf, Tensor) else repr(leaf))
             for i, leaf in enumerate(self.leaves)
@@ -102,9 +118,13 @@ class Call:
         return (self.spec, self.rows, tuple(kept))
 
     def run(self, module: nn.Module) -> Any:
-        """Return what a module gives when it is called so."""
+        """Return what counts of a module's answer when it is called so."""
         args, kwargs = self.arguments
-        return module(*args, **kwargs)
+        return self.answer(module(*args, **kwargs))
+
+    def answer(self, output: Any) -> Any:
+        """Return what counts of a network's answer."""
+        return output if self.read is None else self.read(output)
 
     @property
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -119,8 +139,7 @@ class Call:
             index: Their numbers, `[N]` int64; one may come several times.
         """
         leaves = [
-            leaf[index.to(leaf.device)] if i in self.rows else leaf
-            for i, leaf in enumerate(self.leaves)
+            _take(leaf, index) if i in self.rows else leaf for i, leaf in enumerate(self.leaves)
         ]
         return replace(self, leaves=tuple(leaves), size=len(index))
 
@@ -129,7 +148,7 @@ class Call:
         # Outside of inference mode, whose tensors no gradient may pass.
         with torch.inference_mode(False), torch.no_grad():
             leaves = [
-                leaf[number : number + 1].clone().cpu()
+                _row_of(leaf, number)
                 if i in self.rows
                 else (leaf.clone() if isinstance(leaf, Tensor) and leaf.is_inference() else leaf)
                 for i, leaf in enumerate(self.leaves)
@@ -160,10 +179,19 @@ def join_calls(calls: Sequence[Call]) -> Call:
     """Return one call of all the samples of calls that have their `shapes` alike."""
     first = calls[0]
     leaves = [
-        torch.cat([call.leaves[i] for call in calls]) if i in first.rows else leaf
+        _join([call.leaves[i] for call in calls]) if i in first.rows else leaf
         for i, leaf in enumerate(first.leaves)
     ]
     return replace(first, leaves=tuple(leaves), size=sum(call.size for call in calls))
+
+
+def plain(value: Tensor) -> Tensor:
+    """Return a torchvision `Image` or `Mask`, or a MONAI `MetaTensor`, as the tensor that it is.
+
+    What it carries beside its values (a file's name, its history) stays behind.
+    """
+    is_carrier = type(value).__module__.startswith(("torchvision.tv_tensors", "monai."))
+    return value.as_subclass(Tensor) if is_carrier else value
 
 
 def as_call(inputs: Tensor | Call) -> Call:
@@ -171,8 +199,104 @@ def as_call(inputs: Tensor | Call) -> Call:
     return inputs if isinstance(inputs, Call) else Call.of_images(inputs)
 
 
-def _has_rows(leaf: Any, size: int) -> bool:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepCall(Call):
+    """A call of a whole validation step, where no one module goes from picture to logits.
+
+    Its arguments are the step's: the batch and a number that no batch has, so that what a step
+    does for the first batch, say, isn't done again.
+
+    Args:
+        step: Name of the step.
+        part: Dotted name of the part whose output is read; "" is the module itself.
+        turn: Which of its calls in the step is read, from 0.
+    """
+
+    step: str = "validation_step"
+    part: str = ""
+    turn: int = 0
+
+    def run(self, module: nn.Module) -> Any:
+        """Return what counts of the part's answer while the step runs."""
+        answers: list[Any] = []
+
+        def note(_part: nn.Module, _args: Any, output: Any) -> None:
+            answers.append(output)
+
+        handle = module.get_submodule(self.part).register_forward_hook(note)
+        args, kwargs = self.arguments
+        try:
+            getattr(module, self.step)(*args, **kwargs)
+        finally:
+            handle.remove()
+        if len(answers) <= self.turn:
+            raise AttributionError(
+                expected(
+                    self.step,
+                    f"one that calls {self.part!r} every time",
+                    f"{len(answers)} calls",
+                    f'Name a network that is always called: `network="{self.part}"`',
+                )
+            )
+        return self.answer(answers[self.turn])
+
+
+NO_BATCH = 2**31 - 1
+"""A batch's number that no step treats apart."""
+
+
+def step_call(
+    root: nn.Module, step: str, batch: Any, size: int, *, picture: Tensor | None, loader: int
+) -> StepCall | None:
+    """Return the call of a step on a batch; None if the batch holds no picture a sample.
+
+    Args:
+        root: Whose step it is.
+        step: Its name.
+        batch: Of `size` samples.
+        size: B.
+        picture: The batch's picture, if it is known.
+        loader: Number of the batch's loader.
+    """
+    known = {"batch_idx": NO_BATCH, "dataloader_idx": loader}
+    taken = list(inspect.signature(getattr(root, step)).parameters)[1:]
+    kwargs = {name: known[name] for name in taken if name in known}
+    call = StepCall.of([batch], kwargs, size, picture)
+    return None if call is None else replace(call, step=step)
+
+
+def _are_texts(part: Any, size: int) -> bool:
     return (
+        isinstance(part, (list, tuple))
+        and len(part) == size
+        and all(isinstance(text, str) for text in part)
+    )
+
+
+def _shape_of(leaf: Any) -> Any:
+    return (leaf.dtype, leaf.shape[1:]) if isinstance(leaf, Tensor) else "texts"
+
+
+def _take(leaf: Any, index: Tensor) -> Any:
+    if isinstance(leaf, Tensor):
+        return leaf[index.to(leaf.device)]
+    return [leaf[i] for i in index.tolist()]
+
+
+def _row_of(leaf: Any, number: int) -> Any:
+    if isinstance(leaf, Tensor):
+        return plain(leaf)[number : number + 1].clone().cpu()
+    return [leaf[number]]
+
+
+def _join(parts: Sequence[Any]) -> Any:
+    if isinstance(parts[0], Tensor):
+        return torch.cat(list(parts))
+    return [text for part in parts for text in part]
+
+
+def _has_rows(leaf: Any, size: int) -> bool:
+    return _are_texts(leaf, size) or (
         isinstance(leaf, Tensor)
         and not isinstance(leaf, nn.Parameter)
         and leaf.layout is torch.strided
@@ -181,9 +305,10 @@ def _has_rows(leaf: Any, size: int) -> bool:
     )
 
 
-def _is_picture(leaf: Tensor) -> bool:
+def _is_picture(leaf: Any) -> bool:
     return (
-        leaf.ndim == 4
+        isinstance(leaf, Tensor)
+        and leaf.ndim == 4
         and min(leaf.shape[2:]) > 1
         and (leaf.is_floating_point() or leaf.dtype == torch.uint8)
     )

@@ -138,6 +138,8 @@ class Explanation:
         reference_mask: `Probe.reference_mask`.
         is_blank: The map is zero, constant or not finite: there is nothing to judge.
         fill: What stands where the mask takes the picture away.
+        part: Which of the probe's explanations this is: the explained label, where each predicted
+            label has one; None where a probe has one.
     """
 
     probe_index: int
@@ -153,6 +155,12 @@ class Explanation:
     reference_mask: Tensor | None = None
     is_blank: bool = False
     fill: Fill = "black"
+    part: int | None = None
+
+    @property
+    def key(self) -> int | tuple[int, int]:
+        """What tells it from the others of a round, and is the same in each."""
+        return self.probe_index if self.part is None else (self.probe_index, self.part)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +176,8 @@ class JudgeRequest:
         saliency: Saliency map at picture size, `[H, W]`, float32 in [0, 1], for an overlay.
         fill: What stands where the mask takes the picture away.
         reference_mask: Where the object is, `[H, W]` bool; only embedded judges look at it.
-        round_number: `Round.number`: what a broken set-up and a budget per round are counted by.
+        round_number: `Round.number`.
+        stage: `Round.stage`.
     """
 
     probe_index: int
@@ -179,6 +188,12 @@ class JudgeRequest:
     fill: Fill = "black"
     reference_mask: Tensor | None = None
     round_number: int = 0
+    stage: str = "fit"
+
+    @property
+    def scope(self) -> str:
+        """The round by stage and number: what a broken set-up and a budget are counted by."""
+        return f"{self.stage} round {self.round_number}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,7 +320,7 @@ class Round:
         number: Counts from 0 over the run.
         stage: "fit", "validate" or "test".
         epoch: Epoch that was explained.
-        step: The trainer's global step at that moment.
+        step: At which Lightning logs that validation.
         fingerprint: Of the probe set.
         samples: In probe order.
         metrics: Name (without prefix) to value. An empty denominator has no entry.

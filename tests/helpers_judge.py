@@ -24,7 +24,13 @@ sys.modules["lightning_vlmxai"] = package
 
 
 def make_request(
-    index: int = 0, *, lit: float = 0.5, label: str = "cat", size: int = 16, round_number: int = 0
+    index: int = 0,
+    *,
+    lit: float = 0.5,
+    label: str = "cat",
+    size: int = 16,
+    round_number: int = 0,
+    stage: str = "fit",
 ) -> JudgeRequest:
     """Return a request for a white picture of which the upper share `lit` is kept."""
     mask = torch.zeros(size, size)
@@ -36,6 +42,7 @@ def make_request(
         mask=mask,
         saliency=mask,
         round_number=round_number,
+        stage=stage,
     )
 
 

@@ -182,7 +182,8 @@ class MemoryLogger(Logger):
         """Keep none."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        kept = {f"metric {k}": v for k, v in metrics.items() if not k.startswith("vlmxai/")}
+        is_ours = any(name.startswith("vlmxai/") for name in metrics)
+        kept = {f"metric {k}": v for k, v in metrics.items() if not is_ours}
         if kept:
             calls = sum(when.startswith(f"step {step},") for when in self.states)
             self.states[f"step {step}, call {calls}"] = kept

@@ -1,6 +1,6 @@
 """A live model and inputs go in; saliency maps come out."""
 
-from .attribute import METHODS, attribute, find_method
+from .attribute import LAYERLESS, METHODS, attribute, find_method
 from .capture import Capture, capture
 from .grids import Reshape, fold
 from .layers import find_target_layer, resolve_target_layer
@@ -9,6 +9,7 @@ from .perturbation import Perturbation
 from .subject import Attribution, Subject
 
 __all__ = [
+    "LAYERLESS",
     "METHODS",
     "Attribution",
     "Capture",

@@ -19,7 +19,7 @@ from .methods import (
     layercam,
     xgradcam,
 )
-from .perturbation import Perturbation, ablationcam, rise, scorecam
+from .perturbation import Perturbation, ablationcam, occlusion, rise, scorecam
 from .subject import Attribution, Subject
 
 Method = Callable[[Subject, Perturbation], Attribution]
@@ -133,6 +133,10 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "scorecam": scorecam,
         "ablationcam": ablationcam,
         "rise": rise,
+        "occlusion": occlusion,
     }
 )
 """Every native method by the name that `VLMExplainCallback(method=...)` takes."""
+
+LAYERLESS = frozenset({"rise", "occlusion"})
+"""The methods that look at pictures and answers alone, so that any model will do."""

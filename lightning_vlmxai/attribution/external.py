@@ -17,7 +17,7 @@ import pytorch_grad_cam
 import torch
 from torch import Tensor, nn
 
-from ..calls import Call
+from ..calls import Call, StepCall
 from ..errors import AttributionError, ConfigurationError, expected
 from ..tasks import Classification, Prediction, logits_of
 from .capture import first_tensor, replace_first
@@ -131,7 +131,8 @@ class _StandIn(nn.Module):
         try:
             with torch.no_grad():
                 args, kwargs = self._call(inputs).arguments
-                output = torch.func.functional_call(subject.module, detached, args, kwargs)
+                answer = torch.func.functional_call(subject.module, detached, args, kwargs)
+                output = subject.call.answer(answer)
                 with torch.enable_grad():
                     if self.prediction is None:
                         self.prediction = subject.task.predict(output).detach()
@@ -143,15 +144,14 @@ class _StandIn(nn.Module):
         """Return the call with the guest's pictures."""
         (subject,) = self._subject
         call = subject.call
-        if call.others and len(inputs) != call.size:
-            raise AttributionError(
-                expected(
-                    "method",
-                    "a native one for a network with several inputs",
-                    "a guest that changes the number of pictures",
-                    "Pass method='gradcam'",
-                )
-            )
+        got = ""
+        if isinstance(call, StepCall):
+            got = "a guest, which calls networks, where the step as a whole is explained"
+        elif call.others and len(inputs) != call.size:
+            got = "a guest that changes the number of pictures of a network with several inputs"
+        if got:
+            remedy = "Pass `method='gradcam'`"
+            raise AttributionError(expected("method", "a native one here", got, remedy))
         return call.with_images(inputs)
 
     def score(self, row: int, logits: Tensor) -> Tensor:

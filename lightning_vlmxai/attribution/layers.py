@@ -98,7 +98,8 @@ def find_target_layer(module: nn.Module, inputs: Tensor | Call) -> str:
                 "target_layer",
                 "found automatically: some layer must give a feature map [B, C, h, w]",
                 observed.describe(),
-                "Name a layer that does, or explain a model with spatial features",
+                'Name a layer that does, or pass `method="rise"` or `method="occlusion"`, '
+                "which need none",
             )
         )
     return name

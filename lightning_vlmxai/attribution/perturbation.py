@@ -28,7 +28,7 @@ class Perturbation:
         top_channels: Score-CAM and Ablation-CAM ask only about the so many channels of the
             largest spatial deviation, the others count nothing; None asks about all.
         masks: Random masks of RISE.
-        cells: Cells a side of a RISE mask.
+        cells: Cells a side of a RISE mask; Occlusion's window is one, moved by half of it.
         keep: Chance that a cell is kept, in (0, 1).
         seed: Of the RISE masks: they are the same for all pictures and in all rounds.
     """
@@ -152,6 +152,52 @@ def rise(subject: Subject, options: Perturbation) -> Attribution:
     for columns in _chunks(options.masks, options.batch_size, weights.device):
         raw += cam(make(columns).expand(len(raw), -1, -1, -1), weights[:, columns])
     return Attribution(raw=raw / (options.masks * options.keep), prediction=prediction)
+
+
+def occlusion(subject: Subject, options: Perturbation) -> Attribution:
+    """Return Occlusion, `ReLU` of what the score loses, `y - y_{grey window}`, mean over windows.
+
+    Each pixel has the mean of the windows that cover it, as in captum. A window has the picture's
+    mean colour.
+
+    Args:
+        subject: What is explained; its target layer plays no part.
+        options: Bounds of it.
+
+    Source: Zeiler and Fergus, 2014, arXiv 1311.2901, section 4.2; the ReLU is ours, as in the
+    other methods.
+    """
+    with torch.no_grad():
+        prediction = subject.task.predict(subject.call.run(subject.module))
+    images, (height, width) = subject.images, subject.picture_size
+    tall, wide = -(-height // options.cells), -(-width // options.cells)
+    tops, lefts = (
+        torch.arange(0, max(side - cell, 0) + (step := max(cell // 2, 1)), step)
+        .clamp(max=side - cell)
+        .unique()  # type: ignore[no-untyped-call]
+        .to(images.device)
+        for side, cell in ((height, tall), (width, wide))
+    )
+    corners = torch.cartesian_prod(tops, lefts)
+    grey = images.mean(dim=(2, 3), keepdim=True)
+    rows_at, columns_at = (torch.arange(side, device=images.device) for side in (height, width))
+
+    def make(numbers: Tensor) -> Tensor:
+        top, left = corners[numbers, 0, None], corners[numbers, 1, None]
+        inside = (rows_at >= top) & (rows_at < top + tall)
+        across = (columns_at >= left) & (columns_at < left + wide)
+        return inside[:, :, None] & across[:, None, :]
+
+    def perturb(rows: Tensor, columns: Tensor) -> Tensor:
+        return images[rows].where(~make(columns).unsqueeze(1), grey[rows])
+
+    asked = prediction.scores.new_ones(len(images), len(corners), dtype=torch.bool)
+    scores = _ask(subject, prediction, asked, options.batch_size, perturb, subject.task.score)
+    lost = prediction.scores.float()[:, None] - scores
+    windows = make(torch.arange(len(corners), device=images.device)).float()
+    with torch.autocast(images.device.type, enabled=False):
+        raw = F.relu(torch.einsum("bn,nhw->bhw", lost, windows) / windows.sum(dim=0))
+    return Attribution(raw=raw, prediction=prediction)
 
 
 def _rise_masks(

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.loggers.logger import DummyLogger
 
 from ..errors import ConfigurationError, expected
 from ..sinks import is_lightning
@@ -56,21 +57,35 @@ def is_sharded(strategy: Any) -> bool:
 
 
 @contextmanager
-def silenced(module: pl.LightningModule) -> Iterator[None]:
-    """Let a forward's own `self.log` fall away inside: it would overwrite the user's metrics."""
+def silenced(trainer: pl.Trainer, module: pl.LightningModule) -> Iterator[None]:
+    """Let what a forward or a step logs fall away inside: it would mix with the user's own."""
     loggers = [child for child in module.modules() if is_lightning(child, "LightningModule")]
     for child in loggers:
         # On the instance, so that `log_dict`, which calls `log`, is silent too.
         child.__dict__["log"] = _ignore
+    users = trainer.loggers
+    trainer.loggers = [DummyLogger() for _ in users]
     try:
         yield
     finally:
+        trainer.loggers = users
         for child in loggers:
             del child.__dict__["log"]
 
 
 def _ignore(*_args: Any, **_kwargs: Any) -> None:
     pass
+
+
+def logged_step(trainer: pl.Trainer) -> int:
+    """Return the step at which Lightning logs the validation that runs.
+
+    In a fit that is one less than `global_step` after the batch's own update, and counts batches
+    where several optimizers step. Lightning tells it nowhere in public.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    step: int = getattr(loop, "_batches_that_stepped", trainer.global_step)
+    return step
 
 
 def is_dev_run(trainer: pl.Trainer) -> bool:

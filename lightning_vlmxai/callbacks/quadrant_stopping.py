@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import EarlyStopping
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from ..errors import ConfigurationError, expected
 from ..records import Round
@@ -15,6 +15,10 @@ from ..rounds import BOUNDED_METRICS, RoundSource
 from .monitors import nearest
 
 BOUNDS = ("point", "lower", "upper")
+
+
+PATIENCE_IN_VAIN = 3
+"""After how many rounds that a gate could not look at it says so."""
 
 
 class QuadrantStopping(EarlyStopping):
@@ -35,7 +39,8 @@ class QuadrantStopping(EarlyStopping):
             interval. With `mode="min"` a divergence of the "lower" end is one that chance does
             not explain.
         min_coverage: Rounds with a smaller share of judged probes don't count, in [0, 1].
-        min_judged: Nor do those with fewer judged probes, at least 1.
+        min_judged: Nor do those with fewer judged probes (of its class, for a class's metric), at
+            least 1.
         verbose: Say more.
 
     Raises:
@@ -97,6 +102,7 @@ class QuadrantStopping(EarlyStopping):
         self._min_judged = min_judged
         self._source: RoundSource | None = None
         self._seen: int | None = None
+        self._in_vain = 0
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Find the callback to listen to, and check that it logs the metric."""
@@ -127,10 +133,19 @@ class QuadrantStopping(EarlyStopping):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Check once for each closed round in which enough was judged."""
         latest = self._source.latest_round if self._source else None
-        if latest is None or latest.number == self._seen or not self._is_open(trainer):
+        if latest is None or latest.stage != "fit" or not self._is_open(trainer):
+            return
+        if latest.number == self._seen:
             return
         self._seen = latest.number
-        if self._counts(latest):
+        lack = self._lack(latest)
+        self._in_vain = self._in_vain + 1 if lack else 0
+        if self._in_vain == PATIENCE_IN_VAIN:
+            rank_zero_warn(
+                f"vlmxai: QuadrantStopping could not look at {self.monitor} in "
+                f"{PATIENCE_IN_VAIN} rounds: {lack}."
+            )
+        if not lack:
             super().on_validation_end(trainer, pl_module)
             if trainer.should_stop:
                 rank_zero_info(self._explain(latest))
@@ -148,12 +163,25 @@ class QuadrantStopping(EarlyStopping):
     def _is_open(trainer: pl.Trainer) -> bool:
         return not (trainer.sanity_checking or trainer.should_stop)
 
-    def _counts(self, latest: Round) -> bool:
-        return (
-            _name_in_round(self.monitor) in latest.metrics
-            and latest.judged >= self._min_judged
-            and latest.metrics["coverage"] >= self._min_coverage
-        )
+    def _lack(self, latest: Round) -> str:
+        """Return what a round lacks to count; empty if it counts."""
+        judged, _ = self._count(latest)
+        if _name_in_round(self.monitor) not in latest.metrics:
+            return f"no such figure, of {judged} judged probes"
+        if judged < self._min_judged:
+            return f"{judged} judged probes, of min_judged={self._min_judged}"
+        if latest.metrics["coverage"] < self._min_coverage:
+            return f"a coverage of {latest.metrics['coverage']:.2f}, of {self._min_coverage:g}"
+        return ""
+
+    def _count(self, latest: Round) -> tuple[int, int]:
+        """Return how many probes the metric rests on: judged, and all. Of a class, its own."""
+        kind, _, rest = _name_in_round(self.monitor).partition("/")
+        if kind != "class":
+            return latest.judged, len(latest.samples) + latest.missing
+        name = rest.rsplit("/", 1)[0]
+        own = [s for s in latest.samples if s.explanation.label_name == name]
+        return sum(s.verdict.score is not None for s in own), len(own)
 
     def _explain(self, latest: Round) -> str:
         """Return why the run ends and what to do, in words."""
@@ -170,11 +198,11 @@ class QuadrantStopping(EarlyStopping):
             why = f"is{end} {'above' if self.mode == 'min' else 'below'} {limit:g}"
         else:
             why = f"has{end} not improved in {self.wait_count} rounds"
-        probes = len(latest.samples) + latest.missing
+        judged, probes = self._count(latest)
         return (
             f"vlmxai: QuadrantStopping ends the run: {self._asked} = {point:.3f}{interval} {why}. "
             f"It is that of round {latest.number} (epoch {latest.epoch}, step {latest.step}) with "
-            f"{latest.judged} of {probes} probes judged. Look at its samples in the run folder or "
+            f"{judged} of {probes} probes judged. Look at its samples in the run folder or "
             "the logger: if the model attends to a shortcut, mend the training data of these "
             "classes; if it does not, raise the limit and resume from the last checkpoint."
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from ..errors import AttributionError, ConfigurationError, JudgeError, expected
+from ..errors import AttributionError, JudgeError, expected
 from ..explain import Explainer, LiveModel, find_disagreements, share_agreed
 from ..judges import FailureReporter, Judge, JudgeWorker, describe_failures
 from ..probes import ProbeCollector, ProbeSet
@@ -18,6 +20,7 @@ from ..records import Explanation, Probe, Round
 from ..report import print_summary, write_report
 from ..rounds import Faults, Ranks, RoundBook, with_probe, without_probe
 from ..sinks import RunFolderSink, Sink, finish_sinks, make_sinks
+from .names import check_names
 from .round_settings import RoundSettings
 
 
@@ -84,6 +87,7 @@ class StageRun:
         self._saved = dict(saved or {})
         self._worker = JudgeWorker(judge)
         self._probe_set: ProbeSet | None = None
+        self._doubted: set[str] = set()
         self._agreement: float | None = None
         self._book: RoundBook | None = None
         self._folder: RunFolderSink | None = None
@@ -110,7 +114,7 @@ class StageRun:
         Raises:
             VLMExplainError: If something in the set-up is wrong, on any rank.
         """
-        probe_set = self._choose_probes()
+        probe_set = self._choose_probes(live)
         explained = self._explain_together(live, probe_set)
         self._prove(live, probe_set, explained.explanations)
         book = self._make_book(lag=0, number=-1)
@@ -141,7 +145,7 @@ class StageRun:
             VLMExplainError: If the model can't be explained; in a fit that was rehearsed, that is
                 a warning and a round without samples.
         """
-        probe_set = self._choose_probes()
+        probe_set = self._choose_probes(live)
         explained = self._explain_together(live, probe_set)
         if self._agreement is None and explained.explanations:
             if self.is_rehearsed:
@@ -170,6 +174,9 @@ class StageRun:
         if self._book is None:
             lag = self._settings.lag if self.stage == "fit" else 0
             self._book = self._make_book(lag=lag, number=self._first_round)
+            # Not at the sanity check, whose few rows say little.
+            for line in self._collector.doubts_of_rows(probe_set):
+                self._doubt(line)
             self._compare_settings()
             if self._saved and self._saved["fingerprint"] == probe_set.fingerprint:
                 self._book.resume(self._saved["rounds"], probe_set.probes)
@@ -250,15 +257,15 @@ class StageRun:
         parts = self._ranks.gather(
             _Explained(
                 explanations=[without_probe(e) for e in found],
-                missing=len(own) - len(found),
+                missing=len(own) - len({e.probe_index for e in found}),
                 failure=failure,
             )
         )
-        of_index = {e.probe_index: e for part in parts for e in part.explanations}
+        of_index: defaultdict[int, list[Explanation]] = defaultdict(list)
+        for explanation in (e for part in parts for e in part.explanations):
+            of_index[explanation.probe_index].append(explanation)
         return _Explained(
-            explanations=[
-                with_probe(of_index[p.index], p) for p in probe_set.probes if p.index in of_index
-            ],
+            explanations=[with_probe(e, p) for p in probe_set.probes for e in of_index[p.index]],
             missing=sum(part.missing for part in parts),
             failure=next((part.failure for part in parts if part.failure), ""),
         )
@@ -266,38 +273,45 @@ class StageRun:
     def _explain(
         self, live: LiveModel, probe_set: ProbeSet, own: Sequence[Probe]
     ) -> list[Explanation]:
+        names = self._asked.class_names or probe_set.class_names
+        if self._explainer is not None and names != self._explainer.class_names:
+            # More labels are seen in a validation than in the rehearsal.
+            self._check_names(names)
+            self._explainer = replace(self._explainer, class_names=names)
         if self._explainer is None:
             # Found once: a layer that changed between rounds would be a drift of its own.
-            names = self._asked.class_names or probe_set.class_names
-            self._check_watched(names)
-            layer = self._asked.find_layer(live, probe_set.probes[:1])
-            self._explainer = replace(self._asked, class_names=names, target_layer=layer)
+            self._check_names(names)
+            reading = probe_set.reading
+            asked = replace(self._asked, reading=reading, task=reading.task(self._asked.task))
+            layer = asked.find_layer(live, probe_set.probes[:1])
+            self._explainer = replace(asked, class_names=names, target_layer=layer)
         return self._explainer(live, own)
 
-    def _choose_probes(self) -> ProbeSet:
+    def _choose_probes(self, live: LiveModel) -> ProbeSet:
         """Return the probe set, chosen by all ranks together among the rows that they saw."""
         if self._probe_set is None:
-            told = self._ranks.gather(self._collector.tell())
+            with self._ranks.together():
+                mine = self._collector.tell(live)
+            told = self._ranks.gather(mine)
             with self._ranks.together():
                 own = self._collector.choose(told)
             self._probe_set = self._collector.gather(self._ranks.gather(own))
-            for line in filter(None, [self._collector.choice]):
-                rank_zero_info(line)
-            for line in self._collector.shortages(self._probe_set):
-                rank_zero_warn(f"vlmxai: {line}; a gate on it rests on few.")
+            if self._collector.choice and not self.is_rehearsed:
+                rank_zero_info(self._collector.choice)
+            for line in self._collector.doubts(self._probe_set):
+                self._doubt(line)
         return self._probe_set
 
-    def _check_watched(self, names: Sequence[str] | None) -> None:
-        unknown = [c for c in self._settings.watch_classes if names and c not in names]
-        if names and unknown:
-            raise ConfigurationError(
-                expected(
-                    "watch_classes",
-                    "among the class names",
-                    ", ".join(map(repr, unknown)),
-                    f"Choose from {', '.join(names[:20])}",
-                )
-            )
+    def _doubt(self, line: str) -> None:
+        """Warn once of each cause; in the rehearsal its numbers are others."""
+        cause = re.sub(r"\d+", "", line)
+        if cause not in self._doubted:
+            self._doubted.add(cause)
+            rank_zero_warn(f"vlmxai: {line}")
+
+    def _check_names(self, names: Sequence[str] | None) -> None:
+        watched, line = self._settings.watch_classes, self._collector.names_line
+        check_names(names, self._judge, watched=watched, line=line)
 
     def _compare_settings(self) -> None:
         """Warn of what makes curves before and after a checkpoint differ by itself."""
@@ -340,6 +354,7 @@ class StageRun:
             ranks=self._ranks,
             fingerprint=self._probe_set.fingerprint if self._probe_set else "",
             number=number,
+            reuse_iou=getattr(self._judge, "reuse_iou", None),
         )
 
     def _publish(self, rounds: list[Round]) -> list[Round]:
@@ -371,7 +386,7 @@ class StageRun:
                 "model": self._model_name,
                 **self._settings.pace,
                 "watch_classes": list(self._settings.watch_classes),
-                "network": self._probe_set.network if self._probe_set else "",
+                "network": self._probe_set.answer if self._probe_set else "",
                 "agreement": self._agreement,
                 **self._describe(),
             }

@@ -25,15 +25,12 @@ from ..probes import (
 )
 from ..records import Fill, Round
 from ..rounds import QUADRANT_METRICS, ROUND_METRICS, Ranks
-from ..sinks import find_free_folder, metric_name, prefixed_metrics
-from ..tasks import Classification, Segmentation, Task
-from .environment import (
-    check_environment,
-    count_rounds,
-    is_dev_run,
-)
+from ..sinks import metric_name, prefixed_metrics
+from ..tasks import DENSE, Classification, MultiLabelClassification, Output, Task
+from .environment import check_environment, count_rounds, is_dev_run, logged_step
 from .monitors import warn_of_callbacks, warn_of_schedulers
 from .round_settings import RoundSettings
+from .run_dir import RunDirectory
 from .stage_run import StageRun
 from .waiting import waiting_bar
 from .watching import ValidationWatcher, live_model
@@ -52,13 +49,14 @@ class VLMExplainCallback(ValidationWatcher):
         judge: Scores the masked pictures; `ReferenceMaskJudge()` (overlap with the data set's own
             object masks, not a VLM) if None.
         task: How the model's output is read; `Classification()` if None.
-        class_names: In the order of the model's outputs; the data set's `classes`, else numbers.
+        class_names: In the order of the model's outputs; if None, those of data set or data module,
+            where every label that was seen fits, else numbers.
         target_layer: Dotted name of the layer to explain; the last feature map if None.
         reshape_transform: From that layer's output to a feature map `[B, C, h, w]`, where tokens or
             channels-last maps are not folded as they should be.
         method: Name of an attribution method, or the path of a pytorch-grad-cam class, such as
             `"pytorch_grad_cam.FinerCAM"`.
-        perturbation: Bounds of Score-CAM, Ablation-CAM and RISE.
+        perturbation: Bounds of Score-CAM, Ablation-CAM, RISE and Occlusion.
         alpha: Sharpness of the mask, > 0 (Eq. 1).
         beta: Threshold of the mask, in [0, 1] (Eq. 1).
         fill: What stands where the mask takes the picture away: "black" (the paper's), "blur",
@@ -68,14 +66,16 @@ class VLMExplainCallback(ValidationWatcher):
             share.
         seed: Of that choice.
         normalization: Mean and standard deviation a channel that the model's input was normalised
-            with; found out from the batch or the data set if None.
+            with; if None, those that lie about, where the pixels prove them.
         unpack: Takes a row of a batch apart, where it is not `(image, label)`, `(image, label,
             reference_mask)` or a mapping with customary keys.
         picture: From a row of a batch to the picture that the judge sees, `[3, H, W]`, uint8 or in
             [0, 1], of the network's input's size; found out if None.
         network: Dotted name of the module that goes from picture to logits, where a validation
             step calls several; found by watching if None.
-        val_loader: Number of the validation loader whose rows are explained.
+        output: Which part of what that module answers are the logits: a key, an attribute, a
+            place (`1`, `"head.0"`), or a function; found by labels and class names if None.
+        val_loader: Number of the validation loader whose rows are explained, or of several.
         min_per_class: The least number of probes of each class in `watch_classes`.
         lag: How many rounds a round may trail before its verdicts are waited for: those of round N
             are collected when round N + lag is explained, or at the end of the fit.
@@ -119,7 +119,8 @@ class VLMExplainCallback(ValidationWatcher):
         unpack: Callable[[Any], Item] | None = None,
         picture: Callable[[Any], Any] | None = None,
         network: str | None = None,
-        val_loader: int = 0,
+        output: Output | None = None,
+        val_loader: int | Sequence[int] = 0,
         min_per_class: int = 8,
         lag: int = 1,
         every_n_validations: int = 1,
@@ -159,18 +160,18 @@ class VLMExplainCallback(ValidationWatcher):
             size=probe_size,
             seed=seed,
             normalization=Normalization.of(normalization),
-            unpack=unpack or (unpack_dense if isinstance(task, Segmentation) else unpack_item),
+            unpack=unpack or (unpack_dense if isinstance(task, DENSE) else unpack_item),
             picture=picture,
             network=network,
+            output=output,
             watch_classes=tuple(watch_classes),
             min_per_class=min_per_class,
         )
-        self._val_loader = val_loader
+        numbers = [val_loader] if isinstance(val_loader, int) else val_loader
+        self._val_loaders = tuple(sorted(numbers))
         self._collector = self._make_collector()
         self._failures = FailureReporter(on_judge_error)
-        self._given_run_dir = None if run_dir is None else Path(run_dir)
-        self._run_dir: Path | None
-        self._beside: Path | None
+        self._directory = RunDirectory(None if run_dir is None else Path(run_dir))
         self._latest_round: Round | None
         self._loaded: dict[str, Any]
         self._next_number: dict[str, int]
@@ -195,7 +196,7 @@ class VLMExplainCallback(ValidationWatcher):
     @property
     def run_dir(self) -> Path | None:
         """Where samples and pictures are written; None before `setup`."""
-        return self._run_dir
+        return self._directory.path
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Check the environment, so that what can't work fails before the first batch."""
@@ -204,6 +205,8 @@ class VLMExplainCallback(ValidationWatcher):
         with _ranks(trainer).together():
             check_environment(trainer, self)
             self.judge.check()
+        if stage == "predict":
+            return
         if stage == "fit":
             warn_of_callbacks(trainer, self.metric_names, **self._settings.pace)
         else:
@@ -231,8 +234,9 @@ class VLMExplainCallback(ValidationWatcher):
         saved: dict[str, Any] = {}
         if stage == "fit":
             saved, self._loaded = self._loaded, {}
-        before, self._run_dir = self._run_dir, self._find_dir(trainer, saved.get("run_dir", ""))
-        if before not in (None, self._run_dir) and not saved:
+        before, ranks = self._directory.path, _ranks(trainer)
+        run_dir = self._directory.find(trainer, ranks=ranks, saved=saved.get("run_dir", ""))
+        if before not in (None, run_dir) and not saved:
             # A folder of its own, so rounds of its own: a second fit counts from 0.
             self._next_number, self._validations = _nothing_yet()["_next_number"], 0
         self._run = StageRun(
@@ -242,32 +246,22 @@ class VLMExplainCallback(ValidationWatcher):
             collector=self._collector,
             settings=self._settings,
             failures=self._failures,
-            run_dir=self._run_dir,
+            run_dir=run_dir,
             loggers=trainer.loggers if trainer.is_global_zero else None,
             model_name=type(module).__name__,
-            ranks=_ranks(trainer),
+            ranks=ranks,
             first_round=self._next_number[stage],
             saved=saved.get("run"),
         )
         if isinstance(self.judge, PaidJudge) and not is_dev_run(trainer):
-            self.judge.bind(self._run_dir, world_size=trainer.world_size)
+            self.judge.bind(run_dir, world_size=trainer.world_size)
             estimate = self.judge.estimate(pictures=self._probes.size, rounds=rounds or 1)
-            rank_zero_info(f"vlmxai: {'the run' if rounds else 'each validation'} takes {estimate}")
-        rank_zero_info(f"vlmxai: judge {self.judge.name}; samples and pictures in {self._run_dir}")
-
-    def _find_dir(self, trainer: pl.Trainer, saved: str) -> Path:
-        """Return the run folder: as asked for, a resumed run's, this callback's own, or fresh."""
-        log_dir = trainer.log_dir  # a collective: asked on every rank
-        beside = Path(log_dir or trainer.default_root_dir)
-        before, self._beside = self._beside, beside
-        if self._given_run_dir is not None:
-            return self._given_run_dir
-        if saved and trainer.strategy.broadcast(Path(saved).is_dir()):
-            rank_zero_info(f"vlmxai: resumed, so going on in {saved}; pass run_dir for another")
-            return Path(saved)
-        if self._run_dir is not None and before == beside:
-            return self._run_dir
-        return Path(trainer.strategy.broadcast(str(find_free_folder(beside / "vlmxai"))))
+            is_many = isinstance(self._explainer.task, MultiLabelClassification)
+            rank_zero_info(
+                f"vlmxai: {'the run' if rounds else 'each validation'} takes {estimate}"
+                f"{', for one label a picture; each further one is one more' if is_many else ''}"
+            )
+        rank_zero_info(f"vlmxai: judge {self.judge.name}; samples and pictures in {run_dir}")
 
     def _make_collector(self) -> ProbeCollector:
         names, task = self._explainer.class_names, self._explainer.task
@@ -332,15 +326,16 @@ class VLMExplainCallback(ValidationWatcher):
 
         Thread, files and rounds are this callback's: a copy starts its own.
         """
-        state = {**vars(self), "_run": None, "_fit": None, "_collector": self._make_collector()}
-        return state if self._fit is None else {**state, **_nothing_yet()}
+        own: dict[str, Any] = {"_run": None, "_fit": None, "_collector": self._make_collector()}
+        own["_directory"] = RunDirectory(self._directory.given)
+        return {**vars(self), **own, **({} if self._fit is None else _nothing_yet())}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs to go on, open rounds included: values and tensors."""
         if self._fit is None:
             return self._loaded
         return {
-            "run_dir": str(self._run_dir.absolute()) if self._run_dir else "",
+            "run_dir": str(self.run_dir.absolute()) if self.run_dir else "",
             "validations": self._validations,
             "next_number": self._next_number["fit"],
             "run": self._fit.state_dict(),
@@ -361,7 +356,7 @@ class VLMExplainCallback(ValidationWatcher):
         closed = self._run.run_round(
             live,
             epoch=trainer.current_epoch,
-            step=trainer.global_step,
+            step=logged_step(trainer),
         )
         self._next_number[stage] = self._run.next_round
         if closed:
@@ -374,13 +369,12 @@ class VLMExplainCallback(ValidationWatcher):
     def _close(self) -> None:
         if self._run is not None:
             self._run.close()
+        self._directory.release()
 
 
 def _nothing_yet() -> dict[str, Any]:
     """Return the state of a callback that has seen no round."""
     return {
-        "_run_dir": None,
-        "_beside": None,
         "_latest_round": None,
         "_loaded": {},
         "_next_number": {"fit": 0, "validate": 0, "test": 0},

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
 
+from ..errors import ConfigurationError, expected
 from ..explain import LiveModel
-from ..probes import ProbeCollector
+from ..probes import Loaded, ProbeCollector
 from .environment import silenced
 
 
@@ -18,7 +19,8 @@ class ValidationWatcher(pl.Callback):
     """Hands the batches of a validation, and what its steps call, to a collector of probes."""
 
     _collector: ProbeCollector
-    _val_loader: int
+    _val_loaders: tuple[int, ...]
+    _watched: frozenset[int] = frozenset()
     _is_watching = False
 
     def is_due(self, trainer: pl.Trainer) -> bool:
@@ -29,12 +31,13 @@ class ValidationWatcher(pl.Callback):
         """Watch this validation if probes are to be chosen from it."""
         self._is_watching = self.is_due(trainer)
         if self._is_watching:
-            loader = loader_of(trainer, self._val_loader)
+            loaders = _look_at(trainer, self._val_loaders)
+            self._watched = frozenset(loaders)
             self._collector.start(
-                getattr(loader, "dataset", None),
+                loaders,
                 rank=trainer.global_rank,
                 ranks=trainer.world_size,
-                order=getattr(loader, "sampler", None),
+                holders=(pl_module, getattr(trainer, "datamodule", None)),
             )
 
     on_test_start = on_validation_start
@@ -48,8 +51,12 @@ class ValidationWatcher(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """See what the step calls, and with what."""
-        if self._is_watching and dataloader_idx == self._val_loader and not is_compiled(pl_module):
-            self._collector.before(pl_module, batch)
+        if not self._is_watching or dataloader_idx not in self._watched:
+            return
+        if not is_compiled(pl_module):
+            self._collector.before(
+                pl_module, batch, step=name_of_step(trainer), loader=dataloader_idx
+            )
 
     on_test_batch_start = on_validation_batch_start
 
@@ -63,10 +70,16 @@ class ValidationWatcher(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Look at the rows of the batch."""
-        if self._is_watching and dataloader_idx == self._val_loader:
+        if self._is_watching and dataloader_idx in self._watched:
             if is_compiled(pl_module):
                 with live_model(trainer, pl_module).lent():
-                    self._collector.before(pl_module, batch, eager=True)
+                    self._collector.before(
+                        pl_module,
+                        batch,
+                        step=name_of_step(trainer),
+                        loader=dataloader_idx,
+                        eager=True,
+                    )
                     repeat_step(trainer, pl_module, batch, batch_idx, dataloader_idx)
                     self._collector.after(pl_module)
             else:
@@ -80,20 +93,63 @@ def live_model(trainer: pl.Trainer, module: pl.LightningModule) -> LiveModel:
 
     @contextmanager
     def context() -> Iterator[None]:
-        with trainer.precision_plugin.forward_context(), silenced(module):
+        with trainer.precision_plugin.forward_context(), silenced(trainer, module):
             yield
 
     return LiveModel(module, context=context)
 
 
-def loader_of(trainer: pl.Trainer, number: int) -> Any:
-    """Return the validation (or test) loader of that number; None without it."""
+def _look_at(trainer: pl.Trainer, numbers: Sequence[int]) -> dict[int, Loaded]:
+    """Return what is known of the validation (or test) loaders of these numbers.
+
+    Where a test has fewer loaders, its first stands for those that it has not.
+
+    Raises:
+        ConfigurationError: If a validation has not so many.
+    """
     loaders = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
     if isinstance(loaders, dict):
         loaders = list(loaders.values())
     if not isinstance(loaders, (list, tuple)):
         loaders = [] if loaders is None else [loaders]
-    return loaders[number] if number < len(loaders) else None
+    missing = [number for number in numbers if number >= len(loaders)]
+    if missing and not trainer.testing:
+        raise ConfigurationError(
+            expected(
+                "val_loader",
+                f"below {len(loaders)}, for there are so many",
+                missing[0],
+                f"Pass `val_loader={max(0, len(loaders) - 1)}`",
+            )
+        )
+    present = sorted({0 if number in missing else number for number in numbers})
+    return {
+        number: Loaded(
+            dataset=getattr(loaders[number], "dataset", None),
+            order=getattr(loaders[number], "sampler", None),
+            limit=_rows_to_come(trainer, loaders[number], number),
+            collate=getattr(loaders[number], "collate_fn", None),
+        )
+        for number in present
+    }
+
+
+def _rows_to_come(trainer: pl.Trainer, loader: Any, number: int) -> int | None:
+    """Return how many rows of a loader a validation will see on all ranks, where that is known."""
+    size = getattr(loader, "batch_size", None)
+    if trainer.sanity_checking:
+        batches: Any = trainer.num_sanity_val_batches
+    else:
+        batches = trainer.num_test_batches if trainer.testing else trainer.num_val_batches
+    counts = batches if isinstance(batches, list) else [batches]
+    if size is None or number >= len(counts) or not isinstance(counts[number], int):
+        return None
+    return int(counts[number]) * int(size) * trainer.world_size
+
+
+def name_of_step(trainer: pl.Trainer) -> str:
+    """Return the name of the step that runs."""
+    return "test_step" if trainer.testing else "validation_step"
 
 
 def is_compiled(module: pl.LightningModule) -> bool:
@@ -112,7 +168,7 @@ def repeat_step(
 
     Call it while the module is borrowed, which gives back what the step changes.
     """
-    step = module.test_step if trainer.testing else module.validation_step
+    step = getattr(module, name_of_step(trainer))
     known = {"batch_idx": batch_idx, "dataloader_idx": dataloader_idx}
     names = list(inspect.signature(step).parameters)[1:]
     step(batch, **{name: known[name] for name in names if name in known})

@@ -1,6 +1,6 @@
 """A live model and probes go in; explanations come out, and the model as it was."""
 
-from .explainer import Explainer, make_request
+from .explainer import Explainer, ask_with_gradients, make_request
 from .live import LiveModel, isolated_generators, isolated_rng
 from .masking import apply_mask, mask_iou, overlay
 from .proof import find_disagreements, share_agreed
@@ -11,6 +11,7 @@ __all__ = [
     "LiveModel",
     "Watch",
     "apply_mask",
+    "ask_with_gradients",
     "find_disagreements",
     "isolated_generators",
     "isolated_rng",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..attribution import (
+    LAYERLESS,
     Perturbation,
     Reshape,
     Subject,
@@ -24,7 +25,14 @@ from ..attribution import (
 from ..calls import Call, join_calls
 from ..errors import AttributionError, ConfigurationError, expected
 from ..records import Explanation, Fill, JudgeRequest, Probe
-from ..tasks import Classification, Task
+from ..tasks import (
+    BinarySegmentation,
+    Classification,
+    MultiLabelClassification,
+    OneLabelEach,
+    Reading,
+    Task,
+)
 from .live import LiveModel
 from .masking import soft_mask
 
@@ -35,9 +43,11 @@ class Explainer:
 
     Args:
         task: How the model's output is read.
+        reading: Which part of it, and whether that holds probabilities.
         method: Name of a method in `attribution.METHODS`, or the path of a pytorch-grad-cam class,
             such as "pytorch_grad_cam.FinerCAM".
-        target_layer: Dotted name of the layer; found once a call if None.
+        target_layer: Dotted name of the layer; found once a call if None. RISE and Occlusion need
+            none.
         reshape_transform: From the layer's output to a feature map `[B, C, h, w]`, where
             `attribution.fold` doesn't read it.
         class_names: Name of each class; their numbers if None.
@@ -45,10 +55,11 @@ class Explainer:
         beta: Threshold of the mask (Eq. 1), in [0, 1].
         fill: What stands where the mask takes the picture away.
         batch_size: How many probes are explained at a time.
-        perturbation: Bounds of Score-CAM, Ablation-CAM and RISE.
+        perturbation: Bounds of Score-CAM, Ablation-CAM, RISE and Occlusion.
     """
 
     task: Task = field(default_factory=Classification)
+    reading: Reading = field(default_factory=Reading)
     method: str = "gradcam"
     target_layer: str | None = None
     reshape_transform: Reshape | None = None
@@ -76,6 +87,8 @@ class Explainer:
         """Return how explanations are made, in plain values."""
         return {
             "task": type(self.task).__name__,
+            "output": self.reading.describe(),
+            "from_probabilities": getattr(self.task, "from_probabilities", None),
             **{
                 name: getattr(self, name)
                 for name in ("method", "target_layer", "class_names", "alpha", "beta", "fill")
@@ -87,18 +100,24 @@ class Explainer:
 
         Args:
             live: The model; it is left as it was.
-            probes: The first is looked at; without any, a layer that wasn't given stays None.
+            probes: The first is looked at; without any, or where the method needs no layer, one
+                that wasn't given stays None.
 
         Raises:
             AttributionError: If there is no such layer.
         """
-        if self.target_layer is not None or not probes:
+        if self.target_layer is not None or self.method in LAYERLESS or not probes:
             return self.target_layer
         with live.lent() as module:
-            return live.outer_name(find_target_layer(module, _to_module(probes[0].call, module)))
+            return live.outer_name(
+                find_target_layer(module, self._prepared(probes[0].call, module))
+            )
 
     def __call__(self, live: LiveModel, probes: Sequence[Probe]) -> list[Explanation]:
-        """Return an explanation of each probe, in order; the module is left as it was.
+        """Return the explanations of each probe, in order; the module is left as it was.
+
+        A probe has one, or of a `MultiLabelClassification` one for each predicted label, the most
+        confident first.
 
         Args:
             live: The model; it is left as it was.
@@ -111,7 +130,7 @@ class Explainer:
         of_shape: defaultdict[str, list[int]] = defaultdict(list)
         for position, probe in enumerate(probes):
             of_shape[str(probe.call.shapes)].append(position)
-        explained: dict[int, Explanation] = {}
+        explained: dict[int, list[Explanation]] = {}
         with live.lent() as module:
             layer: nn.Module | None = None
             for positions in of_shape.values():
@@ -120,30 +139,66 @@ class Explainer:
                     chosen = positions[:size]
                     batch = [probes[position] for position in chosen]
                     try:
-                        call = _to_module(join_calls([probe.call for probe in batch]), module)
+                        call = self._prepared(join_calls([p.call for p in batch]), module)
                         layer = layer or self._layer_of(live, module, call)
-                        explanations = self._explain(module, layer, call, batch)
+                        explanations = self._explain_each(module, layer, call, batch)
                     except RuntimeError as error:
                         size = _halve(len(chosen), error)
                         continue
                     explained.update(zip(chosen, explanations, strict=True))
                     positions = positions[size:]
-        return [explained[position] for position in range(len(probes))]
+        return [e for position in range(len(probes)) for e in explained[position]]
+
+    def _prepared(self, call: Call, module: nn.Module) -> Call:
+        return replace(to_module(call, module), read=self._read)
+
+    def _read(self, answer: Any) -> Any:
+        """Return what the task is given of an answer."""
+        taken = self.reading.take(answer)
+        if isinstance(self.task, BinarySegmentation) and isinstance(taken, Tensor):
+            # Maps without an axis of channels would be looked through as if they were tokens.
+            taken = taken.unsqueeze(1) if taken.ndim == 3 else taken
+        return taken
 
     def _layer_of(self, live: LiveModel, module: nn.Module, call: Call) -> nn.Module:
+        if self.method in LAYERLESS:
+            return module
         one = call.take(torch.tensor([0]))
         if self.target_layer is None:
             return resolve_target_layer(module, find_target_layer(module, one))
         return resolve_target_layer(module, live.inner_name(self.target_layer), one)
 
-    def _explain(
+    def _explain_each(
         self, module: nn.Module, layer: nn.Module, call: Call, probes: Sequence[Probe]
+    ) -> list[list[Explanation]]:
+        """Return the explanations of each probe."""
+        if not isinstance(self.task, MultiLabelClassification):
+            return [[found] for found in self._explain(self.task, module, layer, call, probes)]
+        split = self.task.split(call.run(module))
+        explained: list[list[Explanation]] = [[] for _ in probes]
+        for start in range(0, len(split.rows), len(probes)):
+            rows = split.rows[start : start + len(probes)]
+            classes = split.classes[start : start + len(probes)]
+            task = OneLabelEach(task=self.task, classes=classes)
+            batch = [probes[row] for row in rows.tolist()]
+            found = self._explain(task, module, layer, call.take(rows), batch)
+            for row, explanation in zip(rows.tolist(), found, strict=True):
+                explained[row].append(replace(explanation, part=explanation.prediction))
+        return explained
+
+    def _explain(
+        self,
+        task: Task,
+        module: nn.Module,
+        layer: nn.Module,
+        call: Call,
+        probes: Sequence[Probe],
     ) -> list[Explanation]:
         subject = Subject(
             module=module,
             layer=layer,
             inputs=call,
-            task=self.task,
+            task=task,
             reshape=self.reshape_transform,
         )
         attribution = attribute(subject, self.method, perturbation=self.perturbation)
@@ -156,7 +211,10 @@ class Explainer:
         classes, confidences = prediction.classes.tolist(), prediction.confidences.tolist()
         explanations = []
         for i, probe in enumerate(probes):
-            label = self.task.label_of(probe.target, prediction.num_classes)
+            label = task.label_of(probe.target, prediction.num_classes)
+            is_correct = task.is_correct(prediction, i, probe.target)
+            if isinstance(task, OneLabelEach) and is_correct:
+                label = classes[i]  # of several true ones, the one that was predicted
             explanations.append(
                 Explanation(
                     probe_index=probe.index,
@@ -165,7 +223,7 @@ class Explainer:
                     prediction=classes[i],
                     prediction_name=self._name_of(classes[i]),
                     confidence=confidences[i],
-                    is_correct=self.task.is_correct(prediction, i, probe.target),
+                    is_correct=is_correct,
                     pixels=probe.pixels,
                     # A view would hold, and send to other ranks, the whole batch.
                     saliency=saliency[i].clone(),
@@ -184,15 +242,37 @@ class Explainer:
                     "class_names",
                     f"{num_classes} names, one for each output of the model",
                     f"{len(self.class_names)} names",
-                    "Pass `class_names` in the order of the model's outputs",
+                    f"Pass `class_names=[str(i) for i in range({num_classes})]`, better their own "
+                    "names, if these outputs are classes. If they are features (metric learning, "
+                    "a backbone), there is no class to explain: explain the network that makes "
+                    "classes of them, or pass a function from output to logits as `output=`",
                 )
             )
 
     def _name_of(self, index: int) -> str:
+        if index < 0:
+            return "none"
         return str(index) if self.class_names is None else self.class_names[index]
 
 
-def make_request(explanation: Explanation, *, round_number: int = 0) -> JudgeRequest:
+def ask_with_gradients(live: LiveModel, call: Call) -> Any:
+    """Return what the network answers, with the operations that made it recorded.
+
+    Args:
+        live: The model; it is left as it was.
+        call: What it is called with.
+    """
+    with live.lent() as module, torch.enable_grad():
+        ready = to_module(call, module)
+        if ready.images.is_floating_point():
+            # Where all parameters are frozen; a copy, for networks that work in place.
+            ready = ready.with_images(ready.images.detach().requires_grad_().clone())
+        return ready.run(module)
+
+
+def make_request(
+    explanation: Explanation, *, round_number: int = 0, stage: str = "fit"
+) -> JudgeRequest:
     """Return what a judge is told about an explanation: the predicted label, never the true one."""
     return JudgeRequest(
         probe_index=explanation.probe_index,
@@ -203,10 +283,11 @@ def make_request(explanation: Explanation, *, round_number: int = 0) -> JudgeReq
         fill=explanation.fill,
         reference_mask=explanation.reference_mask,
         round_number=round_number,
+        stage=stage,
     )
 
 
-def _to_module(call: Call, module: nn.Module) -> Call:
+def to_module(call: Call, module: nn.Module) -> Call:
     """Return the call on the module's device, its pictures in the dtype of the parameters."""
     parameter = next((p for p in module.parameters() if p.is_floating_point()), None)
     return call if parameter is None else call.to(parameter.device, parameter.dtype)

@@ -7,9 +7,11 @@ bit-identical to training without it.
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -131,6 +133,8 @@ def _generators_of(root: object) -> list[Any]:
         if id(thing) in seen or isinstance(thing, (type, ModuleType, Tensor, np.ndarray)):
             continue
         seen.add(id(thing))
+        if isinstance(thing, random.SystemRandom):
+            continue  # it has no state
         if isinstance(thing, _GENERATORS):
             found.append(thing)
         elif isinstance(thing, Mapping):
@@ -149,8 +153,8 @@ def borrowed(module: nn.Module) -> Iterator[nn.Module]:
     Restored, on every submodule and parameter: training flags, buffers, hooks, plain attributes,
     `.grad`, `requires_grad`; and all random generators, grad mode, inference mode and autocast.
     `.grad` is None inside, so that what a method accumulates falls away. Compiled modules run
-    eagerly inside, so that hooks fire. An attribute's own list, dict, set, tensor or generator is
-    restored as well; what lies deeper in objects of the user's is beyond it.
+    eagerly inside, so that hooks fire. Lists, dicts, sets, deques, tensors and generators that
+    attributes hold are restored as well; what lies in objects of the user's own is beyond it.
 
     Args:
         module: The live module.
@@ -174,9 +178,7 @@ def borrowed(module: nn.Module) -> Iterator[nn.Module]:
     # A module keeps its flags, hooks, buffers and plain attributes in dicts, and in dicts in these.
     containers = [
         (container, container.copy())
-        for child in children
-        for container in (vars(child), *vars(child).values())
-        if isinstance(container, (dict, list, set))
+        for container in _containers_of([vars(child) for child in children])
     ]
     held = [v for _, kept in containers if isinstance(kept, dict) for v in kept.values()]
     tensors = [(value, value.detach().clone()) for value in held if _is_state(value)]
@@ -197,18 +199,27 @@ def borrowed(module: nn.Module) -> Iterator[nn.Module]:
                 parameter.grad = None
             yield module
         finally:
+            # Each stands alone: what can't be given back keeps nothing else from it.
+            failed: list[Exception] = []
             for container, kept in containers:
-                _restore(container, kept)
+                _attempt(failed, _restore, container, kept)
             for tensor, saved in tensors:
-                if not torch.equal(tensor, saved):
-                    with torch.inference_mode(tensor.is_inference()):
-                        tensor.copy_(saved)
+                _attempt(failed, _give_back, tensor, saved)
             for parameter, grad, requires_grad in grads:
-                parameter.grad = grad
+                _attempt(failed, setattr, parameter, "grad", grad)
                 if parameter.requires_grad != requires_grad:
-                    parameter.requires_grad_(requires_grad)
+                    _attempt(failed, parameter.requires_grad_, requires_grad)
     now = _checksums([p for _, p in parameters])
     changed = [name for i, (name, _) in enumerate(parameters) if now[i] != checksums[i]]
+    if failed:
+        raise ModelChangedError(
+            expected(
+                "module",
+                "one whose state can be given back after a forward in eval mode",
+                "; ".join(f"{type(error).__name__}: {error}" for error in failed),
+                "Move what changes it out of forward, or behind `if self.training`",
+            )
+        ) from failed[0]
     if changed:
         raise ModelChangedError(
             expected(
@@ -218,6 +229,22 @@ def borrowed(module: nn.Module) -> Iterator[nn.Module]:
                 "Move the update out of forward, or behind `if self.training`",
             )
         )
+
+
+def _containers_of(roots: Sequence[Any]) -> list[Any]:
+    """Return dicts, lists, sets and deques, and those in them; none that lies in another object."""
+    found: list[Any] = []
+    waiting, seen = list(roots), set()
+    while waiting:
+        thing = waiting.pop()
+        if not isinstance(thing, (dict, list, set, deque, tuple)) or id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        if not isinstance(thing, tuple):
+            found.append(thing)
+        if len(thing) <= _LONGEST:
+            waiting += thing.values() if isinstance(thing, dict) else thing
+    return found
 
 
 def _is_state(value: object) -> bool:
@@ -232,7 +259,7 @@ def _is_state(value: object) -> bool:
 
 
 def _restore(container: Any, kept: Any) -> None:
-    """Give a dict, list or set its former entries, in their order, if they are others by now."""
+    """Give a container its former entries, in their order, if they are others by now."""
     if isinstance(container, set):
         container.symmetric_difference_update(container ^ kept)
         return
@@ -246,15 +273,58 @@ def _restore(container: Any, kept: Any) -> None:
     container.update(kept) if isinstance(container, dict) else container.extend(kept)
 
 
+def _attempt(failed: list[Exception], restore: Callable[..., Any], *args: Any) -> None:
+    try:
+        restore(*args)
+    except Exception as error:
+        failed.append(error)
+
+
+def _give_back(tensor: Tensor, saved: Tensor) -> None:
+    """Give a tensor its former values, if a single bit of it is another by now."""
+    if tensor.shape == saved.shape and torch.equal(_bits(tensor), _bits(saved)):
+        return
+    with torch.inference_mode(tensor.is_inference()):
+        if tensor.shape != saved.shape:
+            tensor.resize_(saved.shape)
+        tensor.copy_(saved)
+
+
+_WHOLE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    """Return a tensor's bits as whole numbers, `[N]`: -0.0 is not 0.0, and NaN is itself."""
+    flat = (tensor.int_repr() if tensor.is_quantized else tensor.detach()).reshape(-1)
+    if flat.is_complex():
+        flat = torch.view_as_real(flat).reshape(-1)
+    return flat.view(_WHOLE[flat.element_size()])
+
+
+_CHUNK = 2**20
+
+
+@cache
+def _places(device: torch.device) -> Tensor:
+    """Return an odd random number for each place in a chunk, the same in every process."""
+    numbers = np.random.default_rng(0).integers(2**62, size=_CHUNK) * 2 + 1
+    return torch.from_numpy(numbers).to(device)
+
+
 def _checksums(parameters: Sequence[Tensor]) -> list[int]:
-    """Return the sum of each parameter's bits: `.data` can be changed past any version counter."""
-    whole = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    sums = [
-        p.detach().view(whole[p.element_size()]).sum(dtype=torch.int64)
-        if p.element_size() in whole and not is_lazy(p)
-        else torch.zeros((), dtype=torch.int64)
-        for p in parameters
-    ]
+    """Return a number for each parameter that changes with its values and with their places.
+
+    `.data` can be changed past any version counter, and values can change places.
+    """
+    sums = []
+    for parameter in parameters:
+        total = torch.zeros((), dtype=torch.int64)
+        if not is_lazy(parameter) and parameter.layout is torch.strided:
+            total = total.to(parameter.device)
+            for chunk in torch.split(_bits(parameter), _CHUNK):
+                places = _places(parameter.device)[: len(chunk)]
+                total = total * 1_000_003 + (chunk.long() * places).sum()
+        sums.append(total)
     return [int(value) for value in sums]
 
 

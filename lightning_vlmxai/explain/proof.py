@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from ..records import Explanation, Probe
@@ -16,15 +17,19 @@ def find_disagreements(
 
     Args:
         probes: With what the validation saw; those without are passed over.
-        explanations: Of these probes, found by their index.
+        explanations: Of these probes, found by their index; a probe may have several.
         tolerance: Of the probabilities, in [0, 1].
     """
-    of_index = {explanation.probe_index: explanation for explanation in explanations}
+    of_index: defaultdict[int, list[Explanation]] = defaultdict(list)
+    for explanation in explanations:
+        of_index[explanation.probe_index].append(explanation)
     found = []
     for probe in probes:
-        explained, seen = of_index.get(probe.index), probe.seen
-        if explained is None or seen is None:
+        every, seen = of_index[probe.index], probe.seen
+        if not every or seen is None:
             continue
+        # Of several, most confident first, that of the label that was seen: two may be as sure.
+        explained = next((e for e in every if e.part == seen.prediction), every[0])
         is_close = abs(explained.confidence - seen.confidence) <= tolerance
         is_tie = seen.confidence <= 0.5 + tolerance
         if not is_close or not (explained.prediction == seen.prediction or is_tie):

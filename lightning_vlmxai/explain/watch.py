@@ -8,8 +8,8 @@ part is compiled would be compiled with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any
 
@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils.weak import WeakIdKeyDictionary
 
-from ..calls import Call
+from ..calls import Call, StepCall
+from ..tasks import is_detection
 
 Reads = Callable[[Any, int], str]
 """Why a task can't read an output as predictions of so many samples; empty if it can."""
@@ -26,12 +27,13 @@ Reads = Callable[[Any, int], str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """One call of a network.
+    """One call that answered what the task can read.
 
     Args:
-        network: Its dotted name in the watched module; "" is the module itself.
-        turn: Which of the network's calls in the step this is, from 0.
-        call: What it was called with.
+        network: Dotted name, in the watched module, of the part that answered; "" is the module
+            itself.
+        turn: Which of the part's calls in the step this is, from 0.
+        call: What has to be called again for that answer: the part, or the step as a whole.
         output: What it answered.
     """
 
@@ -41,14 +43,25 @@ class Seen:
     output: Any
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """What a part answered; without a call if no picture was among its arguments."""
+
+    network: str
+    turn: int
+    call: Call | None
+    output: Any
+
+
 @dataclass(slots=True)
 class _Step:
     """What is known of the step that runs."""
 
     size: int
     picture: Tensor | None
+    call: StepCall | None
     turns: dict[str, int] = field(default_factory=dict)
-    open: list[list[Seen]] = field(default_factory=lambda: [[]])
+    open: list[list[_Answer]] = field(default_factory=lambda: [[]])
     made: WeakIdKeyDictionary = field(default_factory=WeakIdKeyDictionary)
 
 
@@ -58,29 +71,44 @@ class Watch:
     The network is, of all modules that are called with a picture a sample and answer what the task
     can read, the outermost one. Where a step calls several such: one that is given the batch's own
     picture before one that is given another (a flipped one, say), one that trains before one that
-    is frozen, and then the first.
+    is frozen, and then the first. What a later part with weights is given is no answer, but that
+    part's features. Where no such network is left (backbone and head are called one after the
+    other), the step as a whole is what is called, and the part that answers is its head.
 
     Args:
         reads: Why an output can't be read.
-        network: Dotted name of the network, where the choice is the user's.
+        network: Dotted name of the network, or of that head, where the choice is the user's.
     """
 
     def __init__(self, reads: Reads, network: str | None = None) -> None:
         self._reads = reads
         self._asked = network
         self._chosen: tuple[str, int] | None = None
+        self.is_step = False
         self._step: _Step | None = None
         self._undo: list[Callable[[], None]] = []
-        self.rivals: tuple[Seen, ...] = ()
-        self.refusal = ""
+        self.rivals: tuple[str, ...] = ()
+        self.heads: tuple[str, ...] = ()
+        self.refusal = self.refused_by = ""
 
     @property
     def network(self) -> str:
-        """Name of the network that was chosen; the one that was asked for before."""
-        return self._chosen[0] if self._chosen else self._asked or ""
+        """Name of the module that is called, once it was chosen; "" is the module itself."""
+        return "" if self.is_step or not self._chosen else self._chosen[0]
+
+    @property
+    def answer(self) -> str:
+        """Name of the part that answers, once it was chosen; "" is the module itself."""
+        return self._chosen[0] if self._chosen else ""
 
     def begin(
-        self, root: nn.Module, *, size: int, picture: Tensor | None, eager: bool = False
+        self,
+        root: nn.Module,
+        *,
+        size: int,
+        picture: Tensor | None,
+        step: StepCall | None = None,
+        eager: bool = False,
     ) -> None:
         """Watch the step that comes.
 
@@ -88,12 +116,16 @@ class Watch:
             root: The module whose step it is.
             size: Number of samples in the batch.
             picture: The batch's picture, if it is known.
+            step: How the step itself is called, if it can be called again.
             eager: What is compiled runs eagerly, so that it can be looked into.
         """
         self.stop()
-        self._step = _Step(size=size, picture=picture)
+        self._step = _Step(size=size, picture=picture, call=step)
         only = self._asked if self._asked is not None else self._chosen and self._chosen[0]
-        for name, module in _parts_of(root, eager=eager):
+        parts = _parts_of(root, eager=eager)
+        if self._chosen is not None:  # it was among them
+            parts = iter([(self._chosen[0], root.get_submodule(self._chosen[0]))])
+        for name, module in parts:
             if only is None or name == only:
                 self._undo.append(self._attend(name, module, is_root=not name, eager=eager))
 
@@ -101,23 +133,39 @@ class Watch:
         """Stop watching, and return the call that is explained; None if there was none."""
         step = self._step
         self.stop()
-        found = step.open[0] if step else []
+        if step is None:
+            return None
+        found = step.open[0]
         if self._chosen is None and found:
-            self._chosen = self._choose(root, found, step.picture if step else None)
-        return next((s for s in found if (s.network, s.turn) == self._chosen), None)
+            self._choose(root, found, step)
+        answer = next((a for a in found if (a.network, a.turn) == self._chosen), None)
+        if answer is None:
+            return None
+        call = answer.call
+        if self.is_step and step.call is not None:
+            call = replace(step.call, part=answer.network, turn=answer.turn)
+        if call is None:
+            return None
+        return Seen(network=answer.network, turn=answer.turn, call=call, output=answer.output)
 
-    def _choose(
-        self, root: nn.Module, found: list[Seen], picture: Tensor | None
-    ) -> tuple[str, int]:
+    def _choose(self, root: nn.Module, found: list[_Answer], step: _Step) -> None:
         modules = dict(root.named_modules())
+        networks = [a for a in found if a.call is not None]
+        self.is_step = not networks
+        self.heads = tuple(sorted({a.network for a in found}))
+        if not networks and len(self.heads) > 1:
+            self.refusal = f"several parts that answer without one: {', '.join(self.heads)}"
+        if not networks and (step.call is None or len(self.heads) > 1):
+            return
 
-        def rank(seen: Seen) -> tuple[bool, bool]:
-            trains = any(p.requires_grad for p in modules[seen.network].parameters())
-            return not _is_same(seen.call.images, picture), not trains
+        def rank(answer: _Answer) -> tuple[bool, bool]:
+            trains = any(p.requires_grad for p in modules[answer.network].parameters())
+            images = answer.call.images if answer.call else None
+            return not _is_same(images, step.picture), not trains
 
-        best = min(found, key=rank)
-        self.rivals = tuple(seen for seen in found if seen is not best)
-        return best.network, best.turn
+        best = min(networks or found, key=rank)
+        self.rivals = tuple(a.network for a in networks or found if a is not best)
+        self._chosen = best.network, best.turn
 
     def stop(self) -> None:
         """Take everything off the module. Safe to call at any time."""
@@ -175,11 +223,11 @@ class Watch:
 
         return undo
 
-    def _can_read(self, output: Any) -> bool:
+    def _can_read(self, name: str, output: Any) -> bool:
         assert self._step is not None  # noqa: S101 - asked during a step
         refusal = self._reads(output, self._step.size)
         if refusal:
-            self.refusal = refusal
+            self.refusal, self.refused_by = refusal, name
         return not refusal
 
     def _enter(self) -> None:
@@ -193,16 +241,36 @@ class Watch:
         inside = step.open.pop()
         turn = step.turns.get(name, 0)
         step.turns[name] = turn + 1
-        call = Call.of(args, kwargs, step.size)
-        if call is not None and _is_input(call.images, step) and self._can_read(output):
-            seen = Seen(network=name, turn=turn, call=call, output=output)
-            step.open[-1].append(seen)
-        else:
-            step.open[-1].extend(inside)
-        if next(module.parameters(), None) is not None:
+        given = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        has_weights = next(module.parameters(), None) is not None
+        call = Call.of(args, kwargs, step.size, step.picture)
+        if call is not None and not _is_input(call.images, step):
+            call = None
+        if (call is not None or has_weights) and self._can_read(name, output):
+            if has_weights:
+                for answers in step.open:
+                    answers[:] = [a for a in answers if not _shares(a.output, given)]
+            # An answer without a picture doesn't stand for the networks that it is made of.
+            step.open[-1] += [a for a in inside if a.call is not None and call is None]
+            step.open[-1].append(_Answer(network=name, turn=turn, call=call, output=output))
+        elif call is None or not is_detection(output):  # whose backbone explains no box
+            step.open[-1] += inside
+        if has_weights:
             for leaf in pytree.tree_leaves(output):
-                if isinstance(leaf, Tensor):
+                if isinstance(leaf, Tensor) and not any(leaf is one for one in given):
                     step.made[leaf] = True
+
+
+def _shares(output: Any, given: Sequence[Tensor]) -> bool:
+    """Return whether any tensor of an output, or a view of it, is among those given."""
+    mine = {_storage(leaf) for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)}
+    return any(_storage(one) in mine for one in given)
+
+
+def _storage(tensor: Tensor) -> object:
+    if tensor.layout is not torch.strided:
+        return id(tensor)
+    return tensor.untyped_storage().data_ptr()
 
 
 def _is_input(images: Tensor, step: _Step) -> bool:
@@ -215,10 +283,14 @@ def _is_input(images: Tensor, step: _Step) -> bool:
     return images.shape[1] == batch.shape[1] or images.shape[2:] == batch.shape[2:]
 
 
-def _is_same(images: Tensor, picture: Tensor | None) -> bool:
-    return picture is not None and (
-        images is picture
-        or (images.shape == picture.shape and images.data_ptr() == picture.data_ptr())
+def _is_same(images: Tensor | None, picture: Tensor | None) -> bool:
+    return (
+        picture is not None
+        and images is not None
+        and (
+            images is picture
+            or (images.shape == picture.shape and images.data_ptr() == picture.data_ptr())
+        )
     )
 
 

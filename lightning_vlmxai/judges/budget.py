@@ -66,14 +66,14 @@ class Ledger:
             " (scope TEXT PRIMARY KEY, calls INTEGER NOT NULL, usd REAL NOT NULL)"
         )
 
-    def take(self, round_number: int, usd: float) -> Fault | None:
+    def take(self, scope: str, usd: float) -> Fault | None:
         """Take one call of an estimated cost, or return why it may not be made.
 
         Args:
-            round_number: For a budget per round.
+            scope: The round, for a budget per round.
             usd: Estimated cost in US dollars.
         """
-        scope = self._scope_of(round_number)
+        scope = self._scope_of(scope)
         calls = math.inf if self._budget.max_calls is None else self._budget.max_calls
         limit = math.inf if self._budget.max_usd is None else self._budget.max_usd
         self._database.execute("INSERT OR IGNORE INTO account VALUES (?, 0, 0.0)", (scope,))
@@ -84,24 +84,27 @@ class Ledger:
         )
         if taken.rowcount == 1:
             return None
-        spent_calls, spent_usd = self.spent(round_number)
+        spent_calls, spent_usd = self._spent(scope)
         return Fault(
             reason=UnscoredReason.OVER_BUDGET,
             detail=f"the budget of this {self._budget.per} is used up: {spent_calls} calls, "
             f"${spent_usd:.4f}",
         )
 
-    def correct(self, round_number: int, usd: float) -> None:
+    def correct(self, scope: str, usd: float) -> None:
         """Add the difference, of either sign, between what a call cost and its estimate."""
         self._database.execute(
             "UPDATE account SET usd = MAX(0.0, usd + ?) WHERE scope = ?",
-            (usd, self._scope_of(round_number)),
+            (usd, self._scope_of(scope)),
         )
 
-    def spent(self, round_number: int) -> tuple[int, float]:
+    def spent(self, scope: str) -> tuple[int, float]:
         """Return the calls and the US dollars taken so far, those under way included."""
+        return self._spent(self._scope_of(scope))
+
+    def _spent(self, scope: str) -> tuple[int, float]:
         row = self._database.execute(
-            "SELECT calls, usd FROM account WHERE scope = ?", (self._scope_of(round_number),)
+            "SELECT calls, usd FROM account WHERE scope = ?", (scope,)
         ).fetchone()
         return (0, 0.0) if row is None else (int(row[0]), float(row[1]))
 
@@ -109,5 +112,5 @@ class Ledger:
         """Close the file."""
         self._database.close()
 
-    def _scope_of(self, round_number: int) -> str:
-        return "run" if self._budget.per == "run" else f"round {round_number}"
+    def _scope_of(self, scope: str) -> str:
+        return "run" if self._budget.per == "run" else scope

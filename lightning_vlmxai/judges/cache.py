@@ -55,18 +55,23 @@ class VerdictCache:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = open_shared(path)
+            self._database = self._open()
         except (OSError, sqlite3.Error) as error:
             raise self._unusable(path, error) from error
+
+    def _open(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        database = open_shared(self._path)
         try:
-            self._database.execute(
+            database.execute(
                 "CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, verdict TEXT NOT NULL)"
             )
-        except sqlite3.Error as error:
-            self._database.close()
-            raise self._unusable(path, error) from error
+        except sqlite3.Error:
+            database.close()
+            raise
+        return database
 
     def get(self, key: str) -> Verdict | None:
         """Return the verdict of that key, marked as cached and free of cost, or None."""
@@ -98,10 +103,13 @@ class VerdictCache:
             "detail": verdict.detail,
         }
         try:
+            if not self._path.exists():  # its folder was deleted: what is written would be lost
+                self._database.close()
+                self._database = self._open()
             self._database.execute(
                 "INSERT OR REPLACE INTO verdicts VALUES (?, ?)", (key, json.dumps(kept))
             )
-        except sqlite3.Error as error:  # a full disk: the verdict itself is good
+        except (OSError, sqlite3.Error) as error:  # a full disk: the verdict itself is good
             _log.warning("A verdict could not be kept for later runs: %s", error)
 
     def close(self) -> None:

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from datetime import datetime, timezone
 from pathlib import Path
 
 from ..records import JudgeRequest, Verdict
 
+_log = logging.getLogger(__name__)
+
 
 class CallLog:
     """Appends records to a file of JSON lines; several processes may share the file.
+
+    A file that can't be written costs its lines and nothing else, and is warned of once; one that
+    was deleted is made again.
 
     Args:
         path: Of the file; nothing is written if None.
     """
 
     def __init__(self, path: Path | None) -> None:
-        self._descriptor: int | None = None
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._path = path
+        self._is_told = False
 
     def add(self, request: JudgeRequest, verdict: Verdict, **more: str | int | None) -> None:
         """Append what became of a request, with the time (UTC).
@@ -31,7 +35,7 @@ class CallLog:
             verdict: That it got, with the tries and tokens that it took.
             more: Further entries.
         """
-        if self._descriptor is None:
+        if self._path is None:
             return
         record = {
             "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
@@ -46,13 +50,16 @@ class CallLog:
             "reason": None if verdict.reason is None else verdict.reason.value,
             "detail": verdict.detail,
             "cached": verdict.is_cached,
-            "reused": verdict.is_reused,
         }
-        # One write for a line: appends of several processes don't mix.
-        os.write(self._descriptor, f"{json.dumps(record)}\n".encode("ascii"))
-
-    def close(self) -> None:
-        """Close the file. Safe to call twice."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                # One write for a line: appends of several processes don't mix.
+                os.write(descriptor, f"{json.dumps(record)}\n".encode("ascii"))
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            if not self._is_told:
+                _log.warning("The log of the judge's calls could not be written: %s", error)
+            self._is_told = True

@@ -90,13 +90,13 @@ class CircuitBreaker:
     )
 
     def __init__(self) -> None:
-        self._faults: dict[int, Fault] = {}
+        self._faults: dict[str, Fault] = {}
 
-    def fault_of(self, round_number: int) -> Fault | None:
+    def fault_of(self, scope: str) -> Fault | None:
         """Return why a round's calls are stopped, or None."""
-        return self._faults.get(round_number)
+        return self._faults.get(scope)
 
-    def report(self, round_number: int, reason: UnscoredReason, detail: str) -> None:
+    def report(self, scope: str, reason: UnscoredReason, detail: str) -> None:
         """Stop the round's calls if the reason is one that every call would meet."""
-        if reason in self.OPENS_ON and round_number not in self._faults:
-            self._faults[round_number] = Fault(reason=reason, detail=detail)
+        if reason in self.OPENS_ON and scope not in self._faults:
+            self._faults[scope] = Fault(reason=reason, detail=detail)

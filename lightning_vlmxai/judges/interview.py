@@ -70,7 +70,7 @@ class Interviewer:
         self._settings = dict(settings)
         self._format = 0
         self._is_settled = False
-        self._explored_in: set[int] = set()
+        self._explored_in: set[str] = set()
 
     async def ask(self, content: list[dict[str, Any]], call: Call, **overrides: Any) -> Outcome:
         """Return the judgement on the content of a message; an unusable answer is asked for again.
@@ -109,7 +109,7 @@ class Interviewer:
     ) -> tuple[Reply, str]:
         chosen = self._format
         first = reply = await self._send(messages, chosen, call, overrides)
-        while self._blames_format(reply, chosen, call.round_number):
+        while self._blames_format(reply, chosen, call.scope):
             chosen = max(chosen + 1, self._format)
             reply = await self._send(messages, chosen, call, overrides, max_retries=0)
         if reply.status is not None and reply.status < 300:
@@ -119,18 +119,18 @@ class Interviewer:
             self._is_settled = True
             return reply, FORMATS[chosen][0]
         if chosen > self._format:  # no format helped: the first error tells most
-            self._explored_in.add(call.round_number)
+            self._explored_in.add(call.scope)
             return first, FORMATS[self._format][0]
         return reply, FORMATS[chosen][0]
 
-    def _blames_format(self, reply: Reply, chosen: int, round_number: int) -> bool:
+    def _blames_format(self, reply: Reply, chosen: int, scope: str) -> bool:
         if chosen + 1 >= len(FORMATS) or reply.status not in (400, 422, 500, 501):
             return False
         if reply.reason not in (UnscoredReason.BAD_REQUEST, UnscoredReason.SERVER_ERROR):
             return False
         if _FORMAT_NAMED.search(f"{reply.parameter} {reply.detail}"):
             return True
-        return not self._is_settled and round_number not in self._explored_in
+        return not self._is_settled and scope not in self._explored_in
 
     async def _send(
         self,

@@ -18,7 +18,7 @@ class Call:
     """What one judgement takes, counted as it happens: a call given up half-way has cost too.
 
     Args:
-        round_number: Of the request that is judged.
+        scope: Round of the request that is judged.
         may_try: Asked before every request to the server; a fault stops the call.
         on_status: Told the HTTP status of every response.
         tries: Requests sent.
@@ -28,7 +28,7 @@ class Call:
         uncounted: Replies for which the server counted nothing.
     """
 
-    round_number: int
+    scope: str
     may_try: Callable[[], Fault | None]
     on_status: Callable[[int], None]
     tries: int = 0

@@ -31,7 +31,6 @@ from .pictures import FORMATS, encode_views, make_content
 from .prices import Estimate, estimate, price_of
 from .prompts import STYLES, VIEWS, load_prompt, neutralize_label
 from .replies import Reply
-from .reuse import VerdictReuse
 from .samples import combine_samples
 
 CACHE_FILE = "verdicts.sqlite"
@@ -83,6 +82,8 @@ class VLMJudge:
 
     Source: Nguyen, Pham, Ngo and Hy, 2025, arXiv 2508.20227.
     """
+
+    needs_class_names = True  # nobody can be asked whether a picture shows "2"
 
     def __init__(
         self,
@@ -137,9 +138,8 @@ class VLMJudge:
         self._prompt = load_prompt(style, view)
         self._run_dir: Path | None = None
         self._cache_choice = cache
-        self._reuse = None if reuse_iou is None else VerdictReuse(reuse_iou)
+        self.reuse_iou = reuse_iou
         self._share = concurrency
-        self._breaker = CircuitBreaker()
         self._client: ChatClient | None = None
         self._encoder: ThreadPoolExecutor
         self._interviewer: Interviewer
@@ -150,7 +150,7 @@ class VLMJudge:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy is made of: nothing that `open` makes, which is this process's."""
-        made = {"_encoder", "_interviewer", "_limit", "_call_log"}
+        made = {"_encoder", "_interviewer", "_limit", "_breaker", "_call_log"}
         kept = {name: vars(self)[name] for name in vars(self).keys() - made}
         return kept | {"_client": None, "_cache": None, "_ledger": None}
 
@@ -201,7 +201,7 @@ class VLMJudge:
         folder = self._run_dir
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-        self._limit = AdaptiveLimit(self._share)
+        self._limit, self._breaker = AdaptiveLimit(self._share), CircuitBreaker()
         if isinstance(self._cache_choice, str):
             self._cache = VerdictCache(Path(self._cache_choice).expanduser())
         elif self._cache_choice and folder is not None:
@@ -227,7 +227,6 @@ class VLMJudge:
         await self._client.close()
         self._client = None
         self._encoder.shutdown()
-        self._call_log.close()
         if self._cache is not None:
             self._cache.close()
         if self._ledger is not None:
@@ -242,10 +241,6 @@ class VLMJudge:
                 UnscoredReason.BAD_REQUEST,
                 expected("label_name", "a readable name", repr(request.label_name), "Rename it"),
             )
-        known = None if self._reuse is None else self._reuse.find(request)
-        if known is not None:
-            self._log(request, known)
-            return known
         try:
             # On a thread of its own, so that sending does not wait for compressing.
             files = await asyncio.get_running_loop().run_in_executor(
@@ -256,10 +251,7 @@ class VLMJudge:
         verdicts = await asyncio.gather(
             *(self._judge_once(request, files, number) for number in range(self._samples))
         )
-        verdict = combine_samples(verdicts, latency_s=time.monotonic() - started)
-        if self._reuse is not None:
-            self._reuse.remember(request, verdict)
-        return verdict
+        return combine_samples(verdicts, latency_s=time.monotonic() - started)
 
     async def _judge_once(self, request: JudgeRequest, files: list[bytes], number: int) -> Verdict:
         key = self._key_of(request, files, number)
@@ -273,16 +265,16 @@ class VLMJudge:
             held_usd = self._estimate(1).cost_usd or 0.0
 
             def may_try() -> Fault | None:
-                fault = self._breaker.fault_of(request.round_number)
+                fault = self._breaker.fault_of(request.scope)
                 if fault is None and self._ledger is not None:
-                    fault = self._ledger.take(request.round_number, held_usd)
+                    fault = self._ledger.take(request.scope, held_usd)
                 return fault
 
             def on_status(status: int) -> None:
                 if status == 429:
                     self._limit.slow_down(ticket)
 
-            call = Call(round_number=request.round_number, may_try=may_try, on_status=on_status)
+            call = Call(scope=request.scope, may_try=may_try, on_status=on_status)
             text = self._prompt.with_label(request.label_name)
             content = make_content(text, files, self._picture_format)
             outcome = Outcome(reply=Reply(), detail="given up")
@@ -290,16 +282,17 @@ class VLMJudge:
                 outcome = await self._interview(content, call, number)
             finally:
                 verdict = self._to_verdict(outcome, call, latency_s=time.monotonic() - started)
+                # What was paid for is kept before anything else can fail.
+                if self._cache is not None:
+                    self._cache.put(key, verdict)
                 if self._ledger is not None:
                     cost = self._spent_on(call) + held_usd * (call.unanswered + call.uncounted)
-                    self._ledger.correct(request.round_number, cost - held_usd * call.tries)
+                    self._ledger.correct(request.scope, cost - held_usd * call.tries)
                 self._log(request, verdict, sample=number, outcome=outcome)
             if outcome.answer is not None:
                 self._limit.speed_up()
             elif outcome.reason is not None:
-                self._breaker.report(request.round_number, outcome.reason, outcome.detail)
-            if self._cache is not None:
-                self._cache.put(key, verdict)
+                self._breaker.report(request.scope, outcome.reason, outcome.detail)
             return verdict
 
     def _encode(self, request: JudgeRequest) -> list[bytes]:

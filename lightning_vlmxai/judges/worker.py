@@ -52,6 +52,11 @@ class Ticket:
         """Return a ticket for verdicts that are known already."""
         return cls(claims=tuple(_answered(verdict) for verdict in verdicts))
 
+    def beside(self, known: Sequence[Verdict | None]) -> Ticket:
+        """Return a ticket with verdicts that were known; the claims stand where there was none."""
+        claims = iter(self.claims)
+        return Ticket(claims=tuple(next(claims) if v is None else _answered(v) for v in known))
+
     def collect(
         self, timeout_s: float, on_verdict: Callable[[int], object] | None = None
     ) -> list[Verdict]:
@@ -230,7 +235,11 @@ class JudgeWorker:
         async with self._slots:
             is_sent.set()
             try:
-                return await self._judge.judge(request)
+                verdict: object = await self._judge.judge(request)
+                if not isinstance(verdict, Verdict):
+                    got = type(verdict).__name__
+                    raise TypeError(expected("judge", "a function to a Verdict", got, "Return one"))
+                return verdict
             except Exception as error:  # a judge's bug is one sample's failure, not the run's
                 return Verdict.unscored(UnscoredReason.JUDGE_ERROR, f"{error!r}")
 

@@ -1,124 +1,115 @@
-"""Which picture the judge is shown: one that the network's input was demonstrably made of."""
+"""Which pictures the judge is shown: those that the network's inputs were demonstrably made of."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset
 
 from ..errors import ProbeError, expected
 from ..explain import isolated_rng
-from .datasets import Normalization
-
-_SLACK = 0.01
-"""How far outside of [0, 1] a picture may be by rounding."""
+from .evidence import is_on_grid, to_picture
+from .geometry import Way, find_way
+from .normalizations import Chosen, Found, Normalization, choose_normalizations
+from .picture_lines import normalization_line, picture_line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sources:
-    """Where a row's picture may come from.
+class Source:
+    """Where one row's picture may come from.
 
     Args:
-        given: What the network was given, `[C, H, W]`.
-        row: The picture in the batch's row, `[C, H, W]`; None if there is none.
-        read_sample: Reads the data set's own sample, `[C, H, W]`; None if it can't be known.
-        normalization: That is known for `given`.
         index: Of the row, for messages.
-        access: How the row's picture is reached, for messages.
+        given: What the network was given, `[C, H, W]`.
+        image: The image in the batch's row, `[C, H, W]`, picture or not; None if there is none.
+        access: How that is reached in the row, as code; None if it can't be said.
     """
 
-    given: Tensor
-    row: Tensor | None
-    read_sample: Callable[[], Tensor | None]
-    normalization: Normalization | None
     index: int
-    access: str = "row[0]"
+    given: Tensor
+    image: Tensor | None
+    access: str | None = "row[0]"
 
 
-def find_picture(sources: Sources) -> Tensor:
-    """Return the picture of a row, `[3, H, W]` float32 in [0, 1].
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """The picture of a row.
 
-    In this order: the batch's row, if it is a picture; what the network was given, its known
-    normalisation undone; the data set's own sample, if it is a picture. A picture counts only if
-    the network's input is a linear function of it, channel by channel.
+    Args:
+        pixels: `[3, H, W]` float32 in [0, 1], of the input's size.
+        way: How the row's own image became the input but for its values, which goes for the row's
+            mask too; None if that is not known.
+    """
+
+    pixels: Tensor
+    way: Way | None
+
+
+def find_pictures(
+    sources: Sequence[Source],
+    *,
+    asked: Normalization | None = None,
+    found: Found | None = None,
+    read_samples: Callable[[], Sequence[Tensor | None]] = tuple,
+) -> list[Shown]:
+    """Return the picture of each row, all from one place.
+
+    In this order: the rows, if they are pictures; what the network was given, its normalisation
+    undone; the data set's own samples, if they are pictures. A row or sample counts only if the
+    network's input is a linear function of it, channel by channel, if need be after a resize or a
+    cut in the middle; a normalisation only if it is asked for or the pixels prove it. What gives
+    whole 255ths goes before what does not.
+
+    Args:
+        sources: Of all rows.
+        asked: The normalisation that was asked for.
+        found: Those that lie about.
+        read_samples: Reads the data set's own samples of these rows; shorter if it can't.
 
     Raises:
-        ProbeError: If there is none; the message says what to pass.
+        ProbeError: If there is no such place; the message says what to pass.
     """
-    row = to_picture(sources.row)
-    if row is not None and is_made_of(sources.given, row):
-        return _in_colour(row)
-    if sources.normalization is not None:
-        undone = _undo(sources)
-        if undone is not None:
-            return _in_colour(undone)
-    sample = to_picture(sources.read_sample())
-    if sample is not None and is_made_of(sources.given, sample):
-        return _in_colour(sample)
-    low, high = float(sources.given.min()), float(sources.given.max())
-    channels = sources.given.shape[0]
-    how = "after undoing the Normalize found" if sources.normalization else "and found no Normalize"
-    if sources.normalization is not None and channels in (1, 3):
-        undone = sources.normalization.undo(sources.given)
-        low, high = float(undone.min()), float(undone.max())
-    remedy = (
-        "Pass `normalization=(mean, std)` as used for the model's input"
-        if channels in (1, 3)
-        else "Pass `picture=`, a function from a row of the batch to a picture [3, H, W] in "
-        f"[0, 1]: three bands stretched, say, `picture=lambda row: (lambda b: (b - b.min()) / "
-        f"(b.max() - b.min()))({sources.access}[:3])`"
-    )
-    raise ProbeError(
-        expected(
-            "pixels",
-            "in [0, 1] once the normalisation is undone",
-            f"[{low:.2f}, {high:.2f}] in {channels} channels of sample {sources.index} {how} in "
-            "the data set's transforms",
-            remedy,
-        )
-    )
+    found = found or Found()
+    given = [source.given for source in sources]
+    ways = find_ways(sources)
+    rows = _bring(given, [source.image for source in sources])
+    if rows is not None and is_on_grid(rows):
+        return _shown(rows, ways)
+    if asked is not None:
+        undone = None if rows is not None else _undo_asked(asked, sources)
+        chosen: list[Chosen] = []
+    else:
+        chosen = choose_normalizations(given, found.proposals)
+        least = 3 if rows is not None else 1
+        proven = [one for one in chosen if one.proof >= least]
+        undone = _undo(proven[0].normalization, given) if len(proven) == 1 else None
+    pictures = undone if undone is not None else rows
+    if pictures is None:
+        samples = list(read_samples())
+        if len(samples) == len(sources):
+            pictures = _bring(given, samples)
+    if pictures is None:
+        _refuse(sources, [one for one in chosen if one.place], found)
+    return _shown(pictures, ways)
 
 
-def to_picture(image: Tensor | None) -> Tensor | None:
-    """Return an image as float32 in [0, 1] if it is a picture; None if it isn't.
-
-    Args:
-        image: `[C, H, W]`; uint8, or floating and within [0, 1], of one or three channels.
-    """
-    if image is None or image.ndim != 3 or image.shape[0] not in (1, 3):
-        return None
-    if image.dtype == torch.uint8:
-        return image.float() / 255
-    if not image.is_floating_point():
-        return None
-    picture = image.float()
-    inside = float(picture.min()) >= -_SLACK and float(picture.max()) <= 1 + _SLACK
-    return picture.clamp(0, 1) if inside else None
-
-
-def is_made_of(given: Tensor, picture: Tensor, *, tolerance: float = 1e-2) -> bool:
-    """Return whether an image is, channel by channel, a rising linear function of a picture.
-
-    Args:
-        given: `[C, H, W]`.
-        picture: `[C, H', W']`; of another size it is not taken for the source, since nobody can
-            say whether it was cut or scaled.
-        tolerance: Largest residual, as a share of the channel's spread.
-    """
-    if given.shape != picture.shape:
-        return False
-    x, y = picture.double().flatten(1), given.double().flatten(1)
-    x, y = x - x.mean(dim=1, keepdim=True), y - y.mean(dim=1, keepdim=True)
-    slope = (x * y).sum(dim=1, keepdim=True) / (x * x).sum(dim=1, keepdim=True).clamp(min=1e-12)
-    residual = (y - slope * x).pow(2).mean(dim=1).sqrt()
-    spread = y.pow(2).mean(dim=1).sqrt()
-    return bool((((residual <= tolerance * spread) & (slope[:, 0] > 0)) | (spread < 1e-6)).all())
+def find_ways(sources: Sequence[Source]) -> list[Way | None]:
+    """Return how each row's own image became the input but for its values, where that is known."""
+    ways: list[Way | None] = []
+    is_hopeless = False
+    for source in sources:
+        image, last = source.image, ways[-1] if ways else None
+        is_like = image is not None and image.shape == source.given.shape
+        way = None if is_hopeless and not is_like else _way(source.given, image, likely=last)
+        # A search costs a quarter of a second: where one row's was in vain, others' would be.
+        is_hopeless = is_hopeless or (way is None and not is_like)
+        ways.append(way)
+    return ways
 
 
 def read_user_picture(made: Any, index: int) -> Tensor:
@@ -143,48 +134,156 @@ def read_user_picture(made: Any, index: int) -> Tensor:
                 "Divide by the largest value that there can be",
             )
         )
-    return _in_colour(picture)
+    return in_colour(picture)
 
 
-def read_apart(dataset: Any, index: int) -> Any:
-    """Return a data set's sample, read in a process of its own; None if that fails.
+def read_apart(dataset: Any, indices: Sequence[int]) -> list[Any]:
+    """Return samples of a data set, read in a process of its own; None for each that fails.
 
     So nothing is left behind in the data set: no open file, no counter, no draw.
     """
     try:
         with isolated_rng():
             loader = DataLoader(
-                Subset(dataset, [index]), batch_size=None, num_workers=1, collate_fn=_as_it_is
+                _Few(dataset, indices), batch_size=None, num_workers=1, collate_fn=_as_it_is
             )
-            return next(iter(loader))
+            return list(loader)
     except Exception:
-        return None
+        return [None] * len(indices)
 
 
-def resize_map(values: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return maps `[B, H, W]` at another size."""
-    return F.interpolate(values[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
-
-
-def _undo(sources: Sources) -> Tensor | None:
-    normalization = sources.normalization
-    if normalization is None or sources.given.shape[0] not in (1, 3):
-        return None
-    if len(normalization.mean) not in (1, sources.given.shape[0]):
-        raise ProbeError(
-            expected(
-                "normalization",
-                f"of {sources.given.shape[0]} channels like the image",
-                f"{len(normalization.mean)} means",
-                "Pass `normalization=(mean, std)` with one entry a channel",
-            )
-        )
-    return to_picture(normalization.undo(sources.given))
-
-
-def _in_colour(picture: Tensor) -> Tensor:
+def in_colour(picture: Tensor) -> Tensor:
+    """Return a picture of one or three channels as three, `[3, H, W]`."""
     return picture.expand(3, -1, -1).contiguous()
+
+
+class _Few(Dataset[Any]):
+    """Some samples of a data set; one that can't be read is None."""
+
+    def __init__(self, dataset: Any, indices: Sequence[int]) -> None:
+        self._dataset, self._indices = dataset, list(indices)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, place: int) -> Any:
+        try:
+            return self._dataset[self._indices[place]]
+        except Exception:
+            return None
 
 
 def _as_it_is(sample: Any) -> Any:
     return sample
+
+
+def _way(given: Tensor, image: Tensor | None, *, likely: Way | None = None) -> Way | None:
+    if image is None or image.ndim != 3:
+        return None
+    return find_way(given, image.float(), likely=likely)
+
+
+def _bring(given: Sequence[Tensor], images: Sequence[Tensor | None]) -> list[Tensor] | None:
+    """Return images as pictures of the inputs' sizes; None unless each is one of a known way."""
+    made: list[Tensor] = []
+    way: Way | None = None
+    for one, image in zip(given, images, strict=True):
+        picture = to_picture(image)
+        way = None if picture is None else find_way(one, picture, likely=way)
+        if picture is None or way is None:
+            return None
+        made.append(way.bring(picture, False).clamp(0, 1))
+    return made
+
+
+def _shown(pictures: Sequence[Tensor], ways: Sequence[Way | None]) -> list[Shown]:
+    return [
+        Shown(pixels=in_colour(picture), way=way)
+        for picture, way in zip(pictures, ways, strict=True)
+    ]
+
+
+def _undo(normalization: Normalization, given: Sequence[Tensor]) -> list[Tensor]:
+    undone = [to_picture(normalization.undo(image)) for image in given]
+    return [picture for picture in undone if picture is not None]
+
+
+def _undo_asked(asked: Normalization, sources: Sequence[Source]) -> list[Tensor]:
+    """Return what the network was given, the normalisation that was asked for undone.
+
+    Raises:
+        ProbeError: If that has other channels, or gives no pictures.
+    """
+    channels = sources[0].given.shape[0]
+    if len(asked.mean) not in (1, channels) or len(asked.std) not in (1, channels):
+        raise ProbeError(
+            expected(
+                "normalization",
+                f"of {channels} channels like the image",
+                f"{len(asked.mean)} means and {len(asked.std)} standard deviations",
+                "Pass `normalization=(mean, std)` with one entry a channel",
+            )
+        )
+    given = [source.given for source in sources]
+    pictures = _undo(asked, given)
+    if len(pictures) == len(given) and channels in (1, 3):
+        return pictures
+    low, high = _range_of([asked.undo(image) for image in given])
+    smaller = asked.over(255.0)
+    fits = channels in (1, 3) and len(_undo(smaller, given)) == len(given)
+    raise ProbeError(
+        expected(
+            "normalization",
+            "what the network's input was made with, so that undoing it gives pixels in [0, 1]",
+            f"[{low:.2f}, {high:.2f}] in {channels} channels once it is undone",
+            f"Pixels ran to 255: pass `{smaller}`" if fits else _what_to_pass(sources),
+        )
+    )
+
+
+def _range_of(images: Sequence[Tensor]) -> tuple[float, float]:
+    return min(float(i.min()) for i in images), max(float(i.max()) for i in images)
+
+
+def _refuse(sources: Sequence[Source], chosen: Sequence[Chosen], found: Found) -> NoReturn:
+    given = [source.given for source in sources]
+    low, high = _range_of(given)
+    got = f"inputs of {given[0].shape[0]} channels in [{low:.2f}, {high:.2f}]"
+    image = sources[0].image
+    if image is not None and _way(given[0], image) is None:
+        got += f" that the batch's image {list(image.shape)} did not become by a resize or a cut"
+    if found.stretches:
+        got += f", each picture by statistics of its own ({', '.join(found.stretches)})"
+    if chosen:
+        places = "; ".join(f"{one.normalization} of {one.place}" for one in chosen)
+        got += f"; nothing proves which they were made with ({places})"
+        remedy = f"Pass the right one, such as `{chosen[0].normalization}`"
+    else:
+        got += ", and no known mean and standard deviation that makes pictures of them"
+        remedy = _what_to_pass(sources)
+    raise ProbeError(
+        expected("picture", "in [0, 1] and what the network's input was made of", got, remedy)
+    )
+
+
+def _what_to_pass(sources: Sequence[Source]) -> str:
+    """Return what shows pictures, with a line that works for the values that were seen."""
+    first = sources[0]
+    images = [source.image for source in sources if source.image is not None]
+    has_size = all(s.image is not None and s.image.shape[1:] == s.given.shape[1:] for s in sources)
+    if first.access is not None and has_size:
+        line = picture_line(first.access, images)
+        return (
+            "Pass `normalization=(mean, std)` as they are used, or a function from a row to what "
+            f"the judge shall see: for the values here, `{line}`"
+        )
+    given = [source.given for source in sources]
+    if given[0].shape[0] in (1, 3):
+        return (
+            "Pass `normalization=(mean, std)` as they are used; to see the lowest value black and "
+            f"the highest white, `{normalization_line(given)}`"
+        )
+    return (
+        "Resize and cut in the data set, so that row and input have one size, and pass "
+        f"`{picture_line(first.access or 'row[0]', given)}`"
+    )

@@ -1,26 +1,15 @@
-"""The probe set: rows of a validation's batches, chosen once while they pass by."""
+"""The probe set, and how it is chosen and read."""
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-
-from ..calls import Call
-from ..errors import ProbeError, VLMExplainError, expected
-from ..explain import Watch
-from ..records import Probe, Seen
-from ..tasks import Task
-from .datasets import Normalization, find_class_names, find_normalization, index_of_position
-from .pictures import Sources, find_picture, read_apart, read_user_picture
-from .reservoir import Reservoir, Ticket, choose_tickets
-from .samples import Item, batch_size, take_row, unpack_item
+from ..records import Probe
+from ..tasks import Output, Reading
+from .normalizations import Normalization
+from .samples import Item, unpack_item
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +21,17 @@ class ProbeSet:
         fingerprint: Changes with any index or pixel.
         class_names: In the order of the labels, as the data set names them; None if it does not.
         network: Dotted name of the network that the validation called; "" is the module itself.
+        answer: Dotted name of the part whose output is read; the network, but where the step as a
+            whole is explained.
+        reading: How the network's answers are read.
     """
 
     probes: tuple[Probe, ...]
     fingerprint: str
     class_names: tuple[str, ...] | None = None
     network: str = ""
+    answer: str = ""
+    reading: Reading = field(default_factory=Reading)
 
     def __len__(self) -> int:
         return len(self.probes)
@@ -53,311 +47,6 @@ class ProbeSettings:
     unpack: Callable[[Any], Item] = unpack_item
     picture: Callable[[Any], Any] | None = None
     network: str | None = None
+    output: Output | None = None
     watch_classes: tuple[str, ...] = ()
     min_per_class: int = 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Kept:
-    """What is held of a row."""
-
-    call: Call
-    row: Any
-    seen: Seen
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Told:
-    """What ranks tell each other of the rows that passed by."""
-
-    tickets: list[Ticket]
-    counts: Counter[int]
-
-
-class ProbeCollector:
-    """Watches a validation and chooses probes among the rows that it saw.
-
-    A probe's input is what the network was really called with, so that whatever a user does
-    between data set and network has been done. Each class keeps its share.
-
-    Args:
-        settings: How to choose.
-        task: Reads outputs and labels.
-        class_names: As they were given; the data set's own if None.
-    """
-
-    def __init__(
-        self, settings: ProbeSettings, *, task: Task, class_names: Sequence[str] | None = None
-    ) -> None:
-        self._settings = settings
-        self._task = task
-        self._class_names = class_names
-        self._watch = Watch(self._refusal, settings.network)
-        self._pending: tuple[Any, int] | None = None
-        self.start(None)
-
-    def start(self, dataset: Any, *, rank: int = 0, ranks: int = 1, order: Any = None) -> None:
-        """Begin anew, with the validation that comes.
-
-        Args:
-            dataset: Of its loader.
-            rank: Of this process.
-            ranks: Number of processes.
-            order: The loader's sampler, which may tell the rows' indices.
-        """
-        self._dataset = dataset
-        self._names = self._class_names or find_class_names(dataset)
-        self._index_of = index_of_position(order, rank=rank, ranks=ranks)
-        self._is_known = self._index_of is not None
-        self._rank, self._ranks = rank, ranks
-        self._rows = 0
-        self._missed = 0
-        wanted = self._settings.watch_classes
-        names = list(self._names or ())
-        self._floors = {names.index(c): self._settings.min_per_class for c in wanted if c in names}
-        self._reservoir = Reservoir(
-            self._settings.size, seed=self._settings.seed, floors=self._floors
-        )
-
-    def before(self, root: nn.Module, batch: Any, *, eager: bool = False) -> None:
-        """Watch the step on a batch."""
-        size = batch_size(batch)
-        if size is None:
-            return
-        # A step may change the batch itself.
-        self._pending = batch, size
-        picture = None
-        try:
-            item = self._settings.unpack(take_row(batch, 0, size))
-            picture = _same_tensor(batch, item.image, size)
-        except VLMExplainError:
-            pass  # told where the rows are read
-        self._watch.begin(root, size=size, picture=picture, eager=eager)
-
-    def after(self, root: nn.Module) -> None:
-        """Look at the rows of the batch whose step has ended."""
-        found = self._watch.end(root)
-        if self._pending is None:
-            return
-        batch, size = self._pending
-        self._pending = None
-        first = self._rows
-        self._rows += size
-        if found is None:
-            self._missed += size
-            return
-        prediction = self._task.predict(found.output).detach().cpu()
-        classes, confidences = prediction.classes.tolist(), prediction.confidences.tolist()
-        for row in range(size):
-            sample = take_row(batch, row, size)
-            item = self._settings.unpack(sample)
-            seen = Seen(prediction=classes[row], confidence=confidences[row])
-
-            def keep(row: int = row, sample: Any = sample, seen: Seen = seen) -> _Kept:
-                return _Kept(call=found.call.row(row), row=_on_cpu(sample), seen=seen)
-
-            self._reservoir.offer(self._index(first + row), _stratum(item.target), keep)
-
-    def stop(self) -> None:
-        """Take everything off the module. Safe to call at any time."""
-        self._watch.stop()
-        self._pending = None
-
-    def tell(self) -> _Told:
-        """Return what the other ranks need to know to choose."""
-        return _Told(tickets=self._reservoir.tickets, counts=self._reservoir.counts)
-
-    def choose(self, told: Sequence[_Told]) -> list[Probe]:
-        """Return this rank's probes among those that all ranks choose.
-
-        Raises:
-            ProbeError: If no network was seen, or a row can't be read.
-        """
-        self._check()
-        counts: Counter[int] = sum((one.counts for one in told), Counter())
-        tickets = {t.index: t for one in told for t in one.tickets}
-        owner = {t.index: r for r, one in reversed(list(enumerate(told))) for t in one.tickets}
-        chosen = choose_tickets(
-            tickets.values(),
-            counts,
-            self._settings.size,
-            seed=self._settings.seed,
-            floors=self._floors,
-        )
-        normalization = self._settings.normalization or find_normalization(self._dataset)
-        return [
-            self._make_probe(t.index, self._reservoir.take(t.index), normalization)
-            for t in chosen
-            if owner[t.index] == self._rank
-        ]
-
-    def gather(self, parts: Sequence[Sequence[Probe]]) -> ProbeSet:
-        """Return the probe set of all ranks' probes."""
-        probes = sorted((p for part in parts for p in part), key=lambda probe: probe.index)
-        digest = hashlib.sha256()
-        for probe in probes:
-            digest.update(f"{probe.index}:{list(probe.pixels.shape)}".encode())
-            digest.update((probe.pixels * 255).round().byte().numpy().tobytes())
-        return ProbeSet(
-            probes=tuple(probes),
-            fingerprint=digest.hexdigest()[:16],
-            class_names=None if self._names is None else tuple(self._names),
-            network=self._watch.network,
-        )
-
-    def shortages(self, probe_set: ProbeSet) -> list[str]:
-        """Return a sentence for each watched class with fewer probes than asked for."""
-        found = []
-        for label, floor in self._floors.items():
-            has = sum(_stratum(p.target) == label for p in probe_set.probes)
-            if has < floor and self._names:
-                found.append(f"class {self._names[label]!r} has {has} probes, {floor} were wanted")
-        return found
-
-    @property
-    def choice(self) -> str:
-        """Which of several calls is explained, in words; empty where there was one."""
-        rivals = [seen.network or "the module itself" for seen in self._watch.rivals]
-        if not rivals:
-            return ""
-        mine = self._watch.network or "the module itself"
-        return (
-            f"vlmxai: a validation step calls {len(rivals) + 1} networks (or one several times); "
-            f"explained is {mine}, not {', '.join(sorted(set(rivals)))}. Pass "
-            f'`network="{rivals[0]}"` for another.'
-        )
-
-    def _index(self, position: int) -> int:
-        if self._index_of is not None:
-            return self._index_of(position)
-        return position * self._ranks + self._rank
-
-    def _refusal(self, output: Any, size: int) -> str:
-        try:
-            count = len(self._task.predict(output).classes)
-        except Exception as error:  # whatever a user's output is, it is not a prediction
-            return str(error)
-        return "" if count == size else f"{count} predictions for {size} samples"
-
-    def _check(self) -> None:
-        if self._rows == 0:
-            raise ProbeError(
-                expected("validation data set", "not empty", "no sample", "Add samples")
-            )
-        if self._missed == self._rows:
-            raise ProbeError(
-                expected(
-                    "validation_step",
-                    "one that calls a network with a picture a sample [B, C, H, W] and gets what "
-                    "the task can read",
-                    self._watch.refusal or "no such call",
-                    "Call one module from picture to logits (`self(x)`), or name it: "
-                    '`network="model"`',
-                )
-            )
-
-    def _make_probe(self, index: int, kept: _Kept, normalization: Normalization | None) -> Probe:
-        given = kept.call.images[0]
-        item = self._settings.unpack(kept.row)
-        if self._settings.picture is not None:
-            pixels = read_user_picture(self._settings.picture(kept.row), index)
-        else:
-            pixels = find_picture(
-                Sources(
-                    given=given,
-                    row=item.image,
-                    read_sample=lambda: self._read_sample(index),
-                    normalization=normalization,
-                    index=index,
-                    access=_access(kept.row, item.image),
-                )
-            )
-        if pixels.shape[1:] != given.shape[1:]:
-            raise ProbeError(
-                expected(
-                    "picture",
-                    f"of the network's input's size {list(given.shape[1:])}",
-                    list(pixels.shape[1:]),
-                    "Give it the same geometric transforms",
-                )
-            )
-        mask = item.reference_mask
-        if mask is not None:
-            mask = mask if isinstance(mask, Tensor) else torch.from_numpy(np.array(mask))
-            mask = mask.detach().cpu().squeeze(0) != 0
-            if mask.shape != pixels.shape[1:]:
-                raise ProbeError(
-                    expected(
-                        "reference_mask",
-                        f"of the image's size {list(pixels.shape[1:])}",
-                        list(mask.shape),
-                        "Give picture and mask the same geometric transforms",
-                    )
-                )
-        return Probe(
-            index=index,
-            call=kept.call,
-            pixels=pixels,
-            target=torch.as_tensor(item.target).detach().cpu().clone(),
-            reference_mask=mask,
-            seen=kept.seen,
-        )
-
-    def _read_sample(self, index: int) -> Tensor | None:
-        if not self._is_known or self._dataset is None:
-            return None
-        sample = read_apart(self._dataset, index)
-        try:
-            return None if sample is None else self._settings.unpack(sample).image
-        except VLMExplainError:
-            return None
-
-
-def _same_tensor(batch: Any, image: Tensor | None, size: int) -> Tensor | None:
-    """Return the batch's tensor whose first row an image is."""
-    if image is None:
-        return None
-    stack = [batch]
-    while stack:
-        part = stack.pop()
-        if isinstance(part, Tensor):
-            if (
-                part.ndim == image.ndim + 1
-                and len(part) == size
-                and (part.data_ptr() == image.data_ptr())
-            ):
-                return part
-        elif isinstance(part, Mapping):
-            stack += part.values()
-        elif isinstance(part, (list, tuple)):
-            stack += part
-    return None
-
-
-def _access(row: Any, image: Tensor | None) -> str:
-    """Return how a picture is reached in its row, as code."""
-    if isinstance(row, dict):
-        return next((f"row[{key!r}]" for key, value in row.items() if value is image), "row")
-    return "row[0]"
-
-
-def _on_cpu(sample: Any) -> Any:
-    """Return a row copied to the CPU, so that it holds no batch."""
-    if isinstance(sample, Tensor):
-        with torch.inference_mode(False), torch.no_grad():
-            return sample.clone().cpu()
-    if isinstance(sample, dict):
-        return {key: _on_cpu(value) for key, value in sample.items()}
-    if isinstance(sample, list):
-        return [_on_cpu(part) for part in sample]
-    return sample
-
-
-def _stratum(target: Any) -> int:
-    """Return a label to stratify by: the class, or for a map of classes its most frequent one."""
-    array = target.detach().cpu().numpy() if isinstance(target, Tensor) else np.asarray(target)
-    if array.size == 1:
-        return int(array.reshape(()))
-    # A grid of pixels will do to tell the most frequent class.
-    values, counts = np.unique(array.ravel()[:: 1 + array.size // 4096], return_counts=True)
-    return int(values[counts.argmax()])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import bisect
 import hashlib
+import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-ROOM = 2
-"""How many times the wanted number of rows is held at most, so that shares can shift."""
+ROOM = 4
+"""How many times the wanted number of rows is held, so that each class's share is among them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -29,59 +30,106 @@ class Ticket:
 
 
 class Reservoir:
-    """Holds rows while they pass by.
+    """Holds rows while they pass by: those that are planned, or else those with the smallest draws.
 
-    Of every class the rows with the smallest draws are held, as many as its share so far of `ROOM`
-    times the size. Draws depend on seed and index alone, so that it does not matter which rank
-    sees a row.
+    Draws depend on seed and index alone, so that neither the order of the rows nor the rank that
+    sees one plays a part.
 
     Args:
-        size: How many rows are wanted.
+        size: How many rows are wanted; `ROOM` times as many are held.
         seed: Of the draws.
-        floors: The least number of rows of some classes.
+        floors: The least number of rows of some classes, which are held beside these.
+        planned: The rows that are wanted, where that could be said before.
     """
 
-    def __init__(self, size: int, *, seed: int, floors: Mapping[int, int] | None = None) -> None:
-        self._size = size
+    def __init__(
+        self,
+        size: int,
+        *,
+        seed: int,
+        floors: Mapping[int, int] | None = None,
+        planned: Iterable[Ticket] | None = None,
+    ) -> None:
+        self._room = ROOM * size
         self._seed = seed
         self._floors = dict(floors or {})
-        self._held: dict[int, list[Ticket]] = {}
-        self._kept: dict[int, Any] = {}
-        self.counts: Counter[int] = Counter()
+        self._planned = None if planned is None else {t.index: t for t in planned}
+        self._floored: dict[int, list[Ticket]] = {}
+        self._pool: list[tuple[float, Ticket]] = []
+        self._kept: dict[int, tuple[Ticket, Any]] = {}
+        self.counts = (
+            Counter(t.label for t in self._planned.values()) if self._planned else Counter()
+        )
 
     @property
     def tickets(self) -> list[Ticket]:
         """Of the rows that are held."""
-        return [ticket for held in self._held.values() for ticket in held]
+        return [ticket for ticket, _ in self._kept.values()]
 
-    def offer(self, index: int, label: int, take: Callable[[], Any]) -> None:
-        """Look at a row, and keep what `take` gives if it is to be held."""
-        if index in self._kept:
-            return  # a sampler that fills up its last batch gives a row twice
-        self.counts[label] += 1
-        ticket = Ticket(draw=draw_of(self._seed, index), index=index, label=label)
-        held = self._held.setdefault(label, [])
-        place = bisect.bisect(held, ticket)
-        is_full = len(self._kept) >= ROOM * self._size
-        if is_full and place and place / self.counts[label] >= self._worst()[0]:
+    def offer(
+        self,
+        indices: Sequence[int],
+        labels: Callable[[], Iterable[int]],
+        take: Callable[[int], Any],
+    ) -> None:
+        """Look at a batch.
+
+        Args:
+            indices: Of its rows.
+            labels: Gives the rows' classes; not asked where the rows are planned.
+            take: From a row's place in the batch to what is kept of it.
+        """
+        if self._planned is not None:
+            for row, index in enumerate(indices):
+                if index in self._planned and index not in self._kept:
+                    self._kept[index] = self._planned[index], take(row)
             return
-        held.insert(place, ticket)
-        self._kept[index] = take()
-        if is_full:
-            gone = self._held[self._worst()[1]].pop()
-            del self._kept[gone.index]
+        for row, (index, label) in enumerate(zip(indices, labels(), strict=True)):
+            if index in self._kept:
+                continue  # a sampler that fills up its last batch gives a row twice
+            self.counts[label] += 1
+            ticket = Ticket(draw=draw_of(self._seed, index), index=index, label=label)
+            gone = self._make_room(ticket)
+            if gone != ticket:
+                self._kept[index] = ticket, take(row)
+            if gone is not None:
+                self._kept.pop(gone.index, None)
 
     def take(self, index: int) -> Any:
         """Return what was kept of a row."""
-        return self._kept[index]
+        return self._kept[index][1]
 
-    def _worst(self) -> tuple[float, int]:
-        """Return the largest share of its class that a class's last held row stands for."""
-        return max(
-            ((len(held) - 1) / self.counts[label], label)
-            for label, held in self._held.items()
-            if len(held) > self._floors.get(label, 0)
-        )
+    def _make_room(self, ticket: Ticket) -> Ticket | None:
+        """Note a row, and return the one that is not held for it; None if there was room."""
+        floor = self._floors.get(ticket.label, 0)
+        if floor:
+            held = self._floored.setdefault(ticket.label, [])
+            bisect.insort(held, ticket)
+            if len(held) <= floor:
+                return None
+            ticket = held.pop()
+        if len(self._pool) < self._room:
+            heapq.heappush(self._pool, (-ticket.draw, ticket))
+            return None
+        return heapq.heappushpop(self._pool, (-ticket.draw, ticket))[1]
+
+
+def plan(
+    labels: Sequence[int], size: int, *, seed: int, floors: Mapping[int, int] | None = None
+) -> list[Ticket]:
+    """Return the rows to explain of a data set whose labels are known.
+
+    Args:
+        labels: By index.
+        size: How many to choose.
+        seed: Of the choice.
+        floors: The least number of rows of some classes.
+    """
+    tickets = [
+        Ticket(draw=draw_of(seed, index), index=index, label=label)
+        for index, label in enumerate(labels)
+    ]
+    return choose_tickets(tickets, Counter(labels), size, seed=seed, floors=floors)
 
 
 def choose_tickets(

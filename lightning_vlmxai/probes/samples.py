@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from ..calls import plain
 from ..errors import ProbeError, expected
 
 IMAGES = ("image", "pixel_values", "img", "input", "inputs", "x")
@@ -23,14 +25,20 @@ class Item:
     """One sample of a data set, or one row of a batch, taken apart.
 
     Args:
-        image: The picture, `[C, H, W]`; None if the row holds none.
-        target: Ground truth, anything that `torch.as_tensor` takes.
-        reference_mask: Where the object is, `[H, W]` or `[1, H, W]`, non-zero on it; or None.
+        image: The picture, `[C, H, W]`, or an array or PIL image of it; None if the row holds none.
+        target: Ground truth, anything that `torch.as_tensor` takes, or a PIL image of labels.
+        reference_mask: Where the object is, `[H, W]` or `[1, H, W]`, of values that mean what is
+            usual (`understand`); or None.
     """
 
     image: Tensor | None
     target: Any
     reference_mask: Any = None
+
+    def __post_init__(self) -> None:
+        """Take arrays and PIL images for tensors, and subclasses of tensors for plain ones."""
+        object.__setattr__(self, "image", as_tensor(self.image, is_picture=True))
+        object.__setattr__(self, "target", as_tensor(self.target))
 
 
 def unpack_item(sample: Any, *, dense: bool = False) -> Item:
@@ -41,7 +49,7 @@ def unpack_item(sample: Any, *, dense: bool = False) -> Item:
             no mask (a name, an id) is passed over; or a mapping, dataclass or named tuple with
             fields that are customary: `image`, `pixel_values`, `img`, `input` or `x`; `label`,
             `target`, `y` or `class`; `reference_mask` or `mask`.
-        dense: The task has one label a pixel: a mask without a label beside it is the target.
+        dense: The task has one label a pixel: `mask` is the target, unless the label is a map.
 
     Raises:
         ProbeError: For anything else.
@@ -51,34 +59,35 @@ def unpack_item(sample: Any, *, dense: bool = False) -> Item:
         >>> unpack_item((torch.zeros(3, 4, 4), 7, "cat_7.jpg")).target
         7
     """
-    fields = _fields_of(sample)
+    fields = fields_of(sample)
     if fields is not None:
 
         def first(*keys: str) -> Any:
             return next((fields[key] for key in keys if key in fields), None)
 
         image, target, mask = first(*IMAGES), first(*LABELS), first(*MASKS)
-        if target is None and dense:
-            target, mask = mask, fields.get("reference_mask")
+        if dense and not _is_mask(target):
+            target, mask = first("mask", "masks"), fields.get("reference_mask")
     elif isinstance(sample, Sequence) and not isinstance(sample, str) and len(sample) >= 2:
         image, target = sample[:2]
         mask = next((part for part in sample[2:] if _is_mask(part)), None)
     else:
         image = target = mask = None
-    is_image = isinstance(image, Tensor) and image.ndim >= 2
-    if target is None or not (is_image or (image is None and fields is not None)):
-        keys = sorted(map(str, fields)) if fields is not None else []
-        line = f'Item(image=row["{keys[0]}"], target=row["{keys[-1]}"])' if keys else "Item(...)"
-        raise ProbeError(
-            expected(
-                "data set sample",
-                "(image, label) or (image, label, reference_mask) with a tensor image [C, H, W]",
-                _describe(sample),
-                "Convert pictures in the data set's transform, or pass `unpack`, a function from "
-                f"your sample to lightning_vlmxai.Item, such as `unpack=lambda row: {line}`",
-            )
+    has_image = image is None and fields is not None
+    if has_image or _is_image(image):
+        item = Item(image=image, target=target, reference_mask=mask)
+        if _is_target(item.target):
+            return item
+    paths = paths_in(sample)
+    raise ProbeError(
+        expected(
+            "data set sample",
+            "(image, label) or (image, label, reference_mask), or a mapping of such names",
+            _describe(sample),
+            "Pass `unpack`, a function from your sample to lightning_vlmxai.Item, such as "
+            f"`unpack=lambda row: {paths.item}`",
         )
-    return Item(image=image, target=target, reference_mask=mask)
+    )
 
 
 unpack_dense = partial(unpack_item, dense=True)
@@ -113,8 +122,9 @@ def take_row(batch: Any, row: int, size: int) -> Any:
         [tensor(6), 'b']
     """
     if isinstance(batch, Tensor):
+        batch = plain(batch)
         return batch[row] if batch.ndim > 0 and len(batch) == size else batch
-    fields = _fields_of(batch)
+    fields = fields_of(batch)
     if fields is not None:
         return {key: take_row(value, row, size) for key, value in fields.items()}
     if isinstance(batch, (list, tuple)):
@@ -124,7 +134,8 @@ def take_row(batch: Any, row: int, size: int) -> Any:
     return batch
 
 
-def _fields_of(sample: Any) -> Mapping[Any, Any] | None:
+def fields_of(sample: Any) -> Mapping[Any, Any] | None:
+    """Return a mapping, named tuple or dataclass as a mapping; None for anything else."""
     if isinstance(sample, Mapping):
         return sample
     if isinstance(sample, tuple) and hasattr(sample, "_asdict"):
@@ -138,7 +149,7 @@ def _fields_of(sample: Any) -> Mapping[Any, Any] | None:
 
 
 def _leaves(batch: Any) -> list[Any]:
-    fields = _fields_of(batch)
+    fields = fields_of(batch)
     if fields is not None:
         return [leaf for value in fields.values() for leaf in _leaves(value)]
     if isinstance(batch, (list, tuple)):
@@ -146,7 +157,107 @@ def _leaves(batch: Any) -> list[Any]:
     return [batch]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paths:
+    """How the parts of a row are reached, as code; those that are not found stay a guess."""
+
+    image: str
+    target: str
+    mask: str | None = None
+
+    @property
+    def item(self) -> str:
+        """What makes an `Item` of a row."""
+        return f"Item(image={self.image}, target={self.target})"
+
+    @property
+    def item_with_mask(self) -> str:
+        """The same, with a place for a mask."""
+        return f"Item(image={self.image}, target={self.target}, reference_mask={{}})"
+
+
+def paths_in(sample: Any) -> Paths:
+    """Return how image, label and mask are reached in a sample, by customs and by what they are.
+
+    Example:
+        >>> paths_in({"scan": np.zeros((4, 4, 3), "uint8"), "file": "a.png", "dx": 3}).item
+        "Item(image=row['scan'], target=row['dx'])"
+    """
+    fields = fields_of(sample)
+    parts: list[tuple[Any, Any]] = []
+    if fields is not None:
+        parts = list(fields.items())
+    elif isinstance(sample, Sequence) and not isinstance(sample, str):
+        parts = list(enumerate(sample))
+
+    def find(names: Sequence[str], fits: Callable[[Any], bool], *taken: str) -> str | None:
+        known = [name for name in names if fields is not None and name in fields]
+        order = [*((n, fields[n]) for n in known if fields is not None), *parts]
+        for key, value in order:
+            if fits(value) and f"row[{key!r}]" not in taken:
+                return f"row[{key!r}]"
+            inner = value if isinstance(value, Mapping) else {}
+            for name in names:
+                if name in inner and fits(inner[name]):
+                    return f"row[{key!r}][{name!r}]"
+        return None
+
+    image = find(IMAGES, _is_image) or "row[0]"
+    # What stands before a picture is a number of its own: an index, an id.
+    place = next((n for n, (key, _) in enumerate(parts) if f"row[{key!r}]" == image), 0)
+    parts = parts[place:] + parts[:place]
+    target = find(LABELS, _is_number, image) or find(LABELS, _is_target, image) or "row[1]"
+    return Paths(image=image, target=target, mask=find(MASKS, _is_mask, image, target))
+
+
+def as_tensor(value: Any, *, is_picture: bool = False) -> Any:
+    """Return a picture or a map of labels as a plain tensor; other things as they are.
+
+    Arrays and PIL images have their channels brought to the front where they are behind.
+
+    Args:
+        value: Anything.
+        is_picture: A palette's numbers are colours, not labels.
+    """
+    if isinstance(value, Tensor):
+        return plain(value)
+    if hasattr(value, "getbands") and hasattr(value, "convert"):  # PIL
+        is_usual = value.mode in ("L", "RGB", "I", "F") or value.mode.startswith("I;")
+        is_usual |= value.mode in ("1", "P") and not is_picture
+        value = np.array(value if is_usual else value.convert("RGB"))
+    if not isinstance(value, np.ndarray) or value.ndim < 2 or value.dtype.kind not in "biuf":
+        return value
+    if value.ndim == 3 and value.shape[0] not in (1, 3) and value.shape[2] in (1, 3, 4):
+        value = value.transpose(2, 0, 1)
+    if value.dtype.byteorder == ">":
+        value = value.astype(value.dtype.newbyteorder("="))
+    return torch.from_numpy(np.ascontiguousarray(value))
+
+
+def _is_image(part: Any) -> bool:
+    found = as_tensor(part)
+    return isinstance(found, Tensor) and found.ndim >= 2
+
+
+def _is_number(part: Any) -> bool:
+    if isinstance(part, Tensor):
+        return part.ndim == 0
+    return isinstance(part, (int, float, np.number))
+
+
+def _is_target(part: Any) -> bool:
+    if part is None or isinstance(part, (str, bytes, Mapping)):
+        return False
+    try:
+        torch.as_tensor(part)
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    return True
+
+
 def _is_mask(part: Any) -> bool:
+    if isinstance(part, Tensor):
+        return part.ndim >= 2
     if isinstance(part, (str, bytes, Mapping)) or part is None:
         return False
     try:

@@ -144,8 +144,8 @@ def _differing(
     """Return the samples of probes that both rounds judged, with different quadrants."""
     if first is None or second is None:
         return []
-    of_probe = {sample.probe: sample for sample in second.samples}
-    pairs = [(a, of_probe[a.probe]) for a in first.samples if a.probe in of_probe]
+    of_probe = {sample.place: sample for sample in second.samples}
+    pairs = [(a, of_probe[a.place]) for a in first.samples if a.place in of_probe]
     return [(a, b) for a, b in pairs if a.quadrant and b.quadrant and a.quadrant != b.quadrant]
 
 

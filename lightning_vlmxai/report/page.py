@@ -192,7 +192,7 @@ def pack_samples(
         "cost": [s.cost_usd for s in samples],
         "latency": [s.latency_s for s in samples],
     }
-    for name in ("probe", "score", "calls", "tokens"):
+    for name in ("probe", "part", "score", "calls", "tokens"):
         columns[name] = [getattr(s, name) for s in samples]
     for name, field in _TEXTS.items():
         columns[name] = [text(getattr(s, field)) for s in samples]

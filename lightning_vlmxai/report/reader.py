@@ -19,6 +19,7 @@ RUN_FILES = ("run.json", "rounds.jsonl", "samples.jsonl")
 STAGES = ("fit", "validate", "test")
 
 _Key = tuple[str, int]
+_Samples = dict[int, dict[int | None, "RunSample"]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,7 @@ class RunSample:
     """A line of `samples.jsonl`. What the line does not say is None, empty or False.
 
     Args:
+        part: Which of the probe's explanations this is; None where it has one.
         late_score: Score that came after the deadline: shown, and in no figure.
         image: Path of what the judge saw, in the run folder.
         saliency: Path of the saliency map.
@@ -56,7 +58,13 @@ class RunSample:
     image: str
     saliency: str
     picture: str
+    part: int | None = None
     late_score: float | None = None
+
+    @property
+    def place(self) -> tuple[int, int | None]:
+        """What tells it from the others of its round."""
+        return self.probe, self.part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +205,7 @@ def _last_change(folder: Path) -> float:
 def read_run(path: Path) -> Run:
     """Return what a run folder holds; what is missing or broken becomes a notice, not an error.
 
-    Where a resumed run wrote a round again, the last line of a (stage, round, probe) stands.
+    Where a resumed run wrote a round again, the last lines of a (stage, round, probe) stand.
 
     Args:
         path: Of the run folder.
@@ -205,10 +213,14 @@ def read_run(path: Path) -> Run:
     reading = _Reading(path)
     settings = reading.settings()
     threshold = _number(settings.get("threshold"))
-    samples: dict[_Key, dict[int, RunSample]] = {}
+    samples: dict[_Key, _Samples] = {}
+    last: RunSample | None = None
     for line in reading.lines("samples.jsonl"):
         sample = _sample(line, 2.5 if threshold is None else threshold)
-        samples.setdefault((sample.stage, sample.number), {})[sample.probe] = sample
+        of_probe = samples.setdefault((sample.stage, sample.number), {})
+        if last is None or not _is_beside(last, sample):
+            of_probe[sample.probe] = {}  # a probe's lines stand together: these are written anew
+        of_probe[sample.probe][sample.part] = last = sample
     heads, order = _heads(reading)
     for line in reading.lines("late.jsonl"):
         _add_late(line, samples)
@@ -227,6 +239,14 @@ def read_run(path: Path) -> Run:
     )
 
 
+def _is_beside(last: RunSample, sample: RunSample) -> bool:
+    """Return whether a line is of the same probe, round and writing as the last one."""
+    mine, other = (
+        (s.stage, s.number, s.fingerprint, s.probe, s.part is None) for s in (last, sample)
+    )
+    return mine == other and last.part != sample.part
+
+
 def _heads(reading: _Reading) -> tuple[dict[_Key, dict[str, Any]], list[_Key]]:
     heads: dict[_Key, dict[str, Any]] = {}
     order: list[_Key] = []
@@ -242,13 +262,14 @@ def _rank(key: _Key) -> tuple[int, str, int]:
     return (STAGES.index(stage) if stage in STAGES else len(STAGES), stage, number)
 
 
-def _round(key: _Key, head: dict[str, Any], of_probe: Mapping[int, RunSample]) -> RunRound:
+def _round(key: _Key, head: dict[str, Any], of_probe: _Samples) -> RunRound:
     fingerprint = _text(head.get("fingerprint"))
     # A resumed run may have had other probes: those of the round's last line count.
     samples = tuple(
-        of_probe[probe]
+        sample
         for probe in sorted(of_probe)
-        if not fingerprint or of_probe[probe].fingerprint in ("", fingerprint)
+        for sample in of_probe[probe].values()
+        if not fingerprint or sample.fingerprint in ("", fingerprint)
     )
     known = {"number", "epoch", "step", "judged", "probes"}
     return RunRound(
@@ -287,6 +308,7 @@ def _sample(line: dict[str, Any], threshold: float) -> RunSample:
         stage=stage,
         number=_whole(line.get("round")) or 0,
         probe=probe,
+        part=_whole(line.get("part")),
         fingerprint=_text(line.get("fingerprint")),
         label_name=visible(_text(line.get("label_name", line.get("label"))), 200),
         prediction_name=visible(_text(line.get("prediction_name", line.get("prediction"))), 200),
@@ -312,12 +334,12 @@ def _sample(line: dict[str, Any], threshold: float) -> RunSample:
     )
 
 
-def _add_late(line: dict[str, Any], samples: dict[_Key, dict[int, RunSample]]) -> None:
+def _add_late(line: dict[str, Any], samples: dict[_Key, _Samples]) -> None:
     late = _sample(line, 2.5)
     of_probe = samples.get((late.stage, late.number), {})
-    own = of_probe.get(late.probe)
+    own = of_probe.get(late.probe, {}).get(late.part)
     if own is not None and own.score is None and late.score is not None:
-        of_probe[late.probe] = replace(
+        of_probe[late.probe][late.part] = replace(
             own,
             late_score=late.score,
             evaluation=late.evaluation,

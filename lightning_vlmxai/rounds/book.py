@@ -17,6 +17,7 @@ from ..records import Explanation, Probe, Round, Sample, UnscoredReason, Verdict
 from .drift import DriftMemory, Shift
 from .quadrants import assign_quadrant, round_metrics
 from .ranks import Ranks
+from .reuse import VerdictReuse, from_state, to_state
 
 _NOTHING = torch.empty(0)
 
@@ -65,6 +66,7 @@ class _OpenRound:
     start: RoundStart
     explanations: tuple[Explanation, ...]
     shifts: tuple[Shift | None, ...]
+    known: tuple[Verdict | None, ...]
     ticket: Ticket
 
 
@@ -100,6 +102,8 @@ class RoundBook:
         ranks: The processes that share the work.
         fingerprint: Of the probe set.
         number: Of the first round.
+        reuse_iou: Agreement of a probe's mask with the one last judged, in (0, 1], from which its
+            verdict stays while the prediction does; None asks anew.
     """
 
     def __init__(
@@ -113,6 +117,7 @@ class RoundBook:
         ranks: Ranks | None = None,
         fingerprint: str = "",
         number: int = 0,
+        reuse_iou: float | None = None,
     ) -> None:
         self._worker = worker
         self._lag = lag
@@ -123,6 +128,7 @@ class RoundBook:
         self._fingerprint = fingerprint
         self._open: deque[_OpenRound] = deque()
         self._drift = DriftMemory()
+        self._reuse = VerdictReuse(reuse_iou)
         self._late: list[_Late] = []
         self._late_rounds: list[Round] = []
         self.next_number = number
@@ -156,7 +162,8 @@ class RoundBook:
             failure=failure,
         )
         self.next_number += 1
-        self._submit(start, explanations, [self._drift.look(e) for e in explanations])
+        known = [self._reuse.find(make_request(e)) for e in _sent(explanations)]
+        self._submit(start, explanations, [self._drift.look(e) for e in explanations], known)
 
     def collect(self) -> list[Round]:
         """Return the rounds that trail by `lag`, oldest first, waiting for their verdicts."""
@@ -196,6 +203,7 @@ class RoundBook:
         return {
             "next_number": self.next_number,
             "drift": self._drift.state_dict(),
+            "reuse": self._reuse.state_dict(),
             "open": [
                 {
                     "start": _to_dict(opened.start),
@@ -204,6 +212,7 @@ class RoundBook:
                         for e in opened.explanations
                     ],
                     "shifts": [shift and tuple(shift) for shift in opened.shifts],
+                    "known": [verdict and to_state(verdict) for verdict in opened.known],
                 }
                 for opened in self._open
             ],
@@ -217,6 +226,7 @@ class RoundBook:
             probes: The same as then.
         """
         self._drift.load_state_dict(state["drift"])
+        self._reuse.load_state_dict(state.get("reuse", []))
         of_index = {probe.index: probe for probe in probes}
         for saved in state["open"]:
             explanations = [
@@ -224,19 +234,25 @@ class RoundBook:
                 for told in saved["explanations"]
             ]
             shifts = [shift and Shift(*shift) for shift in saved["shifts"]]
-            self._submit(RoundStart(**saved["start"]), explanations, shifts)
+            known = saved.get("known", [None] * len(_sent(explanations)))
+            verdicts = [told and from_state(told) for told in known]
+            self._submit(RoundStart(**saved["start"]), explanations, shifts, verdicts)
 
     def _submit(
         self,
         start: RoundStart,
         explanations: Sequence[Explanation],
         shifts: Sequence[Shift | None],
+        known: Sequence[Verdict | None],
     ) -> None:
         self._give_up_overdue()
-        own = self._ranks.share(_sent(explanations))
-        requests = [make_request(e, round_number=start.number) for e in own]
+        own, held = self._ranks.share(_sent(explanations)), self._ranks.share(known)
+        requests = [make_request(e, round_number=start.number, stage=start.stage) for e in own]
         try:
-            ticket = self._worker.submit(requests)
+            asked = self._worker.submit(
+                [r for r, verdict in zip(requests, held, strict=True) if verdict is None]
+            )
+            ticket = asked.beside(held)
         except Exception as error:  # the others wait for this rank: it tells, and goes on
             refused = Verdict.unscored(UnscoredReason.JUDGE_ERROR, str(error))
             ticket = Ticket.answered([refused] * len(requests))
@@ -245,6 +261,7 @@ class RoundBook:
                 start=start,
                 explanations=tuple(explanations),
                 shifts=tuple(shifts),
+                known=tuple(known),
                 ticket=ticket,
             )
         )
@@ -274,7 +291,8 @@ class RoundBook:
             sample = self._to_sample(explanation, verdict)
             if shift is not None:
                 sample = replace(sample, **shift._asdict())
-            score_drift = self._drift.rescore(explanation.probe_index, verdict.score)
+            self._reuse.remember(make_request(explanation), verdict)
+            score_drift = self._drift.rescore(explanation.key, verdict.score)
             samples.append(replace(sample, score_drift=score_drift))
         metrics = round_metrics(
             samples, missing=opened.start.missing, watch_classes=self._watch_classes

@@ -26,13 +26,17 @@ class Shift(NamedTuple):
     centre_shift: float | None
 
 
+Key = int | tuple[int, int]
+"""`Explanation.key`."""
+
+
 class DriftMemory:
     """What is remembered of each probe: its last mask that was not blank, and its last score."""
 
     def __init__(self) -> None:
-        self._attended: dict[int, Tensor] = {}
-        self._centres: dict[int, Centre | None] = {}
-        self._scores: dict[int, float] = {}
+        self._attended: dict[Key, Tensor] = {}
+        self._centres: dict[Key, Centre | None] = {}
+        self._scores: dict[Key, float] = {}
 
     def look(self, explanation: Explanation) -> Shift | None:
         """Return how far a mask is from the probe's last one, and remember it instead.
@@ -41,10 +45,10 @@ class DriftMemory:
         """
         if explanation.is_blank:
             return None
-        index, mask = explanation.probe_index, explanation.mask
-        last, last_centre = self._attended.get(index), self._centres.get(index)
-        self._attended[index] = mask >= 0.5
-        self._centres[index] = centre = find_centre(mask)
+        key, mask = explanation.key, explanation.mask
+        last, last_centre = self._attended.get(key), self._centres.get(key)
+        self._attended[key] = mask >= 0.5
+        self._centres[key] = centre = find_centre(mask)
         if last is None:
             return None
         shift = None
@@ -53,12 +57,12 @@ class DriftMemory:
             shift = distance / math.hypot(*mask.shape)
         return Shift(1 - float(mask_iou(mask, last)), shift)
 
-    def rescore(self, probe_index: int, score: float | None) -> float | None:
+    def rescore(self, key: Key, score: float | None) -> float | None:
         """Return how far a score is from the probe's last one, and remember it instead."""
         if score is None:
             return None
-        last = self._scores.get(probe_index)
-        self._scores[probe_index] = score
+        last = self._scores.get(key)
+        self._scores[key] = score
         return None if last is None else abs(score - last)
 
     def state_dict(self) -> dict[str, Any]:

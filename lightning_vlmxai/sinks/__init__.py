@@ -9,13 +9,13 @@ from .base import (
     prefixed_metrics,
 )
 from .loggers import make_sinks
-from .run_folder import RunFolderSink, find_free_folder
+from .run_folder import RunFolderSink, claim_folder
 
 __all__ = [
     "ReportSink",
     "RunFolderSink",
     "Sink",
-    "find_free_folder",
+    "claim_folder",
     "finish_sinks",
     "is_lightning",
     "make_sinks",

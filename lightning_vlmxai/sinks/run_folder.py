@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +16,8 @@ from torch import Tensor
 
 from ..records import Round, Sample
 from .pictures import masked_image, to_image
+
+_log = logging.getLogger(__name__)
 
 
 class RunFolderSink:
@@ -37,9 +42,13 @@ class RunFolderSink:
         self.path = path
         self._settings = settings
         self._pictured: set[str] = set()
+        self._is_told = False
 
     def write(self, closed: Round) -> None:
         """Append a round."""
+        if self._pictured and not self.path.exists() and not self._is_told:
+            self._is_told = True
+            _log.warning("%s was deleted; it is made anew, without its former rounds.", self.path)
         for folder in (closed.stage, f"{closed.stage}-{closed.number:04d}"):
             (self.path / "images" / folder).mkdir(parents=True, exist_ok=True)
         settings = {**self._settings, "fingerprint": closed.fingerprint}
@@ -49,8 +58,9 @@ class RunFolderSink:
             record = self._describe(closed, sample)
             _save(masked_image(sample), self.path / record["image"])
             _save(to_grey_image(sample.explanation.saliency), self.path / record["saliency"])
-            if record["picture"] not in self._pictured:
-                _save(to_image(sample.explanation.pixels), self.path / record["picture"])
+            picture = self.path / record["picture"]
+            if record["picture"] not in self._pictured or not picture.exists():
+                _save(to_image(sample.explanation.pixels), picture)
                 self._pictured.add(record["picture"])
             lines.append(_dump(record))
         # Pictures first: a line never points to a picture that is not there.
@@ -80,10 +90,12 @@ class RunFolderSink:
         whole = Path("images", closed.stage)
         masked = Path("images", f"{closed.stage}-{closed.number:04d}")
         stem = f"{sample.explanation.probe_index:06d}"
+        part = sample.explanation.part
+        of_part = stem if part is None else f"{stem}-{part}"
         return {
             **_describe(closed, sample),
-            "image": (masked / f"{stem}.png").as_posix(),
-            "saliency": (masked / f"{stem}-saliency.png").as_posix(),
+            "image": (masked / f"{of_part}.png").as_posix(),
+            "saliency": (masked / f"{of_part}-saliency.png").as_posix(),
             "picture": (whole / f"{stem}.png").as_posix(),
             "judge": self._settings.get("judge"),
         }
@@ -96,13 +108,17 @@ def to_grey_image(saliency: Tensor) -> Image.Image:
     return Image.fromarray(grey.round().byte().contiguous().numpy())
 
 
-def find_free_folder(base: Path) -> Path:
-    """Return the folder, or the first of `<name>-1`, `<name>-2`, ... that holds no run."""
-    path, number = base, 0
-    while (path / "samples.jsonl").exists():
-        number += 1
-        path = base.with_name(f"{base.name}-{number}")
-    return path
+def claim_folder(base: Path) -> Path:
+    """Make the folder, or the first of `<name>-1`, `<name>-2`, ... that isn't there, and return it.
+
+    Only one of several processes can have made it.
+    """
+    for number in itertools.count():
+        path = base.with_name(f"{base.name}-{number}") if number else base
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(parents=True)
+            return path
+    raise AssertionError  # numbers don't end
 
 
 def _save(image: Image.Image, path: Path) -> None:
@@ -119,6 +135,7 @@ def _describe(closed: Round, sample: Sample) -> dict[str, Any]:
         "step": closed.step,
         "fingerprint": closed.fingerprint,
         "probe": e.probe_index,
+        "part": e.part,
         "label": e.label,
         "label_name": e.label_name,
         "prediction": e.prediction,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -40,13 +40,7 @@ class WithTarget:
     def predict(self, output: Any) -> Prediction:
         """Return the task's prediction with the target's scores."""
         prediction = self.task.predict(output)
-        return Prediction(
-            classes=prediction.classes,
-            confidences=prediction.confidences,
-            scores=self.score(output, prediction),
-            num_classes=prediction.num_classes,
-            class_maps=prediction.class_maps,
-        )
+        return replace(prediction, scores=self.score(output, prediction))
 
     def score(self, output: Any, prediction: Prediction) -> Tensor:
         """Return each sample's score by its target, `[B]` float32.

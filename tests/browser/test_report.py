@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -374,3 +375,26 @@ def test_late_verdicts_are_marked(open_page: Open, tmp_path: Path) -> None:
     expect(page.locator(".verdict")).to_contain_text("4.0, in no figure")
     page.evaluate("location.hash = '#/'")
     expect(page.locator("#overview")).to_contain_text("No round has a judged sample")
+
+
+def test_each_of_a_probe_s_explanations_has_its_own_page(open_page: Open, tmp_path: Path) -> None:
+    """One a label: a card leads to its own, whose strip has that label's rounds alone."""
+    rounds = []
+    for number in range(2):
+        closed = make_round(number, probes=4, score=lambda position, _number: float(position))
+        samples = tuple(
+            replace(s, explanation=replace(s.explanation, probe_index=7, part=part))
+            for part, s in enumerate(closed.samples)
+        )
+        rounds.append(replace(closed, samples=samples))
+    write_run(tmp_path, rounds)
+    page = open_page(write_report(tmp_path), "#/gallery?round=fit-1")
+    cards = page.locator("#gallery .card")
+    expect(cards).to_have_count(4)
+    shown = cards.nth(2).locator(".row").first.inner_text()
+    cards.nth(2).click()
+    expect(page.locator("#probe .strip li")).to_have_count(2)
+    score = page.locator("#probe .verdict .value").inner_text()
+    assert score in shown
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#probe .verdict .value")).to_have_text(score)

@@ -18,6 +18,8 @@ from lightning_vlmxai import (
     VLMExplainError,
     VLMJudge,
 )
+from lightning_vlmxai.records import Verdict
+from lightning_vlmxai.testing import ScriptedJudge
 from tiny import Squares, TinyModule, loader, make_trainer
 
 
@@ -38,11 +40,10 @@ def fit(tmp_path: Path, callback: VLMExplainCallback, dataset: Any, module: Any 
 def test_pixels_that_cannot_be_established(tmp_path: Path) -> None:
     """A normalisation that the data set hides is asked for."""
     dataset = Squares()
-    hidden = dataset.transform
-    dataset.transform = lambda picture: hidden(picture)
+    dataset.transform = lambda picture: 5 * picture - 2
     with pytest.raises(
         ProbeError,
-        match=r"Expected `pixels` to be in \[0, 1\] .* found no Normalize .* Pass `normalization=",
+        match=r"Expected `picture` to be in \[0, 1\] .* no known mean .* Pass `normalization=",
     ):
         fit(tmp_path, VLMExplainCallback(), dataset)
 
@@ -50,7 +51,7 @@ def test_pixels_that_cannot_be_established(tmp_path: Path) -> None:
 def test_a_normalization_that_is_not_the_data_sets(tmp_path: Path) -> None:
     """Undoing the wrong one leaves [0, 1], which is said."""
     callback = VLMExplainCallback(normalization=([0.5] * 3, [2.0] * 3))
-    with pytest.raises(ProbeError, match=r"after undoing the Normalize"):
+    with pytest.raises(ProbeError, match=r"got \[-3.50, 6.50\] in 3 channels once it is undone"):
         fit(tmp_path, callback, Squares())
 
 
@@ -60,7 +61,7 @@ def test_two_normalizations_that_differ(tmp_path: Path) -> None:
     dataset.transform = transforms.Compose(
         [transforms.Normalize([0.5] * 3, [0.5] * 3), transforms.Normalize([0.1] * 3, [1.0] * 3)]
     )
-    with pytest.raises(ProbeError, match=r"several Normalize transforms.*Pass `normalization="):
+    with pytest.raises(ProbeError, match=r"no known mean .* Pass `normalization="):
         fit(tmp_path, VLMExplainCallback(), dataset)
 
 
@@ -95,6 +96,58 @@ def test_a_label_out_of_range(tmp_path: Path, label: int) -> None:
         ConfigurationError, match=rf"Expected `label` to be in \[0, 1\].* got {label}\. Renumber"
     ):
         fit(tmp_path, VLMExplainCallback(), dataset, module)
+
+
+class Nameless(Squares):
+    """Has numbers for its classes."""
+
+    classes = ()  # type: ignore[assignment]
+
+
+class Named(ScriptedJudge):
+    """Can't be asked by numbers."""
+
+    needs_class_names = True
+
+
+def test_a_judge_that_is_asked_by_names_is_never_asked_by_numbers(tmp_path: Path) -> None:
+    """In the rehearsal, before anything is paid; the line, pasted, gives names to fill in."""
+    assert VLMJudge.needs_class_names
+    judge = Named([Verdict.scored(4)])
+    with pytest.raises(ConfigurationError, match="`class_names` to be known, for scripted") as told:
+        fit(tmp_path, VLMExplainCallback(judge), Nameless())
+    assert judge.requests == []
+    line = str(told.value).split("`")[-2]
+    callback = VLMExplainCallback(judge, **eval(f"dict({line})"))  # noqa: S307 - our own line
+    with pytest.raises(AssertionError, match="training had started"):
+        fit(tmp_path, callback, Nameless())
+    assert judge.requests[0].label_name.startswith("the name of class ")
+
+
+def test_names_that_do_not_fit_are_told_and_not_asked_for(tmp_path: Path) -> None:
+    """A target transform has changed the labels; numbers stand in their place."""
+
+    class Turned(Squares):
+        target_transform = staticmethod(lambda label: 1 - label)
+
+        def __getitem__(self, index: int) -> Any:
+            picture, label, mask = super().__getitem__(index)
+            return picture, self.target_transform(label), mask
+
+    judge = ScriptedJudge([Verdict.scored(4)])
+    with (
+        pytest.warns(UserWarning, match=r"names of Turned are not used, for 16 of 16 rows"),
+        pytest.raises(AssertionError, match="training had started"),
+    ):
+        fit(tmp_path, VLMExplainCallback(judge), Turned())
+    assert judge.requests[0].label_name in ("0", "1")
+
+
+def test_watched_classes_without_names(tmp_path: Path) -> None:
+    """Nobody would know which they are."""
+    callback = VLMExplainCallback(watch_classes=["red"])
+    with pytest.raises(ConfigurationError, match=r"known, for `watch_classes` needs them"):
+        fit(tmp_path, callback, Nameless())
 
 
 def test_class_names_of_the_wrong_length(tmp_path: Path) -> None:

@@ -17,11 +17,13 @@ from torch.utils.data import (
     SubsetRandomSampler,
     default_collate,
 )
+from torchmetrics import MeanMetric
 
 from lightning_vlmxai import VLMExplainCallback, VLMExplainError
 from lightning_vlmxai.errors import AttributionError, ProbeError
 from lightning_vlmxai.records import Verdict
 from lightning_vlmxai.testing import ScriptedJudge
+from neutral_state import MemoryLogger
 from tiny import make_trainer
 
 MEAN, STD = 0.5, 0.25
@@ -243,37 +245,40 @@ def test_a_training_sample_can_t_become_a_probe(tmp_path: Path) -> None:
     assert sorted(shown) == pytest.approx(sorted(pictures.tolist()))
 
 
+COUNTS = (40, 10, 80, 70, 25, 55, 30, 60, 15, 15)
+
+
 class Sorted(IterableDataset[Any]):
-    """A stream of four classes, one after the other."""
+    """A stream of ten classes, one after the other."""
 
     def __iter__(self) -> Iterator[Any]:
-        for label, count in enumerate((40, 10, 80, 70)):
+        for label, count in enumerate(COUNTS):
             for i in range(count):
-                yield torch.full((3, 8, 8), (label + 0.5) / 4) + 0.001 * (i % 7), label
+                yield torch.full((3, 8, 8), (label + 0.5) / 10) + 0.001 * (i % 7), label
 
 
 class Levels(Module):
-    """Four classes by brightness."""
+    """Ten classes by brightness."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.net.features = nn.Conv2d(3, 4, 1)
+        self.net.features = nn.Conv2d(3, 10, 1)
         with torch.no_grad():
-            centres = (torch.arange(4) + 0.5) / 4
+            centres = (torch.arange(10) + 0.5) / 10
             self.net.features.weight[:] = (2 * centres / 3)[:, None, None, None]
             self.net.features.bias[:] = -(centres**2)
 
 
-@pytest.mark.filterwarnings("ignore:.*blank_saliency")
+@pytest.mark.filterwarnings("ignore:.*blank_saliency", "ignore:.*of one single value")
 def test_a_sorted_stream_gives_every_class_its_share(tmp_path: Path) -> None:
-    """Within one, in memory for twice the probes."""
+    """Within one, in memory for four times the probes."""
     judge = ScriptedJudge([Verdict.scored(4)])
     callback = VLMExplainCallback(judge, probe_size=20, lag=0)
     trainer = make_trainer(tmp_path, callback, max_epochs=1)
     trainer.fit(Levels(), DataLoader(Bright(), batch_size=8), DataLoader(Sorted(), batch_size=8))
     assert callback.latest_round is not None
     labels = [sample.explanation.label for sample in callback.latest_round.samples]
-    shares = {label: 20 * count / 200 for label, count in enumerate((40, 10, 80, 70))}
+    shares = {label: 20 * count / sum(COUNTS) for label, count in enumerate(COUNTS)}
     assert len(labels) == 20
     assert all(abs(labels.count(label) - share) <= 1 for label, share in shares.items())
 
@@ -310,19 +315,86 @@ def test_a_broken_equality_is_caught_by_the_proof(tmp_path: Path, how: str) -> N
         explain(tmp_path, Moody(how), loader())
 
 
-def test_steps_without_one_network_are_refused(tmp_path: Path) -> None:
-    """Backbone and head called one after the other: nothing goes from picture to logits."""
+class Inline(Module):
+    """Backbone and head are called one after the other: no module goes from picture to logits."""
 
-    class Inline(Module):
+    def __init__(self, heads: int = 1) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(nn.Linear(2, 2) for _ in range(heads))
+        self.batches: list[int] = []
+        self.kept: dict[str, list[Tensor]] = {"logits": []}
+        self.metric = MeanMetric()
+        for head in self.heads:
+            with torch.no_grad():
+                head.weight[:], head.bias[:] = torch.eye(2), 0.0  # type: ignore[index, operator]
+
+    def predict_batch(self, batch: Any) -> Tensor:
+        features = self.net.features(normalize(batch[0])).mean(dim=(2, 3))
+        return torch.stack([head(features) for head in self.heads]).mean(dim=0)
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        super().validation_step(batch, batch_idx, dataloader_idx)
+        self.batches.append(batch_idx)
+        self.kept["logits"].append(batch[0])
+        self.metric(batch[1])
+        self.log("val_mean", self.metric)
+        self.log("val_batches", float(len(self.batches)))
+        if self.logger is not None:
+            self.logger.log_metrics({"by hand": float(batch_idx)})
+
+
+def test_a_backbone_and_a_head_called_in_the_step_are_explained(tmp_path: Path) -> None:
+    """By the step itself, which leaves no trace of being run again."""
+    left = []
+    for callbacks in ([], [VLMExplainCallback(ScriptedJudge([Verdict.scored(4)]), lag=0)]):
+        module, logger = Inline(), MemoryLogger()
+        trainer = make_trainer(tmp_path, *callbacks, max_epochs=1, logger=logger)
+        trainer.fit(module, DataLoader(Bright(), batch_size=8), loader())
+        figures = {k: float(v) for k, v in trainer.callback_metrics.items() if "vlmxai" not in k}
+        left.append((module.batches, len(module.kept["logits"]), logger.states, figures))
+    assert explained_accuracy(callbacks[0]) == module.accuracy == 0.9
+    assert left[0] == left[1]
+    assert left[0][0] == [0, 1, 0, 1, 2, 3]  # two of the sanity check, four of the validation
+
+
+def test_of_several_heads_in_the_step_one_is_asked_for(tmp_path: Path) -> None:
+    """Nobody knows which is the classifier; the pasted name does."""
+    with pytest.raises(ProbeError, match=r"several parts.*heads\.0, heads\.1") as told:
+        explain(tmp_path, Inline(heads=2), loader())
+    assert '`network="heads.0"`' in str(told.value)
+    module = Inline(heads=2)
+    callback = explain(tmp_path, module, loader(), network="heads.0")
+    assert explained_accuracy(callback) == module.accuracy
+
+
+@pytest.mark.filterwarnings("ignore:.*blank_saliency")
+def test_features_that_a_head_is_given_are_no_logits(tmp_path: Path) -> None:
+    """A backbone that answers `[B, 2]` itself, and a head that says the contrary of it."""
+
+    class Headed(Module):
         def __init__(self) -> None:
             super().__init__()
             self.head = nn.Linear(2, 2)
+            with torch.no_grad():
+                self.head.weight[:], self.head.bias[:] = -torch.eye(2), 0.0
 
         def predict_batch(self, batch: Any) -> Tensor:
-            return self.head(self.net.features(normalize(batch[0])).mean(dim=(2, 3)))
+            return self.head(self.net(normalize(batch[0])).detach())
+
+    module = Headed()
+    callback = explain(tmp_path, module, loader(), method="scorecam")
+    assert explained_accuracy(callback) == module.accuracy == pytest.approx(0.1)
+
+
+def test_steps_without_a_part_that_answers_are_refused(tmp_path: Path) -> None:
+    """Logits that no module gives can't be read."""
+
+    class Bare(Module):
+        def predict_batch(self, batch: Any) -> Tensor:
+            return self.net.features(normalize(batch[0])).mean(dim=(2, 3))
 
     with pytest.raises(ProbeError, match=r"calls a network with a picture.*`self\(x\)`"):
-        explain(tmp_path, Inline(), loader())
+        explain(tmp_path, Bare(), loader())
 
 
 def test_bands_that_are_no_picture_ask_for_one_with_a_line_that_works(tmp_path: Path) -> None:

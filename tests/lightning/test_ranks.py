@@ -119,7 +119,7 @@ def test_two_ranks_resume_as_if_never_interrupted(told: list[Told]) -> None:
     """With two rounds open, every curve is equal to the last digit."""
     found = told[0]["resume"]
     assert found["parts"] == found["whole"]
-    assert list(found["whole"]["vlmxai/average_score"]) == ["2", "4", "6", "8"]
+    assert list(found["whole"]["vlmxai/average_score"]) == ["1", "3", "5", "7"]
 
 
 def test_synchronised_batch_norm_is_explained_without_the_other_ranks(told: list[Told]) -> None:
@@ -155,7 +155,7 @@ def test_ranks_that_lightning_spawns_write_what_one_rank_would(tmp_path: Path) -
     """`ddp_spawn` pickles the callback into new processes; the rounds are complete."""
     start(ranks_script.__file__, str(tmp_path), "spawned", "--ranks", "1")
     rounds = read_lines(tmp_path / "spawned" / "run" / "rounds.jsonl")
-    assert [(r["number"], r["step"], r["coverage"]) for r in rounds] == [(0, 2, 1), (1, 4, 1)]
+    assert [(r["number"], r["step"], r["coverage"]) for r in rounds] == [(0, 1, 1), (1, 3, 1)]
 
 
 def test_strategies_that_shard_parameters_are_known() -> None:

@@ -20,7 +20,10 @@ from lightning_vlmxai.testing import ScriptedJudge
 from tiny import MEAN, STD, Separable, Squares, TinyModule, loader, make_trainer
 
 PROBES = 4
-pytestmark = pytest.mark.filterwarnings("ignore:.*unscored")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*unscored"),
+    pytest.mark.filterwarnings("ignore:.*could not look at"),
+]
 
 
 def rounds_judge(score_of: Callable[[int], Verdict]) -> ScriptedJudge:
@@ -209,7 +212,7 @@ def test_why_the_run_ends_is_told_in_words(
     (told,) = [r.message for r in caplog.records if "QuadrantStopping ends" in r.message]
     assert told == (
         "vlmxai: QuadrantStopping ends the run: vlmxai/correct_low_rate = 1.000 (95 % interval "
-        "0.510 to 1.000) is by its lower end above 0.4. It is that of round 2 (epoch 2, step 9) "
+        "0.510 to 1.000) is by its lower end above 0.4. It is that of round 2 (epoch 2, step 8) "
         "with 4 of 4 probes judged. Look at its samples in the run folder or the logger: if the "
         "model attends to a shortcut, mend the training data of these classes; if it does not, "
         "raise the limit and resume from the last checkpoint."

@@ -160,3 +160,28 @@ def test_rise_equals_its_literal_twin() -> None:
                 probability = twins.softmax(net((images[i] * mask)[None])[0].tolist())[c]
             expected[i] += probability * mask / (40 * 0.4)
     torch.testing.assert_close(found.raw, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_occlusion_equals_its_literal_twin() -> None:
+    """A pixel has the mean loss of the windows that cover it; the last one ends at the border."""
+    net = _Net(positive=False).eval()
+    images = torch.randn(2, 3, 10, 13, generator=torch.Generator().manual_seed(4))
+    subject = Subject(module=net, layer=net.rectify, inputs=images, task=Classification())
+    with borrowed(net):
+        found = attribute(subject, "occlusion", perturbation=Perturbation(cells=2, batch_size=7))
+    for i in range(2):
+        with torch.no_grad():
+            logits = net(images[i][None])[0]
+        c = int(logits.argmax())
+        total, covered = torch.zeros(10, 13), torch.zeros(10, 13)
+        for top in (0, 2, 4, 5):  # windows of 5 x 7, moved by 2 and 3
+            for left in (0, 3, 6):
+                grey = images[i].clone()
+                for channel in range(3):
+                    mean = images[i, channel].mean()
+                    grey[channel, top : top + 5, left : left + 7] = mean
+                with torch.no_grad():
+                    lost = float(logits[c] - net(grey[None])[0, c])
+                total[top : top + 5, left : left + 7] += lost
+                covered[top : top + 5, left : left + 7] += 1
+        torch.testing.assert_close(found.raw[i], (total / covered).relu(), atol=1e-5, rtol=1e-4)

@@ -48,7 +48,7 @@ function matching(filters) {
 
 function card(i, kind, namesRound) {
   const sample = sampleAt(page, i), round = page.rounds[sample.round];
-  return h("li", null, h("a", { class: `card ${sample.of?.id ?? "unscored"}`, href: probeHref(sample.probe, round.key), "data-sample": i },
+  return h("li", null, h("a", { class: `card ${sample.of?.id ?? "unscored"}`, href: probeHref(sample.probe, round.key, sample.part), "data-sample": i },
     view(sample, kind),
     h("div", { class: "told" },
       h("div", { class: "row" }, h("span", null, badge(sample.of), " ", scoreText(sample)), h("span", { class: "small" }, `probe ${sample.probe}`)),

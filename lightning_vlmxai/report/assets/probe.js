@@ -1,16 +1,18 @@
 // A probe over the rounds: how its attention moved, and what the judge said each time.
 
-function probeHref(probe, key) {
-  return `#/probe/${probe}?${new URLSearchParams({ round: key })}`;
+// Where a probe has several explanations, `part` says which; else it is null.
+function probeHref(probe, key, part) {
+  return `#/probe/${probe}?${new URLSearchParams(has(part) ? { round: key, part } : { round: key })}`;
 }
 
 // A test explains other data, where the same index is another picture.
 const isTest = (number) => page.rounds[number].stage === "test";
 
-function probeSamples(probe, wantsTest) {
+function probeSamples(probe, wantsTest, part) {
   const found = [];
   page.samples.probe.forEach((own, i) => own === probe && isTest(page.samples.round[i]) === wantsTest && found.push(i));
-  return found;
+  const own = found.filter((i) => String(page.samples.part[i]) === part);
+  return own.length ? own : found.filter((i) => page.samples.part[i] === page.samples.part[found[0]]);
 }
 
 function fact(name, value) {
@@ -36,10 +38,10 @@ function verdict(sample) {
 function strip(samples, chosen) {
   return h("ol", { class: "strip", id: "strip", "aria-label": "Rounds" }, samples.map((i) => {
     const sample = sampleAt(page, i), round = page.rounds[sample.round];
-    return h("li", null, h("a", { class: sample.of?.id ?? "unscored", href: probeHref(sample.probe, round.key), "aria-current": i === chosen ? "true" : null,
+    return h("li", null, h("a", { class: sample.of?.id ?? "unscored", href: probeHref(sample.probe, round.key, sample.part), "aria-current": i === chosen ? "true" : null,
       onclick: (event) => {
         event.preventDefault();
-        show(sample.probe, round.key);
+        show(sample.probe, round.key, sample.part);
       } },
       view(sample, "masked"), view(sample, "heat"),
       h("div", { class: "told" }, h("div", { class: "row" }, badge(sample.of), scoreText(sample)),
@@ -53,11 +55,11 @@ function scoreChart(over, number) {
   return lineChart({ title: "Score", note: "0 to 5; a gap where it was not judged", top: 5, height: 130,
     xs: rounds.map((of, i) => (isOneStage ? of.number : i)), names: rounds.map(roundLong),
     series: [{ name: "", long: "Score", cls: "figure", shape: 0, values: over.map((of) => of.score) }],
-    picked: () => walk.chosen, onpick: (i) => show(number, rounds[i].key) });
+    picked: () => walk.chosen, onpick: (i) => show(number, rounds[i].key, over[i].part) });
 }
 
-function show(probe, key) {
-  history.replaceState(null, "", probeHref(probe, key));
+function show(probe, key, part) {
+  history.replaceState(null, "", probeHref(probe, key, part));
   route();
 }
 
@@ -66,7 +68,7 @@ const walk = { samples: [], chosen: 0, probes: [] };
 function probe(section, number, query) {
   const key = query.get("round");
   const asked = page.rounds.findIndex((of) => of.key === key);
-  const samples = probeSamples(number, asked >= 0 ? isTest(asked) : false);
+  const samples = probeSamples(number, asked >= 0 ? isTest(asked) : false, query.get("part"));
   if (!samples.length) {
     section.replaceChildren(h("h2", { tabindex: "-1" }, `There is no probe ${number} in this run`), h("a", { href: "#/gallery" }, "Back to the gallery"));
     return;
@@ -99,7 +101,7 @@ function probe(section, number, query) {
 function step(what, by) {
   if (what === "round") {
     const next = walk.samples[walk.chosen + by];
-    if (has(next)) show(page.samples.probe[next], page.rounds[page.samples.round[next]].key);
+    if (has(next)) show(page.samples.probe[next], page.rounds[page.samples.round[next]].key, page.samples.part[next]);
     return;
   }
   const own = page.samples.probe[walk.samples[walk.chosen]];

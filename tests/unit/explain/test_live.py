@@ -237,3 +237,62 @@ def test_generators_that_hang_on_a_data_set_are_given_back() -> None:
         inside = draw_all()
     assert draw_all() == inside
     assert draw_all() != inside
+
+
+def test_a_resized_buffer_is_given_back_and_so_is_all_else() -> None:
+    """Its size, its values, and the gradients beside it."""
+    module = nn.Linear(2, 2)
+    module.register_buffer("kept", torch.arange(4.0))
+    module.weight.grad = torch.ones(2, 2)
+    with borrowed(module) as lent:
+        lent.kept.resize_(9).zero_()
+    assert module.kept.tolist() == [0.0, 1.0, 2.0, 3.0]
+    assert module.weight.grad is not None
+
+
+def test_what_cant_be_given_back_is_told_and_costs_nothing_else() -> None:
+    """A view can't be resized; gradients are there all the same."""
+    module = nn.Linear(2, 2)
+    whole = torch.zeros(8)
+    module.register_buffer("kept", whole[:4])
+    module.weight.grad = torch.ones(2, 2)
+
+    def spoil() -> None:
+        with borrowed(module) as lent:
+            lent.kept.set_(torch.ones(1)).requires_grad_()  # a leaf can't be resized
+
+    with pytest.raises(ModelChangedError, match="can be given back"):
+        spoil()
+    assert module.weight.grad is not None
+
+
+@pytest.mark.parametrize("bits", [0, -(2**31), 0x7FC00001])
+def test_buffers_are_given_back_bit_by_bit(bits: int) -> None:
+    """0.0 for -0.0 and the other way round, and a NaN's payload."""
+    module = nn.Module()
+    value = torch.tensor([bits], dtype=torch.int32).view(torch.float32)
+    module.register_buffer("kept", value.clone())
+    with borrowed(module) as lent:
+        lent.kept.view(torch.int32)[0] = 0x7FC00000 if bits == 0x7FC00001 else ~bits & -(2**31)
+    assert module.kept.view(torch.int32).tolist() == [bits]
+
+
+@pytest.mark.parametrize("how", ["rolled", "negated", "swapped"])
+def test_weights_that_change_places_or_signs_are_named(how: str) -> None:
+    """Their bits sum up to the same."""
+    module = nn.Linear(2, 2, bias=False)
+    with torch.no_grad():
+        module.weight[:] = torch.tensor([[1.0, -1.0], [-2.0, 2.0]])
+    changed = {
+        "rolled": module.weight.detach().roll(1),
+        "negated": -module.weight.detach(),
+        "swapped": module.weight.detach().flip(0),
+    }[how]
+    with pytest.raises(ModelChangedError, match="weight"), borrowed(module) as lent:
+        lent.weight.data.copy_(changed)
+
+
+def test_a_generator_without_a_state_is_left_alone() -> None:
+    """The system's own."""
+    with isolated_generators([random.SystemRandom()]):
+        pass

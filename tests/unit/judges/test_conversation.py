@@ -239,7 +239,6 @@ def test_every_call_has_its_line(tmp_path):
             "score": 4.0,
             "reason": None,
             "cached": False,
-            "reused": False,
         }.items()
     )
     assert asked["latency_s"] > 0

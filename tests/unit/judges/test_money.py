@@ -1,4 +1,4 @@
-"""What is spent: budgets, prices, estimates, verdicts that are reused."""
+"""What is spent: budgets, prices, estimates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lightning_vlmxai.judges import Budget, Judge, PaidJudge, VLMJudge
 from lightning_vlmxai.judges.budget import Ledger
 from lightning_vlmxai.judges.prices import price_of
 from lightning_vlmxai.records import UnscoredReason, Usage
-from openai_server import OpenAIServer, Reply, completion, error, verdict
+from openai_server import OpenAIServer, Reply, error, verdict
 
 
 @pytest.mark.parametrize("concurrency", [1, 4, 16])
@@ -160,55 +160,6 @@ def test_tokens_that_were_not_counted_have_no_cost():
         judge = make_judge(server.base_url, prices={"loopback": [1.0, 1.0]})
         (judged,) = judge_all(judge, [make_request()])
     assert judged.usage == Usage(calls=1, tokens=0, cost_usd=None)
-
-
-def test_reused_verdict_costs_nothing_and_says_so():
-    """With the mask hardly changed and the prediction the same, the verdict stays."""
-    with OpenAIServer() as server:
-        judge = make_judge(server.base_url, reuse_iou=0.9, cache=False)
-        first = judge_all(judge, [make_request(size=100, lit=0.50)])
-        second = judge_all(judge, [make_request(size=100, lit=0.53)])
-    assert len(server.requests) == 1
-    assert [v.score for v in first + second] == [2.5, 2.5]
-    assert [v.is_reused for v in first + second] == [False, True]
-    assert second[0].usage.calls == 0
-
-
-@pytest.mark.parametrize(
-    "request_",
-    [
-        make_request(size=100, lit=0.60),
-        make_request(size=100, lit=0.50, label="dog"),
-        make_request(size=50, lit=0.50),
-    ],
-    ids=["another mask", "another prediction", "another picture"],
-)
-def test_changed_probe_is_not_reused(request_):
-    """Another mask, prediction or picture is judged anew."""
-    with OpenAIServer() as server:
-        judge = make_judge(server.base_url, reuse_iou=0.9, cache=False)
-        judge_all(judge, [make_request(size=100, lit=0.50)])
-        (judged,) = judge_all(judge, [request_])
-    assert len(server.requests) == 2
-    assert not judged.is_reused
-
-
-def test_small_steps_do_not_carry_a_verdict_away():
-    """A mask is compared with the one that was judged, not with the one last reused."""
-    with OpenAIServer() as server:
-        judge = make_judge(server.base_url, reuse_iou=0.9, cache=False)
-        for lit in (0.50, 0.53, 0.56, 0.59):
-            (judged,) = judge_all(judge, [make_request(size=100, lit=lit)])
-    assert [round(len(server.requests)), judged.score] == [2, 2.8]
-
-
-def test_unscored_is_not_reused():
-    """A failure is asked about again."""
-    with OpenAIServer(lambda _: completion(None)) as server:
-        judge = make_judge(server.base_url, reuse_iou=0.9)
-        for _ in range(2):
-            judge_all(judge, [make_request()])
-    assert len(server.requests) == 2
 
 
 def test_vlm_judge_is_paid_and_the_protocol_says_so():

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import default_collate
+from torchvision import tv_tensors
 
 from lightning_vlmxai import ProbeError
 from lightning_vlmxai.probes import Item, unpack_dense, unpack_item
@@ -103,3 +105,52 @@ def test_a_batch_without_a_tensor_has_no_size() -> None:
     """Nothing to slice."""
     assert batch_size(["a", "b"]) is None
     assert batch_size({"shared": torch.tensor(1.0)}) is None
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        (12, PICTURE, 7),
+        (PICTURE, "cat.png", 7),
+        (PICTURE, {"label": 7, "box": [1, 2]}),
+        {"image": PICTURE, "label": "cat", "number": 7},
+        {"scan": PICTURE.numpy(), "file": "a.png", "dx": 7},
+    ],
+)
+def test_the_line_finds_image_and_label_by_what_they_are(sample: Any) -> None:
+    """A name is no label, and a number no picture."""
+    with pytest.raises(ProbeError, match="data set sample") as told:
+        unpack_item(sample)
+    line = str(told.value).split("`unpack=")[-1].split("`")[0]
+    item = eval(line, {"Item": Item})(sample)  # noqa: S307 - our own line
+    assert isinstance(item.image, Tensor)
+    assert item.image.shape == (3, 4, 4)
+    assert item.target == 7
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        tv_tensors.Image(torch.arange(60).reshape(3, 4, 5).byte()),
+        torch.arange(60).reshape(3, 4, 5).byte().permute(1, 2, 0).numpy(),
+        torch.arange(60).reshape(3, 4, 5).byte().numpy(),
+        Image.fromarray(torch.arange(60).reshape(3, 4, 5).byte().permute(1, 2, 0).numpy()),
+    ],
+    ids=["Image", "channels last", "channels first", "PIL"],
+)
+def test_pictures_of_any_usual_kind_are_plain_tensors(image: Any) -> None:
+    """Channels first."""
+    item = unpack_item((image, 1))
+    assert type(item.image) is Tensor
+    assert torch.equal(item.image, torch.arange(60).reshape(3, 4, 5).byte())
+
+
+def test_a_palettes_numbers_are_colours_in_a_picture_and_labels_in_a_target() -> None:
+    """As in PASCAL VOC's segmentations."""
+    stored = Image.fromarray(torch.tensor([[0, 1], [1, 0]]).byte().numpy(), mode="L").convert("P")
+    stored.putpalette([0, 0, 0, 128, 0, 0])
+    item = Item(image=stored, target=stored)
+    assert item.image is not None
+    assert item.image.shape == (3, 2, 2)
+    assert int(item.image.max()) == 128
+    assert item.target.tolist() == [[0, 1], [1, 0]]

@@ -46,6 +46,19 @@ def test_the_last_line_of_a_round_stands(tmp_path: Path) -> None:
     assert len(run.rounds[-1].samples) == PROBES
 
 
+def test_a_probe_s_explanations_are_replaced_together(tmp_path: Path) -> None:
+    """One each label: written again with other labels, none of the former ones is left."""
+    lines = [
+        {"stage": "fit", "round": 0, "probe": probe, "part": part, "score": float(part)}
+        for probe, part in ((0, 1), (0, 2), (5, 1), (0, 3), (5, 2), (5, 4))
+    ]
+    append(tmp_path / "samples.jsonl", *lines)
+    append(tmp_path / "late.jsonl", {"stage": "fit", "round": 0, "probe": 5, "part": 2})
+    (found,) = read_run(tmp_path).rounds
+    assert [s.place for s in found.samples] == [(0, 3), (5, 2), (5, 4)]
+    assert [s.score for s in found.samples] == [3.0, 2.0, 4.0]
+
+
 def test_rounds_that_a_resumed_run_has_not_reached_again_are_named(tmp_path: Path) -> None:
     """Curves that join two lives of a run say so."""
     write_run(tmp_path)

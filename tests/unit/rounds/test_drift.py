@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -78,3 +79,20 @@ def test_what_was_saved_is_remembered() -> None:
     again = make_explanation(1, mask=square(1, 1))
     assert other.look(again) == memory.look(again)
     assert other.rescore(1, 1.0) == 3
+
+
+def test_each_of_a_probe_s_labels_is_compared_with_itself() -> None:
+    """Two explanations of one probe that never move, each elsewhere: no drift, saved or not."""
+    memory, other = DriftMemory(), DriftMemory()
+    labels = [
+        replace(make_explanation(1, mask=square(4 * part, 0)), part=part) for part in range(2)
+    ]
+    assert [memory.look(label) for label in labels] == [None, None]
+    other.load_state_dict(memory.state_dict())
+    for again in (memory, other):
+        shifts = [again.look(label) for label in labels]
+        assert [shift and shift.attention_drift for shift in shifts] == [0.0, 0.0]
+    assert [
+        memory.rescore(label.key, score) for label, score in zip(labels, (1.0, 5.0), strict=True)
+    ] == [None, None]
+    assert memory.rescore(labels[0].key, 2.0) == 1.0

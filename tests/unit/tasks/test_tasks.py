@@ -10,7 +10,9 @@ from torch import Tensor
 from lightning_vlmxai.errors import AttributionError, ConfigurationError
 from lightning_vlmxai.tasks import (
     BinaryClassification,
+    BinarySegmentation,
     Classification,
+    MultiLabelClassification,
     Prediction,
     Segmentation,
     WithTarget,
@@ -34,7 +36,6 @@ class _Output(dict[str, Any]):
     "output",
     [
         LOGITS,
-        (LOGITS, torch.zeros(2, 5)),
         [LOGITS],
         (torch.tensor(0.7), LOGITS),
         {"logits": LOGITS, "loss": torch.tensor(0.7)},
@@ -43,19 +44,28 @@ class _Output(dict[str, Any]):
         _Output(loss=torch.tensor(0.7), logits=LOGITS),
         SimpleNamespace(logits=LOGITS, hidden_states=None),
     ],
-    ids=["tensor", "tuple", "list", "loss first", "dict", "out", "only", "hugging face", "object"],
+    ids=["tensor", "list", "loss first", "dict", "out", "only", "hugging face", "object"],
 )
 def test_logits_are_found_in_every_usual_output(output: Any) -> None:
     """Tensor, tuple, list, dict and object give the very same logits."""
     assert logits_of(output) is LOGITS
 
 
-def test_an_output_without_logits_is_refused_with_its_keys() -> None:
-    """The message tells which keys there were."""
-    with pytest.raises(
-        AttributionError, match=r"got a mapping with the keys \['a', 'b'\]\. Return"
-    ):
-        logits_of({"a": LOGITS, "b": LOGITS})
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (
+            {"a": LOGITS, "b": LOGITS + 1},
+            r'dict with "a" \[2, 3\], "b" \[2, 3\]\. Name .*`output="a"`',
+        ),
+        ((torch.zeros(2, 64), LOGITS), r"tuple with 0 \[2, 64\], 1 \[2, 3\]\. Name .*`output=0`"),
+        ({"loss": torch.tensor(1.0)}, r"dict with no tensor\. Return the logits"),
+    ],
+)
+def test_an_output_of_which_several_could_be_the_logits_is_refused(output: Any, said: str) -> None:
+    """Never the first of them: that may be features. The message tells what there was."""
+    with pytest.raises(AttributionError, match=said):
+        logits_of(output)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +135,9 @@ def test_binary_takes_float_labels(label: Tensor) -> None:
 
 def test_binary_refuses_other_labels_and_outputs() -> None:
     """Half a label and two logits have their own messages."""
-    with pytest.raises(ConfigurationError, match=r"Expected `label` to be 0 or 1, got 0\.5"):
+    with pytest.raises(
+        ConfigurationError, match=r"to be a class, got 0\.5, a measure\. Regression"
+    ):
         BinaryClassification().label_of(torch.tensor(0.5), 2)
     with pytest.raises(AttributionError, match=r"got \[2, 2\]\. Pass `task=Classification"):
         BinaryClassification().predict(torch.zeros(2, 2))
@@ -244,3 +256,145 @@ def test_rows_select_every_field() -> None:
     assert rows.classes.tolist() == [1, 2, 1]
     assert rows.class_maps is not None
     assert rows.class_maps.tolist() == [[[1, 1]], [[2, 0]], [[1, 1]]]
+
+
+def test_probabilities_give_the_classes_of_their_logits() -> None:
+    """Class, confidence and explained score are those of the logits that they were made of."""
+    torch.manual_seed(0)
+    for task, logits, squash in (
+        (Classification(), torch.randn(4, 5), lambda z: z.softmax(dim=1)),
+        (Segmentation(), torch.randn(4, 5, 6, 6), lambda z: z.softmax(dim=1)),
+        (BinaryClassification(), torch.randn(4, 1) * 3, torch.sigmoid),
+        (MultiLabelClassification(), torch.randn(4, 5) * 3, torch.sigmoid),
+        (BinarySegmentation(), torch.randn(4, 1, 6, 6) * 3, torch.sigmoid),
+    ):
+        plain, read = task.predict(logits), task.predict(squash(logits))
+        assert (plain.from_probabilities, read.from_probabilities) == (False, True)
+        assert torch.equal(plain.classes, read.classes)
+        assert torch.allclose(plain.confidences, read.confidences, atol=1e-5)
+        other = squash(logits.roll(1, dims=0))
+        if squash is torch.sigmoid:
+            assert torch.allclose(plain.scores, read.scores, rtol=1e-4, atol=1e-4)
+            assert torch.allclose(
+                task.score(other, read),
+                task.score(logits.roll(1, dims=0), plain),
+                rtol=1e-4,
+                atol=1e-4,
+            )
+        assert torch.allclose(
+            task.confidence(other, read), task.confidence(logits.roll(1, dims=0), plain), atol=1e-5
+        )
+
+
+def test_probabilities_have_the_gradients_of_logits() -> None:
+    """The explained score's, through the sigmoid, are one; even where it is saturated, finite."""
+    logits = torch.tensor([3.0, -2.0, 40.0], requires_grad=True)
+    task = BinaryClassification(from_probabilities=True)
+    (gradients,) = torch.autograd.grad(task.predict(logits.sigmoid()).scores.sum(), logits)
+    assert gradients[:2].tolist() == pytest.approx([1.0, -1.0], abs=1e-4)
+    assert gradients.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("total", "dtype", "is_probability"),
+    [
+        (1.0005, torch.float32, True),
+        (1.002, torch.float32, False),
+        (0.99, torch.float32, False),
+        (1.002, torch.bfloat16, True),
+        (1.03, torch.bfloat16, False),
+    ],
+)
+def test_a_distribution_sums_to_one(total: float, dtype: torch.dtype, is_probability: bool) -> None:
+    """Within rounding; small logits that don't are no probabilities, and one row is enough."""
+    values = torch.tensor([[0.5, 0.5], [0.25, total - 0.25]], dtype=dtype)
+    prediction = Classification().predict(values)
+    assert prediction.from_probabilities is is_probability
+    assert Segmentation().predict(values[:, :, None, None]).from_probabilities is is_probability
+
+
+def test_two_probabilities_are_two_classes() -> None:
+    """0.1 is class 0, though as a logit it would be class 1; told otherwise, it is."""
+    values = torch.tensor([[0.1], [0.9]])
+    assert BinaryClassification().predict(values).classes.tolist() == [0, 1]
+    told = BinaryClassification(from_probabilities=False)
+    assert told.predict(values).classes.tolist() == [1, 1]
+
+
+def test_a_single_number_that_may_be_either_is_asked_for() -> None:
+    """Nothing tells a logit of 0.3 from a probability of 0.3; the message's line works."""
+    with pytest.raises(AttributionError, match="given where a single number") as told:
+        BinaryClassification().predict(torch.tensor([0.3]))
+    line = str(told.value).split("`task=")[1].split("`")[0]
+    assert eval(line).predict(torch.tensor([0.3])).classes.tolist() == [1]  # noqa: S307
+
+
+def test_log_probabilities_are_logits() -> None:
+    """A model trained with NLLLoss answers with them; the confidence is the probability."""
+    prediction = Classification().predict(LOGITS.log_softmax(dim=1))
+    assert not prediction.from_probabilities
+    assert torch.allclose(prediction.confidences, Classification().predict(LOGITS).confidences)
+
+
+def test_several_labels_a_picture() -> None:
+    """Zeros and ones, or numbers; the most confident label is right if it is among them."""
+    task = MultiLabelClassification()
+    prediction = task.predict(torch.tensor([[-1.0, 2.0, 3.0], [-3.0, -2.0, -4.0]]))
+    assert prediction.classes.tolist() == [2, 1]
+    assert prediction.confidences.tolist() == pytest.approx([0.952574, 0.119203], abs=1e-5)
+    assert task.is_correct(prediction, 0, torch.tensor([1.0, 0.0, 1.0]))
+    assert not task.is_correct(prediction, 1, torch.tensor([1, 0, 1]))
+    assert task.is_correct(prediction, 1, torch.tensor([2, 1]))
+    assert task.label_of(torch.tensor([0, 0, 0]), 3) == -1
+    assert task.label_of(torch.tensor([]), 3) == -1
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (torch.tensor(1), "task=Classification"),
+        (torch.tensor([0, 1, 0, 1]), "or a list of labels"),  # one too many for zeros and ones
+        (torch.tensor([0.0, 0.5, 1.0]), "or a list of labels"),
+        (torch.tensor([3]), r"in \[0, 2\]"),
+    ],
+)
+def test_several_labels_refuses_what_is_none(target: Tensor, said: str) -> None:
+    """One label, a list of another length, shares, a number past the last."""
+    with pytest.raises(ConfigurationError, match=said):
+        MultiLabelClassification().label_of(target, 3)
+
+
+def test_binary_segmentation_is_segmentation_of_two_classes() -> None:
+    """Literally: logits 0 and x, by classes, confidences and correctness."""
+    torch.manual_seed(0)
+    logits = (
+        torch.randn(6, 1, 4, 4) - torch.tensor([0.0, 9.0, 1.0, -1.0, 0.0, 0.5])[:, None, None, None]
+    )
+    twin = Segmentation().predict(torch.cat([torch.zeros_like(logits), logits], dim=1))
+    for answer in (logits, logits[:, 0]):
+        prediction = BinarySegmentation().predict(answer)
+        assert torch.equal(prediction.classes, twin.classes)
+        assert torch.allclose(prediction.confidences, twin.confidences)
+        region = (logits[:, 0] > 0) == prediction.classes[:, None, None].bool()
+        signs = 2 * prediction.classes[:, None, None] - 1
+        slow = (logits[:, 0] * signs * region).sum(dim=(1, 2)) / 2
+        assert torch.allclose(prediction.scores, slow)
+        target = (torch.rand(4, 4) > 0.5).float()
+        for row in range(6):
+            assert BinarySegmentation().is_correct(prediction, row, target) == (
+                Segmentation().is_correct(twin, row, target.long())
+            )
+    assert prediction.classes.tolist()[1] == 0
+
+
+def test_binary_segmentation_refuses_other_masks_with_a_line_that_works() -> None:
+    """0 and 255 may be foreground or void: asked, never taken for either."""
+    target = torch.tensor([[0, 255], [255, 0]])
+    with pytest.raises(ConfigurationError, match=r"values in \[0, 255\]") as told:
+        BinarySegmentation().label_of(target, 2)
+    line = str(told.value).split("`")[5]
+    assert eval(line) == BinarySegmentation(void=255)  # noqa: S307 - our own line
+    assert BinarySegmentation(void=255).label_of(target, 2) == 0
+    assert BinarySegmentation().label_of(target > 0, 2) == 1
+    with pytest.raises(ConfigurationError, match=r"0 or 1 a pixel, \[H, W\]"):
+        BinarySegmentation().label_of(torch.tensor(1), 2)

@@ -1,0 +1,90 @@
+"""Which rows loaders give: their data set, and each row's number in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch.utils.data import ConcatDataset
+
+from .datasets import find_labels, index_of_position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What is known of a loader.
+
+    Args:
+        dataset: Of it; None if it tells none.
+        order: Its sampler, which may tell the rows' indices.
+        limit: How many rows will pass by, on all ranks; None if that isn't known.
+        collate: What makes batches of samples.
+    """
+
+    dataset: Any
+    order: Any = None
+    limit: int | None = None
+    collate: Any = None
+
+
+class RowNumbers:
+    """Numbers the rows of one loader or several while they pass by.
+
+    A row's number is its index in the data set, where that can be said, else its place in the
+    validation. Those of several loaders are counted one after the other, as if they were one.
+
+    Args:
+        loaders: By their numbers, in the order in which they are validated.
+        rank: Of this process.
+        ranks: Number of processes.
+    """
+
+    def __init__(self, loaders: Mapping[int, Loaded], *, rank: int = 0, ranks: int = 1) -> None:
+        self._loaders = dict(loaders)
+        self._rank, self._ranks = rank, ranks
+        self._index_of: dict[int, Callable[[int], int] | None] = {
+            number: index_of_position(one.order, rank=rank, ranks=ranks)
+            for number, one in loaders.items()
+        }
+        self._seen = dict.fromkeys(loaders, 0)
+        self.is_known = bool(loaders) and None not in self._index_of.values()
+        datasets = [one.dataset for one in loaders.values()]
+        self.dataset: Any = datasets[0] if len(datasets) == 1 else None
+        if len(datasets) > 1 and self.is_known:
+            self.dataset = ConcatDataset(datasets)
+
+    @property
+    def seen(self) -> int:
+        """How many rows have passed by."""
+        return sum(self._seen.values())
+
+    @property
+    def labels(self) -> list[int] | None:
+        """Of all rows that will pass by, by number; None if that can't be said before."""
+        if not self.is_known:
+            return None
+        labels: list[int] = []
+        for one in self._loaders.values():
+            found = find_labels(one.dataset)
+            if found is None or one.limit is None:
+                return None
+            if len(self._loaders) > 1 and one.limit < len(found):
+                return None
+            labels += found[: one.limit]
+        return labels
+
+    def next(self, loader: int, count: int) -> list[int]:
+        """Return the numbers of a loader's next rows."""
+        first = self._seen[loader]
+        self._seen[loader] += count
+        before = sum(self._length(number) for number in self._loaders if number < loader)
+        index_of = self._index_of[loader]
+        if index_of is not None:
+            return [before + index_of(first + row) for row in range(count)]
+        return [before + (first + row) * self._ranks + self._rank for row in range(count)]
+
+    def _length(self, loader: int) -> int:
+        if self.is_known:
+            return len(self._loaders[loader].dataset)
+        return self._seen[loader] * self._ranks
