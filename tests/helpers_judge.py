@@ -14,7 +14,9 @@ from lightning_vlmxai.judges import VLMJudge
 from lightning_vlmxai.records import JudgeRequest, Verdict
 
 SCRIPT_START = f"""
-import sys, types
+import signal, sys, types
+# A shell starts what runs in its background with this signal ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # The judge's rooms need no Lightning: to go past the front door saves seconds of importing it.
 package = types.ModuleType("lightning_vlmxai")
 package.__path__ = [{str(Path(lightning_vlmxai.__file__).parent)!r}]

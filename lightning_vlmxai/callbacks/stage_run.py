@@ -21,7 +21,7 @@ from ..report import print_summary, write_report
 from ..rounds import Faults, Ranks, RoundBook, with_probe, without_probe
 from ..sinks import RunFolderSink, Sink, finish_sinks, make_sinks
 from .names import check_names
-from .round_settings import RoundSettings
+from .round_settings import RoundSettings, warn_of_changes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +52,7 @@ class StageRun:
         ranks: The processes that share the work.
         first_round: Number of the first round.
         saved: State of the run that is resumed; empty if none is.
+        is_over: Asked in every wait whether the run is to end: then it is cut short.
     """
 
     def __init__(
@@ -69,8 +70,10 @@ class StageRun:
         ranks: Ranks,
         first_round: int = 0,
         saved: Mapping[str, Any] | None = None,
+        is_over: Callable[[], bool] = lambda: False,
     ) -> None:
         self.stage = stage
+        self._is_over = is_over
         self.run_dir = run_dir
         self.is_rehearsed = False
         self._judge = judge
@@ -212,6 +215,13 @@ class StageRun:
         """
         return self._publish(self._book.drain(on_verdict)) if self._book else []
 
+    def conclude(self) -> None:
+        """Write what is judged by now, and the report: the run ends here, in an error maybe."""
+        if self._book is not None:
+            with self._faults.passed_over("Closing the rounds", "so open ones are missing"):
+                self._publish(self._book.conclude())
+        self.finish()
+
     def finish(self) -> None:
         """Write the report, print the summary, hand the report to the loggers: on rank 0."""
         if self._folder is None:
@@ -314,27 +324,9 @@ class StageRun:
         check_names(names, self._judge, watched=watched, line=line)
 
     def _compare_settings(self) -> None:
-        """Warn of what makes curves before and after a checkpoint differ by itself."""
-        if not self._saved or self._probe_set is None:
-            return
-        saved, now = self._saved["fingerprint"], self._probe_set.fingerprint
-        if saved != now:
-            rank_zero_warn(
-                f"vlmxai: the probe set differs from the checkpoint's (fingerprint {saved}, now "
-                f"{now}): curves before and after are not of the same samples, and rounds that "
-                "were open are left out."
-            )
-        before, after = self._saved["settings"], self._describe()
-        changed = [
-            f"{name} was {before[name]!r} and is {after[name]!r}"
-            for name in sorted(before.keys() & after.keys())
-            if before[name] != after[name]
-        ]
-        if changed:
-            rank_zero_warn(
-                f"vlmxai: settings differ from the checkpoint's ({'; '.join(changed)}): curves "
-                "before and after can't be compared. Pass the same ones, or start a new run."
-            )
+        if self._saved and self._probe_set is not None:
+            now = {"fingerprint": self._probe_set.fingerprint, "settings": self._describe()}
+            warn_of_changes(self._saved, now)
 
     def _describe(self) -> dict[str, Any]:
         """Return what the figures depend on beside the model, in plain values."""
@@ -354,6 +346,7 @@ class StageRun:
             ranks=self._ranks,
             fingerprint=self._probe_set.fingerprint if self._probe_set else "",
             number=number,
+            is_over=self._is_over,
             reuse_iou=getattr(self._judge, "reuse_iou", None),
         )
 

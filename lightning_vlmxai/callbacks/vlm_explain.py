@@ -32,7 +32,7 @@ from .monitors import warn_of_callbacks, warn_of_schedulers
 from .round_settings import RoundSettings
 from .run_dir import RunDirectory
 from .stage_run import StageRun
-from .waiting import waiting_bar
+from .waiting import ctrl_c_ends, waiting_bar
 from .watching import ValidationWatcher, live_model
 
 
@@ -252,6 +252,7 @@ class VLMExplainCallback(ValidationWatcher):
             ranks=ranks,
             first_round=self._next_number[stage],
             saved=saved.get("run"),
+            is_over=lambda: trainer.received_sigterm,
         )
         if isinstance(self.judge, PaidJudge) and not is_dev_run(trainer):
             self.judge.bind(run_dir, world_size=trainer.world_size)
@@ -311,9 +312,17 @@ class VLMExplainCallback(ValidationWatcher):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """End the judge's thread; Lightning does not call `teardown` after an exception."""
+        """Write what is judged by now, and the report; a second Ctrl-C ends that at once.
+
+        Lightning does not call `teardown` after an exception.
+        """
         self._collector.stop()
-        self._close()
+        try:
+            if self._run is not None:
+                with ctrl_c_ends(exception):
+                    self._run.conclude()
+        finally:
+            self._close()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """End the judge's thread; report what `validate()` or `test()` found."""

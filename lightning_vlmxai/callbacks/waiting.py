@@ -1,13 +1,16 @@
-"""What the end of a fit shows while it waits for verdicts: Lightning's own bar."""
+"""The waits at the end of a run: what they show, and what cuts them short."""
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+from lightning.pytorch.utilities import rank_zero_info
 
 from ..sinks import is_lightning
 
@@ -42,3 +45,23 @@ def waiting_bar(trainer: pl.Trainer, total: int) -> Iterator[Callable[[int], obj
     else:
         with Tqdm(desc=_WHAT, total=total, leave=False, mininterval=0, miniters=1) as shown:
             yield shown.update
+
+
+@contextmanager
+def ctrl_c_ends(exception: BaseException) -> Iterator[None]:
+    """Let a second Ctrl-C end what is done after the first, which Lightning has ignored by then.
+
+    Args:
+        exception: That ends the run.
+    """
+    is_interrupted = isinstance(exception, KeyboardInterrupt)
+    if not is_interrupted or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        rank_zero_info("vlmxai: ended at once; what was judged is in the cache, not in the report.")
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)

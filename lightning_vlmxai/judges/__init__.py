@@ -5,9 +5,10 @@ from .budget import Budget
 from .failures import FailureReporter, describe_failures
 from .reference import ReferenceMaskJudge, overlap_score
 from .vlm import VLMJudge
-from .worker import JudgeWorker, Ticket
+from .worker import INTERRUPTED_S, JudgeWorker, Ticket
 
 __all__ = [
+    "INTERRUPTED_S",
     "Budget",
     "FailureReporter",
     "Judge",

@@ -21,6 +21,11 @@ _log = logging.getLogger(__name__)
 _GRACE_S = 10.0
 """How long closing may take beyond the drain before the thread is left to the interpreter."""
 
+INTERRUPTED_S = 2.0
+"""How long an interrupted wait goes on for the requests that are under way, in seconds."""
+
+_POLL_S = 0.1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
@@ -58,7 +63,11 @@ class Ticket:
         return Ticket(claims=tuple(next(claims) if v is None else _answered(v) for v in known))
 
     def collect(
-        self, timeout_s: float, on_verdict: Callable[[int], object] | None = None
+        self,
+        timeout_s: float,
+        on_verdict: Callable[[int], object] | None = None,
+        *,
+        is_over: Callable[[], bool] = lambda: False,
     ) -> list[Verdict]:
         """Return a verdict for each request, in order, waiting at most `timeout_s` seconds.
 
@@ -68,17 +77,29 @@ class Ticket:
         Args:
             timeout_s: At least 0.
             on_verdict: Told how many verdicts came in, as they do.
+            is_over: Asked while it waits whether the run is to end. Then requests that the judge
+                was not asked yet are given up at once, those under way after `INTERRUPTED_S`, and
+                what has no verdict comes back as unscored(closed).
         """
         ends = time.monotonic() + timeout_s
         waiting = {claim.future for claim in self.claims}
-        wanted = concurrent.futures.FIRST_COMPLETED if on_verdict else "ALL_COMPLETED"
+        is_interrupted = False
         while waiting:
+            if not is_interrupted and is_over():
+                is_interrupted = True
+                ends = min(ends, time.monotonic() + INTERRUPTED_S)
+                self.give_up()
             left = max(0.0, ends - time.monotonic())
-            done, waiting = concurrent.futures.wait(waiting, left, return_when=wanted)
-            if not done:
-                break
-            if on_verdict is not None:
+            done, waiting = concurrent.futures.wait(
+                waiting, min(left, _POLL_S), return_when=concurrent.futures.FIRST_COMPLETED
+            )
+            if done and on_verdict is not None:
                 on_verdict(len(done))
+            if not done and left <= _POLL_S:
+                break
+        missed = Verdict.unscored(UnscoredReason.DEADLINE, f"no verdict within {timeout_s:g} s")
+        if is_interrupted:
+            missed = Verdict.unscored(UnscoredReason.CLOSED, "the run was interrupted before")
         verdicts = []
         # From the end: those that wait are given up before those under way make room for them.
         for place in reversed(range(len(self.claims))):
@@ -90,13 +111,18 @@ class Ticket:
             elif claim.is_sent.is_set() or claim.future.cancel():
                 if not claim.future.cancelled():
                     self.late[place] = claim.future
-                verdict = Verdict.unscored(
-                    UnscoredReason.DEADLINE, f"no verdict within {timeout_s:g} s"
-                )
+                verdict = missed
             else:
                 verdict = claim.future.result()
             verdicts.append(verdict)
         return verdicts[::-1]
+
+    def give_up(self) -> None:
+        """Give up the requests that the judge was not asked yet: they come back as unscored."""
+        # From the end: none is asked because an earlier one made room for it.
+        for claim in reversed(self.claims):
+            if not claim.is_sent.is_set():
+                claim.future.cancel()
 
 
 def _answered(verdict: Verdict) -> Claim:

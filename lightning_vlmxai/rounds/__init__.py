@@ -1,6 +1,6 @@
 """Explanations and their verdicts go in, validation by validation; closed rounds come out."""
 
-from .book import RoundBook, RoundSource, with_probe, without_probe
+from .book import RoundBook, with_probe, without_probe
 from .faults import Faults
 from .quadrants import (
     BOUNDED_METRICS,
@@ -12,6 +12,7 @@ from .quadrants import (
     wilson_interval,
 )
 from .ranks import Ranks
+from .source import RoundSource
 
 __all__ = [
     "BOUNDED_METRICS",

@@ -5,14 +5,14 @@ from __future__ import annotations
 import concurrent.futures
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 
 from ..explain import make_request
-from ..judges import JudgeWorker, Ticket
+from ..judges import INTERRUPTED_S, JudgeWorker, Ticket
 from ..records import Explanation, Probe, Round, Sample, UnscoredReason, Verdict
 from .drift import DriftMemory, Shift
 from .quadrants import assign_quadrant, round_metrics
@@ -23,21 +23,6 @@ _NOTHING = torch.empty(0)
 
 LATE_GRACE_S = 10.0
 """How long the end of a run waits, beyond the deadlines, for verdicts that are paid for."""
-
-
-@runtime_checkable
-class RoundSource(Protocol):
-    """What `QuadrantStopping` needs of the callback that it listens to."""
-
-    @property
-    def latest_round(self) -> Round | None:
-        """The last round whose verdicts are in; None before the first."""
-        ...
-
-    @property
-    def metric_names(self) -> tuple[str, ...]:
-        """The full name of every metric that it may log."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +89,7 @@ class RoundBook:
         number: Of the first round.
         reuse_iou: Agreement of a probe's mask with the one last judged, in (0, 1], from which its
             verdict stays while the prediction does; None asks anew.
+        is_over: Asked in every wait whether the run is to end: then it is cut short.
     """
 
     def __init__(
@@ -118,8 +104,10 @@ class RoundBook:
         fingerprint: str = "",
         number: int = 0,
         reuse_iou: float | None = None,
+        is_over: Callable[[], bool] = lambda: False,
     ) -> None:
         self._worker = worker
+        self._run_is_over = is_over
         self._lag = lag
         self._deadline_s = deadline_s
         self._threshold = threshold
@@ -131,6 +119,7 @@ class RoundBook:
         self._reuse = VerdictReuse(reuse_iou)
         self._late: list[_Late] = []
         self._late_rounds: list[Round] = []
+        self._concluded: dict[str, Any] | None = None
         self.next_number = number
 
     def open(
@@ -176,9 +165,37 @@ class RoundBook:
             on_verdict: Told how many of this rank's verdicts came in, as they do.
         """
         closed = [self._close_first(on_verdict) for _ in range(len(self._open))]
-        grace_s = min(LATE_GRACE_S, self._deadline_s)
+        grace_s = 0.0 if self._is_over() else min(LATE_GRACE_S, self._deadline_s)
         concurrent.futures.wait([late.future for late in self._late], grace_s)
         self._tell([])
+        return closed
+
+    def conclude(self) -> list[Round]:
+        """Return all open rounds, with what this rank has: the run ends here, in an error maybe.
+
+        Nothing more is sent, what is under way is waited for a moment, and no other rank is asked,
+        which may be gone: its share comes back as unscored(closed). The state keeps these rounds
+        open, so that a resumed run has the rest of them judged.
+        """
+        self._concluded = self.state_dict()
+        ends = time.monotonic() + INTERRUPTED_S
+        for opened in self._open:
+            opened.ticket.give_up()
+        elsewhere = Verdict.unscored(
+            UnscoredReason.CLOSED, "the run ended before another rank could tell its verdict"
+        )
+        closed = []
+        while self._open:
+            opened = self._open.popleft()
+            left = max(0.0, ends - time.monotonic())
+            own = iter(opened.ticket.collect(left, is_over=lambda: True))
+            share = set(self._ranks.share(range(len(_sent(opened.explanations)))))
+            of_all = (
+                next(own) if place in share else elsewhere
+                for place in range(len(_sent(opened.explanations)))
+            )
+            closed.append(self._settle(opened, of_all))
+        self._late_rounds += self._take_in_late()
         return closed
 
     @property
@@ -200,6 +217,8 @@ class RoundBook:
         Of an explanation all is kept that the probe set doesn't have: a judge has to be shown
         the same picture to the last bit, or what was paid for is not found again.
         """
+        if self._concluded is not None:
+            return self._concluded
         return {
             "next_number": self.next_number,
             "drift": self._drift.state_dict(),
@@ -268,7 +287,7 @@ class RoundBook:
 
     def _close_first(self, on_verdict: Callable[[int], object] | None = None) -> Round:
         opened = self._open[0]
-        verdicts = opened.ticket.collect(self._deadline_s, on_verdict)
+        verdicts = opened.ticket.collect(self._deadline_s, on_verdict, is_over=self._is_over)
         sent = _sent(opened.explanations)
         own = self._ranks.share(sent)
         self._late += [
@@ -284,6 +303,18 @@ class RoundBook:
         # Not before: a wait that is interrupted leaves the round open, and in the state.
         self._open.popleft()
         of_all = iter([told[i % len(told)].verdicts[i // len(told)] for i in range(len(sent))])
+        return self._settle(opened, of_all)
+
+    def _is_over(self) -> bool:
+        """Return whether the run is to end, and then send nothing more."""
+        is_over = self._run_is_over()
+        if is_over:
+            for opened in self._open:
+                opened.ticket.give_up()
+        return is_over
+
+    def _settle(self, opened: _OpenRound, of_all: Iterator[Verdict]) -> Round:
+        """Return a round with the verdicts on its explanations that were sent."""
         blank = Verdict.unscored(UnscoredReason.BLANK_SALIENCY, "the saliency map is constant")
         samples = []
         for explanation, shift in zip(opened.explanations, opened.shifts, strict=True):

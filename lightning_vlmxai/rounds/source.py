@@ -1,0 +1,22 @@
+"""What a gate needs of a callback that has rounds."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from ..records import Round
+
+
+@runtime_checkable
+class RoundSource(Protocol):
+    """What `QuadrantStopping` needs of the callback that it listens to."""
+
+    @property
+    def latest_round(self) -> Round | None:
+        """The last round whose verdicts are in; None before the first."""
+        ...
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The full name of every metric that it may log."""
+        ...
