@@ -32,6 +32,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/training_overhead.py
 	$(BIN)/python benchmarks/ranks.py
 	$(BIN)/python benchmarks/watching.py
+	$(BIN)/python benchmarks/imports.py
 
 # RUN=folder of a run, or of its logs
 report: .venv/ready

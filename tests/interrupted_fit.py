@@ -1,6 +1,6 @@
 """A fit that a signal ends; started by `tests/lightning/test_interruption.py`.
 
-Usage: interrupted_fit.py FOLDER BASE_URL WHERE, where WHERE is "training", "collecting" or "ending".
+Usage: interrupted_fit.py FOLDER BASE_URL training|collecting|ending|twice
 """
 
 from __future__ import annotations

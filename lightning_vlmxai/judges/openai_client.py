@@ -11,6 +11,7 @@ from typing import Any
 from ..records import UnscoredReason
 from .flow import Fault
 from .replies import Reply, read_body, read_error, reason_of_status, shorten
+from .secrets import scrub
 
 
 @dataclass(slots=True, kw_only=True)
@@ -155,7 +156,7 @@ class ChatClient:
         return replace(reply, status=response.status_code, request_id=request_id)
 
     def _scrub(self, text: str) -> str:
-        return text.replace(self._api_key, "***") if self._api_key else text
+        return scrub(text, [self._api_key or ""])
 
 
 async def _before_try(request: Any) -> None:  # noqa: ARG001 - the client's signature

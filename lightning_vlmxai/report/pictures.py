@@ -13,6 +13,8 @@ from urllib.parse import quote
 
 from PIL import Image
 
+from .text import in_folder
+
 MAX_BYTES = 24_000_000
 """Of embedded pictures, in base64, in one page."""
 MAX_PICTURES = 4_000
@@ -86,15 +88,11 @@ def address_of(run_dir: Path, page: Path) -> str:
 
 
 def is_picture(root: Path, path: str) -> bool:
-    """Return whether a path names a picture file in a (resolved) folder."""
-    file = root / path
+    """Return whether a path names a picture file in a (resolved) folder, whatever links do."""
     try:
-        return (
-            ".." not in file.parts
-            and file.is_relative_to(root)
-            and file.suffix.lower() in (".png", ".webp", ".jpg", ".jpeg")
-            and file.is_file()
-        )
+        file = in_folder(root, path)
+        is_named_so = file.suffix.lower() in (".png", ".webp", ".jpg", ".jpeg")
+        return ".." not in file.parts and is_named_so and file.is_file()
     except (OSError, ValueError):
         return False
 

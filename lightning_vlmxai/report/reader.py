@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import ConfigurationError, expected
 from ..records import Quadrant
 from ..rounds import assign_quadrant
-from .text import visible
+from .text import in_folder, visible
 
 RUN_FILES = ("run.json", "rounds.jsonl", "samples.jsonl")
 """Any of these makes a folder a run folder."""
@@ -136,7 +136,7 @@ class _Reading:
     def lines(self, name: str) -> Iterator[dict[str, Any]]:
         """Yield the objects of a file of JSON lines; say which lines are none."""
         try:
-            file = (self.path / name).open("rb")
+            file = in_folder(self.path, name).open("rb")
         except OSError:
             return
         broken, is_cut = 0, False
@@ -160,7 +160,7 @@ class _Reading:
 
     def settings(self) -> dict[str, Any]:
         try:
-            settings = json.loads((self.path / "run.json").read_bytes())
+            settings = json.loads(in_folder(self.path, "run.json").read_bytes())
         except OSError:
             self.notices.append("run.json is missing: how the run was made is not known.")
             return {}

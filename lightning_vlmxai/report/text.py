@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 LIMIT = 20_000
 """Characters of one text that a page holds."""
@@ -47,3 +48,15 @@ def _sign(match: re.Match[str]) -> str:
     if code < 0x20:
         return chr(0x2400 + code)
     return "␡" if code == 0x7F else f"⟨U+{code:04X}⟩"
+
+
+def in_folder(root: Path, name: str) -> Path:
+    """Return the path of a file in a folder; where it leads out of it, by a link, there is none.
+
+    Raises:
+        FileNotFoundError: If it leads out.
+    """
+    file = root / name
+    if not file.resolve().is_relative_to(root.resolve()):
+        raise FileNotFoundError(name)
+    return file

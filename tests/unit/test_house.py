@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import lightning_vlmxai
@@ -40,3 +42,18 @@ def test_every_room_says_what_comes_in_and_what_goes_out() -> None:
         assert said.count("\n") == 0, room
         assert " in" in said, room
         assert " out" in said, room
+
+
+def test_importing_the_package_brings_little_beyond_lightning() -> None:
+    """Libraries that are slow to import, or that not all runs need, wait until they are used."""
+    code = (
+        "import sys, torch, lightning.pytorch; before = set(sys.modules); import lightning_vlmxai;"
+        "print(*{name.split('.')[0] for name in set(sys.modules) - before})"
+    )
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    brought = set(done.stdout.split())
+    assert "lightning_vlmxai" in brought
+    heavy = {"matplotlib", "openai", "wandb", "tensorboard", "pytorch_grad_cam", "sklearn", "cv2"}
+    assert brought & heavy == set()

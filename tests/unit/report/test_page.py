@@ -14,6 +14,7 @@ from PIL import Image
 from lightning_vlmxai.report import html, page, pictures, write_comparison, write_report
 from lightning_vlmxai.report.page import make_report
 from lightning_vlmxai.report.pictures import Wanted, load_pictures
+from lightning_vlmxai.report.reader import read_run
 from run_folders import HOSTILE_NAME, PROBES, ROUNDS, count, make_round, unpack, write_run
 
 
@@ -97,6 +98,17 @@ def test_no_file_outside_the_run_folder_is_read(tmp_path: Path) -> None:
     for path in ("../secret.png", str(secret), "images/../../secret.png", "run.json", "\x00.png"):
         loaded = load_pictures(tmp_path / "run", ".", [Wanted(path, 100)])
         assert (loaded.sources, loaded.missing) == ({}, 1)
+    # Nor are links, of a file, of a folder, or of what the run wrote; one to the run itself is.
+    (tmp_path / "run" / "link.png").symlink_to(secret)
+    (tmp_path / "run" / "out").symlink_to(tmp_path)
+    for path in ("link.png", "out/secret.png"):
+        loaded = load_pictures(tmp_path / "run", ".", [Wanted(path, 100)])
+        assert (loaded.sources, loaded.missing) == ({}, 1)
+    (tmp_path / "named").symlink_to(tmp_path / "run")
+    assert read_run(tmp_path / "named").settings == read_run(tmp_path / "run").settings != {}
+    (tmp_path / "run" / "run.json").rename(tmp_path / "run.json")
+    (tmp_path / "run" / "run.json").symlink_to(tmp_path / "run.json")
+    assert read_run(tmp_path / "run").settings == {}
 
 
 def test_pictures_past_the_budget_are_referred_to(
