@@ -1,4 +1,4 @@
-"""How rounds are closed and counted."""
+"""How rounds are made, closed and counted."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from ..errors import ConfigurationError, expected
 
+ISOLATIONS = ("auto", "borrow", "copy", "trust")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundSettings:
-    """How rounds are closed and counted; see `VLMExplainCallback` for each.
+    """How rounds are made, closed and counted; see `VLMExplainCallback` for each.
 
     Raises:
         ConfigurationError: For a value out of range.
@@ -24,6 +26,7 @@ class RoundSettings:
     every_n_validations: int
     deadline_s: float
     watch_classes: tuple[str, ...]
+    isolation: str = "auto"
 
     def __post_init__(self) -> None:
         for name, is_right, rule in (
@@ -35,6 +38,10 @@ class RoundSettings:
             if not is_right:
                 got = repr(getattr(self, name))
                 raise ConfigurationError(expected(name, rule, got, f"Pass {name} so"))
+        if self.isolation not in ISOLATIONS:
+            rule, got = f"one of {', '.join(ISOLATIONS)}", repr(self.isolation)
+            remedy = 'Pass `isolation="auto"`'
+            raise ConfigurationError(expected("isolation", rule, got, remedy))
 
     @property
     def pace(self) -> dict[str, int]:

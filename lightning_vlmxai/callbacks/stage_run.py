@@ -20,6 +20,7 @@ from ..records import Explanation, Probe, Round
 from ..report import print_summary, write_report
 from ..rounds import Faults, Ranks, RoundBook, with_probe, without_probe
 from ..sinks import RunFolderSink, Sink, finish_sinks, make_sinks
+from .isolating import Isolation
 from .names import check_names
 from .round_settings import RoundSettings, warn_of_changes
 
@@ -86,6 +87,7 @@ class StageRun:
         self._loggers = loggers
         self._model_name = model_name
         self._ranks = ranks
+        self._isolation = Isolation(settings.isolation, ranks)
         self._first_round = first_round
         self._saved = dict(saved or {})
         self._worker = JudgeWorker(judge)
@@ -117,8 +119,7 @@ class StageRun:
         Raises:
             VLMExplainError: If something in the set-up is wrong, on any rank.
         """
-        probe_set = self._choose_probes(live)
-        explained = self._explain_together(live, probe_set)
+        probe_set, explained = self._isolation.run(live, self._explain_probes)
         self._prove(live, probe_set, explained.explanations)
         book = self._make_book(lag=0, number=-1)
         # An untrained model's maps may be blank, which says nothing about the judge.
@@ -148,8 +149,7 @@ class StageRun:
             VLMExplainError: If the model can't be explained; in a fit that was rehearsed, that is
                 a warning and a round without samples.
         """
-        probe_set = self._choose_probes(live)
-        explained = self._explain_together(live, probe_set)
+        probe_set, explained = self._isolation.run(live, self._explain_probes)
         if self._agreement is None and explained.explanations:
             if self.is_rehearsed:
                 with self._faults.passed_over("The proof", "so this round has no judged samples"):
@@ -248,6 +248,10 @@ class StageRun:
             "settings": self._describe(),
             "rounds": self._book.state_dict(),
         }
+
+    def _explain_probes(self, live: LiveModel) -> tuple[ProbeSet, _Explained]:
+        probe_set = self._choose_probes(live)
+        return probe_set, self._explain_together(live, probe_set)
 
     def _explain_together(self, live: LiveModel, probe_set: ProbeSet) -> _Explained:
         """Explain this rank's share of the probes, and return what all ranks explained."""

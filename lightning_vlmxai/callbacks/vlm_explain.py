@@ -85,6 +85,9 @@ class VLMExplainCallback(ValidationWatcher):
             unscored(deadline); a verdict that comes later is kept in `late.jsonl`, uncounted.
         watch_classes: Names of (true) classes whose own figures are logged as well, as
             `vlmxai/class/<name>/<metric>`.
+        isolation: How training is kept from the explanations: "auto" borrows the network where the
+            rehearsal, with a copy, leaves all as it was, and else explains a copy each round;
+            "borrow" and "copy" do one of them and look once; "trust" borrows and doesn't look.
         on_judge_error: "warn" goes on training whatever the judge does, "raise" ends it.
         run_dir: Where samples and pictures are written, after what is there. If None, a resumed
             run goes on in the folder of its checkpoint, and any other makes a fresh `vlmxai`
@@ -126,6 +129,7 @@ class VLMExplainCallback(ValidationWatcher):
         every_n_validations: int = 1,
         deadline_s: float = 120.0,
         watch_classes: Sequence[str] = (),
+        isolation: str = "auto",
         on_judge_error: str = "warn",
         run_dir: str | Path | None = None,
     ) -> None:
@@ -144,6 +148,7 @@ class VLMExplainCallback(ValidationWatcher):
             every_n_validations=every_n_validations,
             deadline_s=deadline_s,
             watch_classes=tuple(watch_classes),
+            isolation=isolation,
         )
         self._explainer = Explainer(
             task=task or Classification(),

@@ -5,13 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
+from torch import nn
 
 from ..errors import ConfigurationError, expected
 from ..explain import LiveModel
 from ..probes import Loaded, ProbeCollector
+from ..sinks import is_lightning
 from .environment import silenced
 
 
@@ -96,7 +99,22 @@ def live_model(trainer: pl.Trainer, module: pl.LightningModule) -> LiveModel:
         with trainer.precision_plugin.forward_context(), silenced(trainer, module):
             yield
 
-    return LiveModel(module, context=context)
+    every: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    ours = tuple(one for one in every if isinstance(one, ValidationWatcher))
+    return LiveModel(
+        module,
+        context=context,
+        beside={type(one).__name__: one for one in every if one not in ours},
+        apart=(trainer, *ours),
+        settle=partial(_attach, trainer=trainer),
+    )
+
+
+def _attach(copied: nn.Module, *, trainer: pl.Trainer) -> None:
+    """Give a copied module its trainer, which Lightning leaves out of a copy."""
+    for child in copied.modules():
+        if is_lightning(child, "LightningModule"):
+            child.trainer = trainer  # type: ignore[assignment]
 
 
 def _look_at(trainer: pl.Trainer, numbers: Sequence[int]) -> dict[int, Loaded]:

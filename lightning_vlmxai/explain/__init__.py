@@ -1,14 +1,18 @@
 """A live model and probes go in; explanations come out, and the model as it was."""
 
 from .explainer import Explainer, ask_with_gradients, make_request
-from .live import LiveModel, isolated_generators, isolated_rng
+from .isolation import Changes, Proof, name_few
+from .live import LiveModel
 from .masking import apply_mask, mask_iou, overlay
 from .proof import find_disagreements, share_agreed
+from .rng import isolated_generators, isolated_rng
 from .watch import Watch
 
 __all__ = [
+    "Changes",
     "Explainer",
     "LiveModel",
+    "Proof",
     "Watch",
     "apply_mask",
     "ask_with_gradients",
@@ -17,6 +21,7 @@ __all__ = [
     "isolated_rng",
     "make_request",
     "mask_iou",
+    "name_few",
     "overlay",
     "share_agreed",
 ]

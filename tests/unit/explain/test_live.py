@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from lightning_vlmxai import AttributionError
 from lightning_vlmxai.errors import ModelChangedError
-from lightning_vlmxai.explain.live import borrowed, isolated_generators
+from lightning_vlmxai.explain.live import borrowed
+from lightning_vlmxai.explain.rng import isolated_generators
 
 
 class Counting(nn.Module):
