@@ -8,9 +8,11 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.loggers.logger import DummyLogger
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from ..errors import ConfigurationError, expected
 from ..sinks import is_lightning
+from ..tasks import MultiLabelClassification, Task
 
 
 def check_environment(trainer: pl.Trainer, observer: pl.Callback) -> None:
@@ -93,10 +95,39 @@ def is_dev_run(trainer: pl.Trainer) -> bool:
     return bool(getattr(trainer, "fast_dev_run", False))
 
 
-def count_rounds(trainer: pl.Trainer) -> int | None:
-    """Return how many validations a fit will have, as far as its arguments tell."""
+def count_rounds(trainer: pl.Trainer, every_n_validations: int) -> int | None:
+    """Return how many rounds a fit will have, as far as its arguments tell; warn if none."""
     epochs = trainer.max_epochs
     every, interval = trainer.check_val_every_n_epoch, trainer.val_check_interval
     if epochs is None or epochs < 0 or every is None or not isinstance(interval, float):
         return None
-    return epochs // every * round(1 / interval)
+    rounds = epochs // every * round(1 / interval) // every_n_validations
+    if rounds == 0 and not is_dev_run(trainer):
+        rank_zero_warn(
+            "vlmxai: this fit ends before its first round, so nothing is explained: "
+            f"max_epochs={epochs}, check_val_every_n_epoch={every}, "
+            f"every_n_validations={every_n_validations}. Pass smaller ones."
+        )
+    return rounds
+
+
+def may_be_last(trainer: pl.Trainer) -> bool:
+    """Return whether a fit that goes on from here may have no further validation."""
+    epochs, steps = trainer.max_epochs, trainer.max_steps
+    is_last_epoch = epochs is not None and 0 <= epochs <= trainer.current_epoch + 1
+    return is_last_epoch or 0 <= steps <= trainer.global_step
+
+
+def tell_estimate(estimate: object, *, rounds: int | None, task: Task) -> None:
+    """Say what a paid judge will take.
+
+    Args:
+        estimate: Of the judge, printed as it is.
+        rounds: That it is for; None for one.
+        task: Of which each label may be judged.
+    """
+    is_many = isinstance(task, MultiLabelClassification)
+    rank_zero_info(
+        f"vlmxai: {'the run' if rounds else 'each validation'} takes {estimate}"
+        f"{', for one label a picture; each further one is one more' if is_many else ''}"
+    )

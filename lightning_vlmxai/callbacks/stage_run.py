@@ -12,14 +12,14 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from ..errors import AttributionError, JudgeError, expected
-from ..explain import Explainer, LiveModel, find_disagreements, share_agreed
+from ..errors import JudgeError
+from ..explain import Explainer, LiveModel, disagreement, find_disagreements, share_agreed
 from ..judges import FailureReporter, Judge, JudgeWorker, describe_failures
 from ..probes import ProbeCollector, ProbeSet
 from ..records import Explanation, Probe, Round
 from ..report import print_summary, write_report
 from ..rounds import Faults, Ranks, RoundBook, with_probe, without_probe
-from ..sinks import RunFolderSink, Sink, finish_sinks, make_sinks
+from ..sinks import RunFolderSink, Sink, finish_sinks, make_sinks, read_settings
 from .isolating import Isolation
 from .names import check_names
 from .round_settings import RoundSettings, warn_of_changes
@@ -54,6 +54,7 @@ class StageRun:
         first_round: Number of the first round.
         saved: State of the run that is resumed; empty if none is.
         is_over: Asked in every wait whether the run is to end: then it is cut short.
+        is_last: Asked for a checkpoint whether no validation may follow it.
     """
 
     def __init__(
@@ -72,11 +73,12 @@ class StageRun:
         first_round: int = 0,
         saved: Mapping[str, Any] | None = None,
         is_over: Callable[[], bool] = lambda: False,
+        is_last: Callable[[], bool] = lambda: False,
     ) -> None:
         self.stage = stage
-        self._is_over = is_over
+        self._is_over, self._is_last = is_over, is_last
         self.run_dir = run_dir
-        self.is_rehearsed = False
+        self.is_rehearsed = self.is_finished = False
         self._judge = judge
         self._asked = explainer
         self._explainer: Explainer | None = None
@@ -196,16 +198,7 @@ class StageRun:
         found = find_disagreements(probe_set.probes, explanations, tolerance=live.tolerance)
         self._agreement = share_agreed(probe_set.probes, found)
         if found:
-            raise AttributionError(
-                expected(
-                    "explained predictions",
-                    "those of the validation, for the same rows at the same moment",
-                    f"{len(found)} of {len(probe_set)} that differ ({found[0]})",
-                    "The network answers otherwise when it is called again with what it was given "
-                    "(randomness, state, or other rows of the batch play a part): name the part "
-                    'that does not, as in `network="model"`',
-                )
-            )
+            raise disagreement(found, probe_set.probes)
 
     def drain(self, on_verdict: Callable[[int], object] | None = None) -> list[Round]:
         """Wait for the rounds that are still open; they are in the sinks by then.
@@ -214,6 +207,12 @@ class StageRun:
             on_verdict: Told how many of this rank's verdicts came in, as they do.
         """
         return self._publish(self._book.drain(on_verdict)) if self._book else []
+
+    def take_up(self) -> None:
+        """Open again what was open in the checkpoint of a fit that has nothing left to do."""
+        if self._book is None and self._saved.get("rounds", {}).get("open"):
+            self._book = self._make_book(lag=0, number=self._first_round)
+            self._book.resume(self._saved["rounds"], ())
 
     def conclude(self) -> None:
         """Write what is judged by now, and the report: the run ends here, in an error maybe."""
@@ -224,6 +223,7 @@ class StageRun:
 
     def finish(self) -> None:
         """Write the report, print the summary, hand the report to the loggers: on rank 0."""
+        self.is_finished = True
         if self._folder is None:
             return
         report: Path | None = None
@@ -246,7 +246,7 @@ class StageRun:
         return {
             "fingerprint": self._probe_set.fingerprint,
             "settings": self._describe(),
-            "rounds": self._book.state_dict(),
+            "rounds": self._book.state_dict(with_pictures=self._is_last()),
         }
 
     def _explain_probes(self, live: LiveModel) -> tuple[ProbeSet, _Explained]:
@@ -348,7 +348,9 @@ class StageRun:
             threshold=self._settings.threshold,
             watch_classes=self._settings.watch_classes,
             ranks=self._ranks,
-            fingerprint=self._probe_set.fingerprint if self._probe_set else "",
+            fingerprint=self._probe_set.fingerprint
+            if self._probe_set
+            else self._saved.get("fingerprint", ""),
             number=number,
             is_over=self._is_over,
             reuse_iou=getattr(self._judge, "reuse_iou", None),
@@ -387,6 +389,8 @@ class StageRun:
                 "agreement": self._agreement,
                 **self._describe(),
             }
+            if self._probe_set is None:  # nothing was explained: they are the checkpoint's
+                settings = read_settings(self.run_dir) | self._saved["settings"]
             self._folder = RunFolderSink(self.run_dir, settings)
             self._sinks = [*make_sinks(self._loggers, settings), self._folder]
         return self._sinks

@@ -26,8 +26,15 @@ from ..probes import (
 from ..records import Fill, Round
 from ..rounds import QUADRANT_METRICS, ROUND_METRICS, Ranks
 from ..sinks import metric_name, prefixed_metrics
-from ..tasks import DENSE, Classification, MultiLabelClassification, Output, Task
-from .environment import check_environment, count_rounds, is_dev_run, logged_step
+from ..tasks import DENSE, Classification, Output, Task
+from .environment import (
+    check_environment,
+    count_rounds,
+    is_dev_run,
+    logged_step,
+    may_be_last,
+    tell_estimate,
+)
 from .monitors import warn_of_callbacks, warn_of_schedulers
 from .round_settings import RoundSettings
 from .run_dir import RunDirectory
@@ -219,16 +226,7 @@ class VLMExplainCallback(ValidationWatcher):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the run folder: by now a checkpoint's state is loaded."""
-        rounds = count_rounds(trainer)
-        if rounds is not None:
-            rounds //= self._settings.every_n_validations
-        if rounds == 0 and not is_dev_run(trainer):
-            rank_zero_warn(
-                "vlmxai: this fit ends before its first round, so nothing is explained: "
-                f"max_epochs={trainer.max_epochs}, "
-                f"check_val_every_n_epoch={trainer.check_val_every_n_epoch}, "
-                f"every_n_validations={self._settings.every_n_validations}. Pass smaller ones."
-            )
+        rounds = count_rounds(trainer, self._settings.every_n_validations)
         self._begin(trainer, pl_module, rounds=rounds)
         self._fit = self._run
 
@@ -258,15 +256,12 @@ class VLMExplainCallback(ValidationWatcher):
             first_round=self._next_number[stage],
             saved=saved.get("run"),
             is_over=lambda: trainer.received_sigterm,
+            is_last=lambda: may_be_last(trainer),
         )
         if isinstance(self.judge, PaidJudge) and not is_dev_run(trainer):
             self.judge.bind(run_dir, world_size=trainer.world_size)
             estimate = self.judge.estimate(pictures=self._probes.size, rounds=rounds or 1)
-            is_many = isinstance(self._explainer.task, MultiLabelClassification)
-            rank_zero_info(
-                f"vlmxai: {'the run' if rounds else 'each validation'} takes {estimate}"
-                f"{', for one label a picture; each further one is one more' if is_many else ''}"
-            )
+            tell_estimate(estimate, rounds=rounds, task=self._explainer.task)
         rank_zero_info(f"vlmxai: judge {self.judge.name}; samples and pictures in {run_dir}")
 
     def _make_collector(self) -> ProbeCollector:
@@ -306,6 +301,7 @@ class VLMExplainCallback(ValidationWatcher):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Wait for the rounds that are still open, write them at their own steps, and report."""
         if self._run is not None:
+            self._run.take_up()
             with waiting_bar(trainer, self._run.awaited) as on_verdict:
                 for closed in self._run.drain(on_verdict):
                     self._latest_round = closed
@@ -314,17 +310,19 @@ class VLMExplainCallback(ValidationWatcher):
                     trainer.callback_metrics.update(figures)
             self._run.finish()
 
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Close the rounds of the last checkpoint of a fit: Lightning trains no more."""
+        if self._run is not None and not self._run.is_finished:
+            self.on_train_end(trainer, pl_module)
+
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Write what is judged by now, and the report; a second Ctrl-C ends that at once.
-
-        Lightning does not call `teardown` after an exception.
-        """
+        """Write what is judged by now, and the report: Lightning does not call `teardown`."""
         self._collector.stop()
         try:
-            if self._run is not None:
-                with ctrl_c_ends(exception):
+            with ctrl_c_ends(exception):
+                if self._run is not None:
                     self._run.conclude()
         finally:
             self._close()

@@ -4,7 +4,7 @@ from .explainer import Explainer, ask_with_gradients, make_request
 from .isolation import Changes, Proof, name_few
 from .live import LiveModel
 from .masking import apply_mask, mask_iou, overlay
-from .proof import find_disagreements, share_agreed
+from .proof import disagreement, find_disagreements, share_agreed
 from .rng import isolated_generators, isolated_rng
 from .watch import Watch
 
@@ -16,6 +16,7 @@ __all__ = [
     "Watch",
     "apply_mask",
     "ask_with_gradients",
+    "disagreement",
     "find_disagreements",
     "isolated_generators",
     "isolated_rng",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+from ..errors import AttributionError, expected
 from ..records import Explanation, Probe
 
 
@@ -45,3 +46,22 @@ def share_agreed(probes: Sequence[Probe], disagreements: Sequence[str]) -> float
     """Return which share of the probes agrees, in [0, 1]; None if none was seen."""
     count = sum(probe.seen is not None for probe in probes)
     return None if not count else 1 - len(disagreements) / count
+
+
+def disagreement(found: Sequence[str], probes: Sequence[Probe]) -> AttributionError:
+    """Return the error that what is explained is not what the validation predicted.
+
+    Args:
+        found: Of `find_disagreements`, at least one.
+        probes: All.
+    """
+    return AttributionError(
+        expected(
+            "explained predictions",
+            "those of the validation, for the same rows at the same moment",
+            f"{len(found)} of {len(probes)} that differ ({found[0]})",
+            "The network answers otherwise when it is called again with what it was given "
+            "(randomness, state, or other rows of the batch play a part): name the part "
+            'that does not, as in `network="model"`',
+        )
+    )

@@ -20,6 +20,7 @@ from .ranks import Ranks
 from .reuse import VerdictReuse, from_state, to_state
 
 _NOTHING = torch.empty(0)
+_OF_PROBE = ("pixels", "reference_mask")
 
 LATE_GRACE_S = 10.0
 """How long the end of a run waits, beyond the deadlines, for verdicts that are paid for."""
@@ -177,7 +178,7 @@ class RoundBook:
         which may be gone: its share comes back as unscored(closed). The state keeps these rounds
         open, so that a resumed run has the rest of them judged.
         """
-        self._concluded = self.state_dict()
+        self._concluded = self.state_dict(with_pictures=True)
         ends = time.monotonic() + INTERRUPTED_S
         for opened in self._open:
             opened.ticket.give_up()
@@ -211,11 +212,14 @@ class RoundBook:
         late, self._late_rounds = self._late_rounds, []
         return late
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self, *, with_pictures: bool = False) -> dict[str, Any]:
         """Return what a resumed run needs to close the open rounds: plain values and tensors.
 
         Of an explanation all is kept that the probe set doesn't have: a judge has to be shown
         the same picture to the last bit, or what was paid for is not found again.
+
+        Args:
+            with_pictures: Keep what the probe set has as well, for a run that will have none.
         """
         if self._concluded is not None:
             return self._concluded
@@ -227,7 +231,7 @@ class RoundBook:
                 {
                     "start": _to_dict(opened.start),
                     "explanations": [
-                        _to_dict(e, without=("pixels", "reference_mask"))
+                        _to_dict(e, without=() if with_pictures else _OF_PROBE)
                         for e in opened.explanations
                     ],
                     "shifts": [shift and tuple(shift) for shift in opened.shifts],
@@ -242,7 +246,7 @@ class RoundBook:
 
         Args:
             state: Of `state_dict`, perhaps of another number of ranks.
-            probes: The same as then.
+            probes: The same as then; none where the state has their pictures.
         """
         self._drift.load_state_dict(state["drift"])
         self._reuse.load_state_dict(state.get("reuse", []))
@@ -250,6 +254,8 @@ class RoundBook:
         for saved in state["open"]:
             explanations = [
                 with_probe(Explanation(**told, pixels=_NOTHING), of_index[told["probe_index"]])
+                if "pixels" not in told
+                else Explanation(**told)
                 for told in saved["explanations"]
             ]
             shifts = [shift and Shift(*shift) for shift in saved["shifts"]]

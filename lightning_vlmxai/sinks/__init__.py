@@ -9,7 +9,7 @@ from .base import (
     prefixed_metrics,
 )
 from .loggers import make_sinks
-from .run_folder import RunFolderSink, claim_folder
+from .run_folder import RunFolderSink, claim_folder, read_settings
 
 __all__ = [
     "ReportSink",
@@ -21,4 +21,5 @@ __all__ = [
     "make_sinks",
     "metric_name",
     "prefixed_metrics",
+    "read_settings",
 ]

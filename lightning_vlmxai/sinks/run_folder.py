@@ -101,6 +101,15 @@ class RunFolderSink:
         }
 
 
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return what a run folder's `run.json` holds; nothing where there is none."""
+    try:
+        settings = json.loads((path / "run.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
 def to_grey_image(saliency: Tensor) -> Image.Image:
     """Return a saliency map `[H, W]` with values in [0, 1] as an 8-bit grey image."""
     # A broken model's map may hold what is no number.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import warnings
 from pathlib import Path
@@ -276,3 +277,54 @@ def test_a_checkpoint_of_the_first_layout_is_resumed(tmp_path: Path) -> None:
         (1, 1, 1, 6),
     ]
     assert all(r["average_score"] == 5.0 for r in closed)
+
+
+class EndsThere(pl.Callback):
+    """Ends a fit where its open rounds would be waited for, as a kill may."""
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Raise."""
+        raise PlantedError
+
+
+def go_on(folder: Path, lag: int, *others: pl.Callback) -> pl.Trainer:
+    """Fit four epochs, from the last checkpoint in the folder on if there is one."""
+    saved = sorted(folder.glob("*.ckpt"), key=lambda path: int(path.stem))
+    callback = VLMExplainCallback(Unhurried(), probe_size=6, lag=lag, run_dir=folder / "run")
+    last = SaveAfterValidation(folder)
+    trainer = make_trainer(folder, *others, callback, last, max_epochs=4)
+    trainer.fit(
+        Steady(),
+        loader(Squares()),
+        loader(Squares(16, seed=1)),
+        ckpt_path=saved[-1] if saved else None,
+    )
+    return trainer
+
+
+@pytest.mark.parametrize("lag", [1, 3])
+def test_rounds_open_at_the_last_checkpoint_are_closed(lag: int, tmp_path: Path) -> None:
+    """A fit that has no validation left writes them all the same, with their pictures."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    go_on(whole, lag)
+    with pytest.raises(PlantedError):
+        go_on(parts, lag, EndsThere())
+    # As if it had been killed: what was written after the last checkpoint is not there.
+    for name in ("rounds.jsonl", "samples.jsonl"):
+        lines = [
+            (line.get("round", line.get("number")), line)
+            for line in read_lines(parts / "run" / name)
+        ]
+        kept = [json.dumps(line) + "\n" for number, line in lines if number < 4 - lag]
+        (parts / "run" / name).write_text("".join(json.dumps(x) + "\n" for x in kept))
+    trainer = go_on(parts, lag)
+    curve = read_lines(parts / "run" / "rounds.jsonl")
+    assert [line["number"] for line in curve] == [0, 1, 2, 3]
+    assert curve == read_lines(whole / "run" / "rounds.jsonl")
+    last = float(trainer.callback_metrics["vlmxai/average_score"])
+    assert last == pytest.approx(curve[-1]["average_score"])
+    for file in sorted((whole / "run" / "images").rglob("*.png")):
+        twin = parts / "run" / file.relative_to(whole / "run")
+        assert twin.read_bytes() == file.read_bytes()
+    described = [json.loads((run / "run" / "run.json").read_text()) for run in (whole, parts)]
+    assert described[0] == described[1]
