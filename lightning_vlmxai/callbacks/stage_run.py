@@ -12,6 +12,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
+from .. import disk
 from ..errors import JudgeError
 from ..explain import Explainer, LiveModel, disagreement, find_disagreements, share_agreed
 from ..judges import FailureReporter, Judge, JudgeWorker, describe_failures
@@ -75,6 +76,7 @@ class StageRun:
         is_over: Callable[[], bool] = lambda: False,
         is_last: Callable[[], bool] = lambda: False,
     ) -> None:
+        disk.forget()
         self.stage = stage
         self._is_over, self._is_last = is_over, is_last
         self.run_dir = run_dir
@@ -218,7 +220,7 @@ class StageRun:
         """Write what is judged by now, and the report: the run ends here, in an error maybe."""
         if self._book is not None:
             with self._faults.passed_over("Closing the rounds", "so open ones are missing"):
-                self._publish(self._book.conclude())
+                self._publish(self._book.conclude(), is_told=False)
         self.finish()
 
     def finish(self) -> None:
@@ -356,7 +358,7 @@ class StageRun:
             reuse_iou=getattr(self._judge, "reuse_iou", None),
         )
 
-    def _publish(self, rounds: list[Round]) -> list[Round]:
+    def _publish(self, rounds: list[Round], *, is_told: bool = True) -> list[Round]:
         """Hand closed rounds, and what came in late, to the sinks of rank 0."""
         for closed in rounds:
             for sink in self._open_sinks():
@@ -364,7 +366,8 @@ class StageRun:
                     f"{type(sink).__name__}.write", "so this round is missing there"
                 ):
                     sink.write(closed)
-            self._report(closed)
+            if is_told:
+                self._report(closed)
         for late in self._book.take_late() if self._book else []:
             if self._folder is not None:
                 with self._faults.passed_over(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..disk import tell_full
 from ..errors import ConfigurationError, expected
 from ..records import UnscoredReason
 from .checks import one_of, require
 from .flow import Fault
 from .shared_file import open_shared
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,12 +81,17 @@ class Ledger:
         scope = self._scope_of(scope)
         calls = math.inf if self._budget.max_calls is None else self._budget.max_calls
         limit = math.inf if self._budget.max_usd is None else self._budget.max_usd
-        self._database.execute("INSERT OR IGNORE INTO account VALUES (?, 0, 0.0)", (scope,))
-        taken = self._database.execute(
-            "UPDATE account SET calls = calls + 1, usd = usd + :usd"
-            " WHERE scope = :scope AND calls < :calls AND usd + :usd <= :limit",
-            {"scope": scope, "usd": usd, "calls": calls, "limit": limit},
-        )
+        try:
+            self._database.execute("INSERT OR IGNORE INTO account VALUES (?, 0, 0.0)", (scope,))
+            taken = self._database.execute(
+                "UPDATE account SET calls = calls + 1, usd = usd + :usd"
+                " WHERE scope = :scope AND calls < :calls AND usd + :usd <= :limit",
+                {"scope": scope, "usd": usd, "calls": calls, "limit": limit},
+            )
+        except sqlite3.Error as error:  # nobody could say what is spent
+            tell_full(error)
+            detail = f"no call is made, for the account of the budget can't be written: {error}"
+            return Fault(reason=UnscoredReason.OVER_BUDGET, detail=detail)
         if taken.rowcount == 1:
             return None
         spent_calls, spent_usd = self._spent(scope)
@@ -93,10 +103,14 @@ class Ledger:
 
     def correct(self, scope: str, usd: float) -> None:
         """Add the difference, of either sign, between what a call cost and its estimate."""
-        self._database.execute(
-            "UPDATE account SET usd = MAX(0.0, usd + ?) WHERE scope = ?",
-            (usd, self._scope_of(scope)),
-        )
+        try:
+            self._database.execute(
+                "UPDATE account SET usd = MAX(0.0, usd + ?) WHERE scope = ?",
+                (usd, self._scope_of(scope)),
+            )
+        except sqlite3.Error as error:  # the answer itself is good; its estimate stays taken
+            if not tell_full(error):
+                _log.warning("The account of the budget could not be corrected: %s", error)
 
     def spent(self, scope: str) -> tuple[int, float]:
         """Return the calls and the US dollars taken so far, those under way included."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..disk import tell_full
 from ..errors import ConfigurationError, expected
 from ..records import UnscoredReason, Verdict
 from .shared_file import open_shared
@@ -110,7 +111,8 @@ class VerdictCache:
                 "INSERT OR REPLACE INTO verdicts VALUES (?, ?)", (key, json.dumps(kept))
             )
         except (OSError, sqlite3.Error) as error:  # a full disk: the verdict itself is good
-            _log.warning("A verdict could not be kept for later runs: %s", error)
+            if not tell_full(error):
+                _log.warning("A verdict could not be kept for later runs: %s", error)
 
     def close(self) -> None:
         """Close the file."""

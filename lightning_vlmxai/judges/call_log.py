@@ -8,6 +8,7 @@ import os
 from datetime import datetime, timezone
 from pathlib import Path
 
+from ..disk import tell_full
 from ..records import JudgeRequest, Verdict
 
 _log = logging.getLogger(__name__)
@@ -60,6 +61,6 @@ class CallLog:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            if not self._is_told:
+            if not tell_full(error) and not self._is_told:
                 _log.warning("The log of the judge's calls could not be written: %s", error)
             self._is_told = True

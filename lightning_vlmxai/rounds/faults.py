@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ..disk import tell_full
 from ..errors import ModelChangedError
 
 _log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ class Faults:
         except Exception as error:
             self.last = f"{type(error).__name__}: {error}"
             _log.info("%s failed", what, exc_info=True)
-            if (what, type(error)) not in self._told:
+            if not tell_full(error) and (what, type(error)) not in self._told:
                 self._told.add((what, type(error)))
                 warnings.warn(
                     f"vlmxai: {what} failed, {consequence}. Training goes on. {self.last} "

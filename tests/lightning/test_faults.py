@@ -89,10 +89,10 @@ def test_an_exception_in_attribution_or_masking_costs_one_round(
 def test_a_sink_that_fails_takes_no_other_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A full disk in the run folder: the loggers still get every round, one warning is given."""
+    """A broken disk: the loggers still get every round, one warning is given."""
 
     def fail(_self: RunFolderSink, _closed: Any) -> None:
-        raise OSError(28, "No space left on device")
+        raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(RunFolderSink, "write", fail)
     module, callback = Separable(), VLMExplainCallback(judge(), probe_size=4)
@@ -100,7 +100,7 @@ def test_a_sink_that_fails_takes_no_other_with_it(
     _, told = fit(tmp_path, callback, module, logger=logger)
     assert len(told) == 1
     assert "RunFolderSink.write failed, so this round is missing there." in told[0]
-    assert "No space left on device" in told[0]
+    assert "Input/output error" in told[0]
     metrics = (Path(logger.log_dir) / "metrics.csv").read_text()
     assert metrics.splitlines()[0].count("vlmxai/coverage") == 1
     assert callback.latest_round is not None

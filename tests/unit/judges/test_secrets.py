@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers_judge import judge_all, make_judge, make_request
@@ -61,6 +61,7 @@ def test_a_key_is_found_in_any_notation(notation: str) -> None:
     } | {'You sent "***" to us.', 'You sent "\\"***\\"" to us.'}
 
 
+@settings(deadline=None)
 @given(
     key=st.text(string.ascii_letters + string.digits + "-_+/=.", min_size=12, max_size=60),
     data=st.data(),
