@@ -119,6 +119,9 @@ def copy_module(live: LiveModel) -> nn.Module:
         memo |= {id(thing): thing for thing in walk.opaque.values() if not _can_be_copied(thing)}
         with live.context():
             made = copy.deepcopy(live.module, memo)
+    for child in made.modules():
+        if getattr(child, "_compiled_call_impl", None) is not None:
+            child._compiled_call_impl = None  # which calls the original
     live.settle(made)
     return made
 
