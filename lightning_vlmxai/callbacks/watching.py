@@ -140,7 +140,7 @@ def _attach(copied: nn.Module, *, trainer: pl.Trainer) -> None:
             if is_compiled(child):
                 for name in ("forward", *(f"{kind}_step" for kind in _STEPS)):
                     vars(child).pop(name, None)
-                child._compiler_ctx = None
+                child._compiler_ctx = None  # type: ignore[assignment]
             child.trainer = trainer  # type: ignore[assignment]
 
 
