@@ -24,6 +24,7 @@ projects: .venv-projects/ready
 
 neutrality: .venv/ready
 	$(BIN)/python tests/neutrality.py
+	$(BIN)/python tests/neutrality.py --drawn 40
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/attribution.py
@@ -33,6 +34,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/ranks.py
 	$(BIN)/python benchmarks/watching.py
 	$(BIN)/python benchmarks/imports.py
+	$(BIN)/python benchmarks/isolation.py
 
 # RUN=folder of a run, or of its logs
 report: .venv/ready

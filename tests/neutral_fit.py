@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, random_split
 from torchmetrics.classification import MulticlassAccuracy
 from torchvision import transforms
 from torchvision.ops import FrozenBatchNorm2d
+
+from neutral_parts import PARTS, Box
 
 CLASSES = ("red", "green", "blue", "white")
 SIDE, BATCH, TRAIN, VALIDATE = 16, 8, 36, 16
@@ -46,6 +49,9 @@ class Combination:
     habit: str = ""
     method: str = "gradcam"
     lag: int = 1
+    parts: tuple[str, ...] = ()
+    hook: str = ""
+    isolation: str = "auto"
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
@@ -157,6 +163,12 @@ class Network(nn.Module):
         return logits
 
 
+def hear(heard: Box, module: nn.Module, _args: Any, output: Tensor) -> Any:
+    """Count in an object that the hook holds."""
+    heard.kept += 1
+    return output * (1 + 0.001 * (heard.kept % 7)) if module.training else None
+
+
 class Module(pl.LightningModule):
     """Trains the network as the combination says, and logs at every step."""
 
@@ -174,6 +186,12 @@ class Module(pl.LightningModule):
         self.register_buffer("forwards", torch.zeros(()))
         self.generator = torch.Generator().manual_seed(0)
         self.calls, self.running, self.history = 0, torch.zeros(()), [0]
+        for name in combination.parts:
+            setattr(self, f"part_{name}", PARTS[name].make())
+        self.heard: Any = []
+        if combination.hook:
+            hooks = {"method": self.hear, "object": partial(hear, Box(0))}
+            self.network.head.register_forward_hook(hooks[combination.hook])
         self.automatic_optimization = combination.optimizer != "manual"
         if combination.logs == "torchmetrics":
             self.accuracy = nn.ModuleDict(
@@ -194,11 +212,26 @@ class Module(pl.LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.network(images)
+        if self.combination.parts:
+            factor = self._touch()
+            logits = logits * factor if self.training else logits
         if self.combination.habit and not self.training:
             self._indulge()
         if self.combination.logs == "in forward":
             self._note("forward", logits.mean())
         return logits
+
+    def hear(self, _module: nn.Module, _args: Any, output: Tensor) -> Any:
+        """Count in a list of the module's."""
+        self.heard.append(1)
+        return output * (1 + 0.001 * (len(self.heard) % 7)) if self.training else None
+
+    @torch.compiler.disable
+    def _touch(self) -> Any:
+        """Return a factor that depends on how often each part was touched."""
+        names = self.combination.parts
+        values = [PARTS[name].touch(getattr(self, f"part_{name}")) for name in names]
+        return sum(value % 7 for value in values) * 0.001 + 1
 
     @torch.compiler.disable
     def _indulge(self) -> None:

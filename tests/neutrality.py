@@ -1,10 +1,13 @@
 """Training with the callback against training without it, over a matrix of ways to train.
 
 `python tests/neutrality.py` prints a row for each combination; it fails if a single bit differs.
+`--drawn 40` draws that many beyond the matrix (`--seed` others), with networks that harm what they
+keep: each has to be equal, by the way that it needs, or refused in words that name the cause.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import logging
@@ -25,8 +28,10 @@ import lightning.pytorch as pl
 import torch
 
 from lightning_vlmxai import Perturbation, Verdict, VLMExplainCallback
+from lightning_vlmxai.errors import ModelChangedError
 from lightning_vlmxai.records import JudgeRequest
 from lightning_vlmxai.testing import ScriptedJudge
+from neutral_drawn import causes, draw, expects, ways_told
 from neutral_fit import Combination, Data, make_module, make_trainer
 from neutral_state import (
     Difference,
@@ -158,6 +163,9 @@ def compare(combination: Combination, folder: Path, make: Make = VLMExplainCallb
                 probe_size=PROBES,
                 method=combination.method,
                 lag=combination.lag,
+                isolation=combination.isolation,
+                # Scripted parts can't be looked through for one.
+                target_layer="network.features" if "scripted" in combination.parts else None,
                 perturbation=Perturbation(top_channels=3, masks=8),
                 run_dir=folder / "vlmxai",
             )
@@ -262,11 +270,51 @@ def describe(combination: Combination) -> str:
     return ", ".join(words) or "as usual"
 
 
+def try_drawn(combination: Combination, folder: Path) -> tuple[str, bool]:
+    """Return what became of a drawn combination, and whether that is what had to."""
+    expected = expects(combination)
+    with ways_told() as told:
+        try:
+            found = compare(combination, folder)
+        except ModelChangedError as error:
+            is_named = any(cause in str(error) for cause in causes(combination))
+            return f"refused: {str(error)[:200]!r}", expected == "refuse" and is_named
+    if found.differences:
+        return "differs: " + "; ".join(map(str, found.differences[:8])), False
+    return f"equal, {' '.join(dict.fromkeys(told)) or 'as asked'}", set(told) <= {expected}
+
+
+def run_drawn(count: int, seed: int) -> int:
+    """Print what became of drawn combinations; return 1 if anything became of one that must not."""
+    print("| # | combination | what became of it |")
+    print("|---:|---|---|")
+    start, right, outcomes = time.perf_counter(), 0, Counter[str]()
+    for number, combination in enumerate(draw(count, seed), start=1):
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                became, is_right = try_drawn(combination, Path(folder))
+            except Exception as error:
+                became, is_right = f"{type(error).__name__}: {str(error)[:300]!r}", False
+        right += is_right
+        outcomes[became.partition(":")[0]] += 1
+        mark = "" if is_right else f" **wrong, had to be {expects(combination)}**"
+        print(f"| {number} | {describe(combination)} | {became}{mark} |", flush=True)
+    print(f"\n{count} drawn with seed {seed}, {right} as they have to be: {dict(outcomes)}.")
+    print(f"{time.perf_counter() - start:.0f} s.")
+    return int(right < count)
+
+
 def main() -> int:
     """Print the table; return 1 if any combination differs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--drawn", type=int, default=0, help="so many beyond the matrix instead")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
     warnings.simplefilter("ignore")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    if asked.drawn:
+        return run_drawn(asked.drawn, asked.seed)
     start, largest, equal, values = time.perf_counter(), 0.0, 0, 0
     matrix = make_matrix()
     print("| # | combination | rounds | judged | largest difference | seconds |")

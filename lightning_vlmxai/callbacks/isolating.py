@@ -33,6 +33,7 @@ class Isolation:
         self._ranks = ranks
         self._way = "borrow" if asked in ("borrow", "trust") else ""
         self._is_seen = asked == "trust"
+        self._no_copy = ""
 
     def run(self, live: LiveModel, work: Callable[[LiveModel], T]) -> T:
         """Return what work returns that explains with the model it is given.
@@ -65,9 +66,11 @@ class Isolation:
             result = work(replace(live, stand_in=proof.stand_in))
         except ModelChangedError:
             raise
-        except Exception:
+        except Exception as error:
             if self._asked == "copy":
                 raise
+            why = error.__cause__ or error
+            self._no_copy = f" (a copy can't be explained: {type(why).__name__}: {why})"
             # What can't be copied, or does not run as a copy, is borrowed, and looked at.
             self._way = "borrow"
             return self.run(live, work)
@@ -104,15 +107,15 @@ class Isolation:
         )
 
     def _refuse(self, paths: tuple[str, ...], *, is_copied: bool) -> None:
-        other = "" if is_copied else ', or pass `isolation="copy"`'
+        keeper = "a copy of the network" if is_copied else "giving back"
+        other = ', or pass `isolation="copy"`' if self._asked == "borrow" else ""
         raise ModelChangedError(
             expected(
                 "model",
                 "one whose explanation leaves all else as it was",
-                f"changes that {'a copy of the network does' if is_copied else 'giving back does'} "
-                f"not keep from training, in {name_few(paths)}",
+                f"changes that {keeper} does not keep from training, in {name_few(paths)}"
+                f"{self._no_copy}",
                 "Move what writes there out of forward and hooks, or behind `if self.training`"
-                f"{other}. If "
-                'training does not depend on it, pass `isolation="trust"`',
+                f'{other}. If training does not depend on it, pass `isolation="trust"`',
             )
         )

@@ -157,6 +157,7 @@ class VLMExplainCallback(ValidationWatcher):
             watch_classes=tuple(watch_classes),
             isolation=isolation,
         )
+        self._copies = isolation in ("auto", "copy")
         self._explainer = Explainer(
             task=task or Classification(),
             method=method,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,10 +13,12 @@ import lightning.pytorch as pl
 from torch import nn
 
 from ..errors import ConfigurationError, expected
-from ..explain import LiveModel
+from ..explain import LiveModel, copy_module
 from ..probes import Loaded, ProbeCollector
 from ..sinks import is_lightning
 from .environment import silenced
+
+_STEPS = ("training", "validation", "test", "predict")
 
 
 class ValidationWatcher(pl.Callback):
@@ -25,6 +28,8 @@ class ValidationWatcher(pl.Callback):
     _val_loaders: tuple[int, ...]
     _watched: frozenset[int] = frozenset()
     _is_watching = False
+    _copies = True
+    _repeated: nn.Module | None = None
 
     def is_due(self, trainer: pl.Trainer) -> bool:
         """Return whether the validation that begins is one whose rows are needed."""
@@ -75,20 +80,35 @@ class ValidationWatcher(pl.Callback):
         """Look at the rows of the batch."""
         if self._is_watching and dataloader_idx in self._watched:
             if is_compiled(pl_module):
-                with live_model(trainer, pl_module).lent():
+                with self._repeating(live_model(trainer, pl_module)).lent() as module:
                     self._collector.before(
-                        pl_module,
+                        module,
                         batch,
                         step=name_of_step(trainer),
                         loader=dataloader_idx,
                         eager=True,
                     )
-                    repeat_step(trainer, pl_module, batch, batch_idx, dataloader_idx)
-                    self._collector.after(pl_module)
+                    repeat_step(trainer, module, batch, batch_idx, dataloader_idx)
+                    self._collector.after(module)
             else:
                 self._collector.after(pl_module)
 
     on_test_batch_end = on_validation_batch_end
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let go of the copy on which steps were repeated."""
+        self._repeated = None
+
+    on_test_end = on_validation_end
+
+    def _repeating(self, live: LiveModel) -> LiveModel:
+        """Return the model with a copy in its place, on which a step can be repeated unproven."""
+        if self._copies and self._repeated is None:
+            # What can't be copied is borrowed, and the rehearsal looks whether that harms.
+            with suppress(Exception):
+                self._repeated = copy_module(live)
+        copied = self._repeated
+        return live if copied is None else replace(live, stand_in=lambda: copied)
 
 
 def live_model(trainer: pl.Trainer, module: pl.LightningModule) -> LiveModel:
@@ -111,9 +131,16 @@ def live_model(trainer: pl.Trainer, module: pl.LightningModule) -> LiveModel:
 
 
 def _attach(copied: nn.Module, *, trainer: pl.Trainer) -> None:
-    """Give a copied module its trainer, which Lightning leaves out of a copy."""
+    """Give a copied module its trainer, which Lightning leaves out, and its own steps.
+
+    Those that were compiled are the original's.
+    """
     for child in copied.modules():
         if is_lightning(child, "LightningModule"):
+            if is_compiled(child):
+                for name in ("forward", *(f"{kind}_step" for kind in _STEPS)):
+                    vars(child).pop(name, None)
+                child._compiler_ctx = None  # type: ignore[assignment]
             child.trainer = trainer  # type: ignore[assignment]
 
 
@@ -170,14 +197,14 @@ def name_of_step(trainer: pl.Trainer) -> str:
     return "test_step" if trainer.testing else "validation_step"
 
 
-def is_compiled(module: pl.LightningModule) -> bool:
+def is_compiled(module: nn.Module) -> bool:
     """Return whether the steps themselves are compiled, as `torch.compile(module)` has them."""
     return getattr(module, "_compiler_ctx", None) is not None
 
 
 def repeat_step(
     trainer: pl.Trainer,
-    module: pl.LightningModule,
+    module: nn.Module,
     batch: Any,
     batch_idx: int,
     dataloader_idx: int,

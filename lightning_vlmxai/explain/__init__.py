@@ -1,7 +1,7 @@
 """A live model and probes go in; explanations come out, and the model as it was."""
 
 from .explainer import Explainer, ask_with_gradients, make_request
-from .isolation import Changes, Proof, name_few
+from .isolation import Changes, Proof, copy_module, name_few
 from .live import LiveModel
 from .masking import apply_mask, mask_iou, overlay
 from .proof import disagreement, find_disagreements, share_agreed
@@ -16,6 +16,7 @@ __all__ = [
     "Watch",
     "apply_mask",
     "ask_with_gradients",
+    "copy_module",
     "disagreement",
     "find_disagreements",
     "isolated_generators",

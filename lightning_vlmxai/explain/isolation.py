@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from ..errors import AttributionError, expected
 from .fingerprint import Fingerprint, fingerprint
 from .live import LiveModel
 from .owners import is_closed
@@ -71,10 +72,20 @@ class Proof:
         return [f"{path} ({kind})" for path, kind in self._before.opaque.items()]
 
     def stand_in(self) -> nn.Module:
-        """Return a copy of the module, made at the first call."""
+        """Return a copy of the module, made at the first call.
+
+        Raises:
+            AttributionError: If it can't be copied.
+        """
         if self._copy is None:
             start = time.perf_counter()
-            self._copy = copy_module(self._live)
+            try:
+                self._copy = copy_module(self._live)
+            except Exception as error:
+                got = f"{type(error).__name__}: {error}"
+                raise AttributionError(
+                    expected("model", "one that can be copied", got, 'Pass `isolation="borrow"`')
+                ) from error
             self.copy_seconds = time.perf_counter() - start
             self._copy_before = self._look_at_copy()
         return self._copy
@@ -119,6 +130,9 @@ def copy_module(live: LiveModel) -> nn.Module:
         memo |= {id(thing): thing for thing in walk.opaque.values() if not _can_be_copied(thing)}
         with live.context():
             made = copy.deepcopy(live.module, memo)
+    for child in made.modules():
+        if getattr(child, "_compiled_call_impl", None) is not None:
+            child._compiled_call_impl = None  # which calls the original
     live.settle(made)
     return made
 

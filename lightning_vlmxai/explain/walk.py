@@ -130,7 +130,9 @@ class Walk:
         if isinstance(thing, types.GeneratorType):
             frame = thing.gi_frame
             self.tokens[path] = (type(thing), frame and frame.f_lasti)
-            return [(f"{path}.{n}", v) for n, v in frame.f_locals.items()] if frame else []
+            self.opaque[path] = thing  # a loop's own iterator is out of sight
+            inner = [*frame.f_locals.items(), ("yield from", thing.gi_yieldfrom)] if frame else []
+            return [(f"{path}.{name}", value) for name, value in inner]
         if isinstance(thing, io.IOBase):
             self.tokens[path] = (type(thing), thing.closed or thing.tell())
             return []

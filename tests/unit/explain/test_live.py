@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from lightning_vlmxai import AttributionError
 from lightning_vlmxai.errors import ModelChangedError
+from lightning_vlmxai.explain.bits import checksums
 from lightning_vlmxai.explain.live import borrowed
-from lightning_vlmxai.explain.rng import isolated_generators
+from lightning_vlmxai.explain.rng import isolated_generators, isolated_rng
 
 
 class Counting(nn.Module):
@@ -297,3 +298,39 @@ def test_a_generator_without_a_state_is_left_alone() -> None:
     """The system's own."""
     with isolated_generators([random.SystemRandom()]):
         pass
+
+
+@pytest.mark.parametrize(
+    ("device", "is_there", "get", "give"),
+    [
+        ("cuda", "cuda.is_initialized", "get_rng_state_all", "set_rng_state_all"),
+        ("xpu", "xpu.is_initialized", "get_rng_state_all", "set_rng_state_all"),
+        ("mps", "backends.mps.is_available", "get_rng_state", "set_rng_state"),
+    ],
+)
+def test_generators_of_every_kind_of_device_are_given_back(
+    device: str, is_there: str, get: str, give: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where torch has such a device; one that isn't there is not asked."""
+    given: list[object] = []
+    monkeypatch.setattr(f"torch.{is_there}", lambda: True)
+    monkeypatch.setattr(f"torch.{device}.{get}", lambda: "before")
+    monkeypatch.setattr(f"torch.{device}.{give}", given.append)
+    with isolated_rng():
+        assert given == []
+    assert given == ["before"]
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 7, 8, 9, 2**20 + 3, 2**21 + 1])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8, torch.float64])
+def test_checksums_see_any_one_bit_at_any_place(length: int, dtype: torch.dtype) -> None:
+    """At the ends of words, chunks and tensors, and wherever a view of it begins."""
+    values = torch.arange(length).to(dtype)
+    (before,) = checksums([values])
+    for place in {0, 1, length // 2, length - 2, length - 1} & set(range(length)):
+        changed = values.clone()
+        changed.view(torch.int8)[place * values.element_size()] ^= 1
+        assert checksums([changed]) != [before]
+    padded = torch.cat([values[:1], values])[1:]
+    assert checksums([values.clone(), padded]) == [before, before]
+    assert length < 3 or checksums([values.flip(0)]) != [before]

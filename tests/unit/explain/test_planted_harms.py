@@ -111,6 +111,13 @@ def numbers() -> Iterator[int]:
     yield from range(99)
 
 
+def begun() -> Iterator[int]:
+    """Return what has yielded one already."""
+    made = numbers()
+    next(made)
+    return made
+
+
 def in_place(values: Any) -> None:
     """Change values in place."""
     values += 1
@@ -196,6 +203,7 @@ OUTSIDE: dict[str, tuple[str, Callable[[], Any], Callable[[Any], object]]] = {
     "attribute of a class": ("Counting.calls", Counting, lambda kept: kept.count()),
     "file": ("kept", lambda: io.BytesIO(b"12345"), lambda kept: kept.read(1)),
     "generator": ("kept", numbers, lambda kept: next(kept)),
+    "generator under way": ("yield from", begun, lambda kept: next(kept)),
     "torch's type": ("torch", lambda: None, lambda _: torch.set_default_dtype(torch.float64)),
     "numpy's warnings": ("numpy", lambda: None, lambda _: np.seterr(divide="ignore")),
 }
