@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import email.utils
+import math
+import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..records import UnscoredReason
+from .base import count_sent
 from .flow import Fault
-from .replies import Reply, read_body, read_error, reason_of_status, shorten
+from .replies import Reply, error_reply, read_body
+from .server_errors import read_error, shorten
 
 
 @dataclass(slots=True, kw_only=True)
@@ -20,7 +24,11 @@ class Call:
     Args:
         scope: Round of the request that is judged.
         may_try: Asked before every request to the server; a fault stops the call.
-        on_status: Told the HTTP status of every response.
+        on_response: Told of every response, of whatever status.
+        ends_at: When the judgement has to be there, by the session's clock.
+        ticket: Of the slot that it holds.
+        is_scout: Whether it is the one of its round that asks whether a silent server is back.
+        sent_at: When its last request was sent, by the session's clock.
         tries: Requests sent.
         responses: Of the server, of whatever status.
         prompt_tokens: As counted by the server.
@@ -30,7 +38,11 @@ class Call:
 
     scope: str
     may_try: Callable[[], Fault | None]
-    on_status: Callable[[int], None]
+    on_response: Callable[[], None]
+    ends_at: float = math.inf
+    ticket: int = -1
+    is_scout: bool = False
+    sent_at: float = 0.0
     tries: int = 0
     responses: int = 0
     prompt_tokens: int = 0
@@ -61,7 +73,7 @@ _CALL: ContextVar[Call] = ContextVar("vlmxai_call")
 
 
 class ChatClient:
-    """Speaks the chat completions protocol; retries and back-off are the `openai` client's own.
+    """Speaks the chat completions protocol, one try at a time.
 
     Make it, use it and close it in one event loop.
 
@@ -69,12 +81,9 @@ class ChatClient:
         base_url: Of the server; the environment's or the client's default if None.
         api_key: Removed from whatever a server echoes; None for a server that asks for none.
         timeout_s: Longest silence of the server in one try.
-        max_retries: Tries after the first.
     """
 
-    def __init__(
-        self, *, base_url: str | None, api_key: str | None, timeout_s: float, max_retries: int
-    ) -> None:
+    def __init__(self, *, base_url: str | None, api_key: str | None, timeout_s: float) -> None:
         import openai  # here, because it is slow to import and other judges do without
 
         self._openai = openai
@@ -83,7 +92,7 @@ class ChatClient:
             base_url=base_url,
             api_key=api_key or "none",  # the client insists on one
             timeout=timeout_s,
-            max_retries=max_retries,
+            max_retries=0,
             http_client=openai.DefaultAsyncHttpxClient(
                 event_hooks={"request": [_before_try], "response": [_after_try]}
             ),
@@ -94,22 +103,16 @@ class ChatClient:
         """Where the requests go."""
         return str(self._client.base_url)
 
-    async def complete(
-        self, body: Mapping[str, Any], call: Call, *, max_retries: int | None = None
-    ) -> Reply:
+    async def complete(self, body: Mapping[str, Any], call: Call) -> Reply:
         """Return the server's reply to one request body.
 
         Args:
             body: All of it, as the protocol has it: model, messages, settings.
             call: Keeps count.
-            max_retries: Instead of the client's.
         """
         token = _CALL.set(call)
-        client = self._client
-        if max_retries is not None:
-            client = client.with_options(max_retries=max_retries)
         try:
-            raw = await client.chat.completions.with_raw_response.create(
+            raw = await self._client.chat.completions.with_raw_response.create(
                 # The body goes past the client's own treatment of messages, which for pictures
                 # costs as much as encoding them.
                 model=body["model"],
@@ -141,18 +144,18 @@ class ChatClient:
 
     def _read_status(self, error: Any) -> Reply:
         response = error.response
-        code, message = _error_of(self._scrub(response.text))
-        reply = Reply(
-            reason=reason_of_status(response.status_code, code, message),
-            detail=f"HTTP {response.status_code}" + (f": {message}" if message else ""),
-            code=code,
-            parameter=str(getattr(error, "param", None) or ""),
-        )
-        return self._with_response(reply, response)
+        found = read_error(response.status_code, self._scrub(response.text))
+        return self._with_response(error_reply(found), response)
 
     def _with_response(self, reply: Reply, response: Any) -> Reply:
         request_id = self._scrub(response.headers.get("x-request-id", ""))
-        return replace(reply, status=response.status_code, request_id=request_id)
+        asked_s = _retry_after(response.headers)
+        return replace(
+            reply,
+            status=reply.status or response.status_code,
+            request_id=request_id,
+            wait_s=reply.wait_s if asked_s is None else asked_s,
+        )
 
     def _scrub(self, text: str) -> str:
         return text.replace(self._api_key, "***") if self._api_key else text
@@ -164,24 +167,29 @@ async def _before_try(request: Any) -> None:  # noqa: ARG001 - the client's sign
     if fault is not None:
         raise _StoppedError(fault)
     call.tries += 1
+    count_sent()
 
 
-async def _after_try(response: Any) -> None:
+async def _after_try(response: Any) -> None:  # noqa: ARG001 - the client's signature
     call = _CALL.get()
     call.responses += 1
-    call.on_status(response.status_code)
-    if response.status_code == 429:
-        await response.aread()
-        if _error_of(response.text)[0] == "insufficient_quota":
-            # No waiting brings the money back: the client's own sign against trying again.
-            response.headers["x-should-retry"] = "false"
+    call.on_response()
 
 
-def _error_of(body: str) -> tuple[str, str]:
-    try:
-        return read_error(json.loads(body))
-    except (ValueError, RecursionError):
-        return "", ""
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that a response asks to wait, from either header, as number or date."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        value = headers.get(name, "")
+        try:
+            seconds = float(value) * unit
+        except ValueError:
+            parsed = email.utils.parsedate_tz(value)
+            if parsed is None:
+                continue
+            seconds = email.utils.mktime_tz(parsed) - time.time()
+        if math.isfinite(seconds):
+            return max(0.0, seconds)
+    return None
 
 
 def _stopped_in(error: BaseException) -> Fault | None:

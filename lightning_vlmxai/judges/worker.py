@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import ConfigurationError, JudgeError, expected
-from ..records import JudgeRequest, UnscoredReason, Verdict
-from .base import Judge
+from ..records import JudgeRequest, UnscoredReason, Usage, Verdict
+from .base import SENT, Judge, Sent
 
 _log = logging.getLogger(__name__)
 
@@ -29,10 +29,12 @@ class Claim:
     Args:
         future: Gives the verdict.
         is_sent: Set once the judge was asked.
+        sent: Requests that the judge sent for it so far.
     """
 
     future: concurrent.futures.Future[Verdict]
     is_sent: threading.Event = field(default_factory=threading.Event)
+    sent: Sent = field(default_factory=Sent)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,13 +92,21 @@ class Ticket:
             elif claim.is_sent.is_set() or claim.future.cancel():
                 if not claim.future.cancelled():
                     self.late[place] = claim.future
-                verdict = Verdict.unscored(
-                    UnscoredReason.DEADLINE, f"no verdict within {timeout_s:g} s"
-                )
+                verdict = _overdue(timeout_s, claim.sent.calls)
             else:
                 verdict = claim.future.result()
             verdicts.append(verdict)
         return verdicts[::-1]
+
+
+def _overdue(timeout_s: float, calls: int) -> Verdict:
+    detail = f"no verdict within {timeout_s:g} s"
+    if not calls:
+        return Verdict.unscored(UnscoredReason.DEADLINE, detail)
+    what = "1 request" if calls == 1 else f"{calls} requests"
+    # What they cost is not known before they are answered.
+    usage = Usage(calls=calls, cost_usd=None)
+    return Verdict.unscored(UnscoredReason.DEADLINE, f"{detail}, after {what}", usage=usage)
 
 
 def _answered(verdict: Verdict) -> Claim:
@@ -215,12 +225,12 @@ class JudgeWorker:
         if is_full:
             detail = f"{self._max_pending} requests are waiting already"
             return _answered(Verdict.unscored(UnscoredReason.QUEUE_FULL, detail))
-        is_sent = threading.Event()
-        future = asyncio.run_coroutine_threadsafe(self._judge_one(request, is_sent), loop)
+        is_sent, sent = threading.Event(), Sent()
+        future = asyncio.run_coroutine_threadsafe(self._judge_one(request, is_sent, sent), loop)
         with self._lock:
             self._pending.add(future)
         future.add_done_callback(self._forget)
-        return Claim(future=future, is_sent=is_sent)
+        return Claim(future=future, is_sent=is_sent, sent=sent)
 
     def _forget(self, future: concurrent.futures.Future[Verdict]) -> None:
         with self._lock:
@@ -230,8 +240,11 @@ class JudgeWorker:
         with self._lock:
             return list(self._pending)
 
-    async def _judge_one(self, request: JudgeRequest, is_sent: threading.Event) -> Verdict:
+    async def _judge_one(
+        self, request: JudgeRequest, is_sent: threading.Event, sent: Sent
+    ) -> Verdict:
         assert self._slots is not None  # noqa: S101 - set before the first submission
+        SENT.set(sent)
         async with self._slots:
             is_sent.set()
             try:
