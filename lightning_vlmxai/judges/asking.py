@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..records import JudgeRequest, UnscoredReason, Usage, Verdict
@@ -22,6 +24,14 @@ from .replies import Reply
 from .session import Session
 from .silence import GRACE_S, Role
 
+_AWAY = frozenset(
+    {UnscoredReason.BROKEN_JSON, UnscoredReason.HTML_ANSWER, UnscoredReason.NOT_FOUND}
+)
+_NO_MODEL = re.compile(
+    r"(invalid|unknown|no such) model|model.{0,80}(not found|not exist|not supported|is not valid)",
+    re.IGNORECASE,
+)
+
 
 class Asker:
     """Asks about pictures while a judge is open.
@@ -34,6 +44,8 @@ class Asker:
         ledger: Of the budget; None without one.
         model: Name of the model.
         base_url: Of the server.
+        query: Of each URL.
+        look_around: Says in words where the server may be, when it is not where it was asked.
         prompt: That is asked with.
         settings: Of each request.
         price: Of the model, if known.
@@ -52,6 +64,8 @@ class Asker:
         ledger: Ledger | None,
         model: str,
         base_url: str,
+        query: Mapping[str, str],
+        look_around: Callable[[], Awaitable[str]],
         prompt: Prompt,
         settings: Mapping[str, Any],
         price: Price | None,
@@ -66,6 +80,10 @@ class Asker:
         self._ledger = ledger
         self._model = model
         self._base_url = base_url
+        self._query = query
+        self._look_around = look_around
+        self._hint: asyncio.Task[str] | None = None
+        self._has_answered = False
         self._prompt = prompt
         self._settings = settings
         self._price = price
@@ -77,9 +95,10 @@ class Asker:
 
     async def close(self) -> None:
         """Give up what goes on in the background, and close the files."""
-        for scout in self._scouts:
-            scout.cancel()
-        await asyncio.gather(*self._scouts, return_exceptions=True)
+        pending: list[asyncio.Task[Any]] = [*self._scouts, *([self._hint] if self._hint else [])]
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
         if self._cache is not None:
             self._cache.close()
         if self._ledger is not None:
@@ -146,6 +165,9 @@ class Asker:
         outcome = Outcome(reply=Reply(), detail="given up")
         try:
             outcome = await self._interview(content, call, number)
+            self._has_answered |= outcome.answer is not None
+            if not self._has_answered and _is_about_the_address(outcome):
+                outcome = replace(outcome, detail=await self._with_hint(outcome.detail))
         finally:
             verdict = self._to_verdict(outcome, call, latency_s=time.monotonic() - started)
             # What was paid for is kept before anything else can fail.
@@ -163,6 +185,13 @@ class Asker:
         elif outcome.reason is not None:
             self._breaker.report(request.scope, outcome.reason, outcome.detail)
         return verdict
+
+    async def _with_hint(self, detail: str) -> str:
+        """Return what happened, and what a look around found: once for all that wait for it."""
+        if self._hint is None:
+            self._hint = asyncio.ensure_future(self._look_around())
+        hint = await asyncio.shield(self._hint)
+        return detail if hint in detail else f"{detail} ({hint})"
 
     def _recall(self, request: JudgeRequest, key: str, number: int) -> Verdict | None:
         known = None if self._cache is None else self._cache.get(key)
@@ -199,6 +228,7 @@ class Asker:
                 "prompt": self._prompt.version,
                 "model": self._model,
                 "base_url": self._base_url,
+                **({"query": dict(self._query)} if self._query else {}),
                 "settings": self._settings,
                 "sample": number,
             }
@@ -245,3 +275,9 @@ class Asker:
             status=outcome.reply.status if outcome else None,
             request_id=outcome.reply.request_id if outcome else "",
         )
+
+
+def _is_about_the_address(outcome: Outcome) -> bool:
+    return outcome.reason in _AWAY or (
+        outcome.reason is UnscoredReason.BAD_REQUEST and bool(_NO_MODEL.search(outcome.detail))
+    )

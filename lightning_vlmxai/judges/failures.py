@@ -20,6 +20,8 @@ _REMEDIES = {
     UnscoredReason.DEADLINE: "Raise `deadline_s`, raise the judge's `concurrency`, or explain "
     "fewer probes",
     UnscoredReason.EMPTY_ANSWER: "Raise the token limit in `request`, or try another model",
+    UnscoredReason.FORBIDDEN: "Ask at the provider why: the key's rights, the region, or these "
+    "pictures",
     UnscoredReason.HTML_ANSWER: "Check `base_url`: it usually ends in /v1",
     UnscoredReason.NOT_FOUND: "Check `model` and `base_url`",
     UnscoredReason.NO_REFERENCE_MASK: "Return (image, label, reference_mask) from the data set",

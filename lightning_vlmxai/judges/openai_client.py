@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import email.utils
+import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..records import UnscoredReason
+from .addresses import show
 from .base import count_sent
 from .flow import Fault
 from .replies import Reply, error_reply, read_body
 from .server_errors import read_error, shorten
+
+_LOOK_S = 5.0
+"""How long a list of models is waited for."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,20 +86,41 @@ class ChatClient:
         base_url: Of the server; the environment's or the client's default if None.
         api_key: Removed from whatever a server echoes; None for a server that asks for none.
         timeout_s: Longest silence of the server in one try.
+        query: Added to each URL.
+        headers: Added to each request.
+        secrets: Names of the headers whose values are removed like the key.
     """
 
-    def __init__(self, *, base_url: str | None, api_key: str | None, timeout_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        base_url: str | None,
+        api_key: str | None,
+        timeout_s: float,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        secrets: Sequence[str] = (),
+    ) -> None:
         import openai  # here, because it is slow to import and other judges do without
 
         self._openai = openai
         self._api_key = api_key
+        values = [(headers or {})[name] for name in secrets]
+        # "Bearer abc" is echoed as "abc" as well.
+        self._secrets = [secret for value in values for secret in (value, value.split()[-1])]
+        names = {name.lower() for name in headers or {}}
+        # The client insists on a key; a server that asks for none may object to a wrong one.
+        self._hides_key = api_key is None and "authorization" not in names
         self._client = openai.AsyncOpenAI(
             base_url=base_url,
             api_key=api_key or "none",  # the client insists on one
             timeout=timeout_s,
             max_retries=0,
+            default_query=query,
+            default_headers=headers,
             http_client=openai.DefaultAsyncHttpxClient(
-                event_hooks={"request": [_before_try], "response": [_after_try]}
+                event_hooks={"request": [self._before_try], "response": [_after_try]},
+                follow_redirects=False,  # headers with secrets are for this host
             ),
         )
 
@@ -142,9 +168,41 @@ class ChatClient:
         """Close every connection."""
         await self._client.close()
 
+    async def list_models(self, base_url: str) -> list[str] | None:
+        """Return the names of the models that a base URL lists; None if it lists none.
+
+        Args:
+            base_url: Of the same host; what is asked costs nothing and counts nowhere.
+        """
+        free = Call(scope="", may_try=lambda: None, on_response=lambda: None)
+        token = _CALL.set(free)
+        client = self._client.with_options(base_url=base_url, timeout=_LOOK_S)
+        try:
+            raw = await client.models.with_raw_response.list()
+            entries = json.loads(self._scrub(raw.http_response.text))["data"]
+            return [str(entry["id"]) for entry in entries]
+        except (self._openai.OpenAIError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+        finally:
+            _CALL.reset(token)
+
+    async def _before_try(self, request: Any) -> None:
+        call = _CALL.get()
+        fault = call.may_try()
+        if fault is not None:
+            raise _StoppedError(fault)
+        if self._hides_key:
+            request.headers.pop("Authorization", None)
+        call.tries += 1
+        if call.scope:
+            count_sent()
+
     def _read_status(self, error: Any) -> Reply:
         response = error.response
         found = read_error(response.status_code, self._scrub(response.text))
+        if response.status_code < 400:
+            location = self._scrub(response.headers.get("location", ""))
+            found = replace(found, message=f"the server sends on to {show(location)}")
         return self._with_response(error_reply(found), response)
 
     def _with_response(self, reply: Reply, response: Any) -> Reply:
@@ -158,16 +216,9 @@ class ChatClient:
         )
 
     def _scrub(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
         return text.replace(self._api_key, "***") if self._api_key else text
-
-
-async def _before_try(request: Any) -> None:  # noqa: ARG001 - the client's signature
-    call = _CALL.get()
-    fault = call.may_try()
-    if fault is not None:
-        raise _StoppedError(fault)
-    call.tries += 1
-    count_sent()
 
 
 async def _after_try(response: Any) -> None:  # noqa: ARG001 - the client's signature

@@ -196,6 +196,8 @@ def reason_of(error: ServerError) -> UnscoredReason:
     }
     if status in known:
         return known[status]
+    if status is not None and status < 400:  # sent on elsewhere
+        return UnscoredReason.NOT_FOUND
     return UnscoredReason.SERVER_ERROR if (status or 0) >= 500 else UnscoredReason.BAD_REQUEST
 
 

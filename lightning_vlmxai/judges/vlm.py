@@ -6,11 +6,13 @@ import asyncio
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError, expected
 from ..records import JudgeRequest, UnscoredReason, Verdict
+from .addresses import check_values, look_around, read_values, secret_names
 from .asking import Asker
 from .budget import Budget, Ledger
 from .cache import VerdictCache
@@ -48,6 +50,9 @@ class VLMJudge:
     Args:
         model: Name by which the server knows the model.
         base_url: Where the server is; OPENAI_BASE_URL or the client's default if None.
+        query: Added to each URL, such as Azure's `{"api-version": "2024-10-21"}`. No secrets.
+        headers: Added to each request. A value "env:NAME" is that environment variable's; what may
+            be secret has to be one.
         api_key_env: Name of the environment variable that holds the key, which is itself never
             an argument, so that it reaches no checkpoint, config or log; None for a server that
             asks for none.
@@ -108,9 +113,14 @@ class VLMJudge:
         prices: dict[str, list[float]] | None = None,
         cache: bool | str = True,
         reuse_iou: float | None = None,
+        query: dict[str, str] | None = None,
+        headers: dict[str, str] | None = None,
     ) -> None:
         require("model", "the name of a model", bool(model.strip()), repr(model), "Pass one")
+        base_url = base_url and base_url.strip()
         check_base_url(base_url)
+        check_values("query", query or {}, logged=True)
+        check_values("headers", headers or {}, logged=False)
         check_key_name(api_key_env)
         check_settings(request or {})
         one_of("style", style, STYLES)
@@ -127,6 +137,8 @@ class VLMJudge:
             require("reuse_iou", "in (0, 1]", 0 < reuse_iou <= 1, reuse_iou, "Pass 0.95 or None")
         self.model = model
         self._base_url = base_url
+        self._query = dict(query or {})
+        self._headers = dict(headers or {})
         self._api_key_env = api_key_env
         self._style = style
         self._view = view
@@ -185,6 +197,7 @@ class VLMJudge:
     def check(self) -> None:
         """Raise `ConfigurationError` if the key, or the price for a dollar budget, is missing."""
         self._read_key()
+        read_values("headers", self._headers)
         require(
             "budget",
             f"in calls, because no price is known for {self.model}",
@@ -216,6 +229,9 @@ class VLMJudge:
             base_url=self._base_url,
             api_key=self._read_key(),
             timeout_s=self._timeout_s,
+            query=self._query,
+            headers=read_values("headers", self._headers),
+            secrets=secret_names(self._headers),
         )
         self._session = Session(
             self._client,
@@ -232,7 +248,11 @@ class VLMJudge:
             cache=cache,
             ledger=ledger,
             model=self.model,
+            look_around=partial(
+                look_around, self._client.base_url, self.model, self._client.list_models
+            ),
             base_url=self._client.base_url,
+            query=self._query,
             prompt=self._prompt,
             settings=self._settings,
             price=self._price,

@@ -221,7 +221,7 @@ def test_one_explores_and_the_others_wait():
 
 
 def test_a_200_without_an_answer_settles_nothing():
-    """An empty message by schema, then an error that a format may have caused: the next is tried."""
+    """An empty message by schema, then an error that a format may have caused: one lower."""
     empty = completion(None)
     replies = iter([empty, error(500), verdict(4)])
     with OpenAIServer(lambda _: next(replies)) as server:

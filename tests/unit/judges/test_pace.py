@@ -98,7 +98,7 @@ def judge(
 @pytest.mark.parametrize("concurrency", [1, 4, 16])
 @pytest.mark.parametrize(("every_s", "probes"), [(1.0, 18), (30.0, 6)])
 def test_a_server_that_says_when_is_asked_little_more_than_needed(concurrency, every_s, probes):
-    """At one a second 18 probes take at most 1.3 calls each, and little more time than they must."""
+    """At one a second 18 probes take at most 1.3 calls each, and little more than 18 s."""
     time = MadeUpTime()
     bucket = Bucket(time, every_s)
     judge(bucket, time, probes=probes, concurrency=concurrency, say=lambda s: math.ceil(s))
