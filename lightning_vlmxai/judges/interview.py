@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..records import UnscoredReason
@@ -14,6 +14,7 @@ from .answers import ANSWER_SCHEMA, Answer, Unusable, read_answer
 from .openai_client import Call
 from .prompts import Prompt
 from .replies import Reply
+from .scale import ScaleWatch
 from .server_errors import needs_no_format
 from .session import Session
 
@@ -42,13 +43,14 @@ _FORMAT_NAMED = re.compile(r"response_format|json_schema|json_object|structured 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How an interview ended: an answer, or a reason and a detail."""
+    """How an interview ended: an answer, or a reason and a detail (and a score out of range)."""
 
     answer: Answer | None = None
     reason: UnscoredReason | None = None
     detail: str = ""
     reply: Reply
     answer_format: str = ""
+    score: float | None = None
 
 
 _RENAMED = {
@@ -81,6 +83,7 @@ class Interviewer:
         self._prompt = prompt
         self._settings = dict(settings)
         self._refused: set[str] = set()
+        self._scale = ScaleWatch()
         self._format = 0
         self._suspected = 0
         self._is_settled = False
@@ -111,13 +114,25 @@ class Interviewer:
         self, content: list[dict[str, Any]], call: Call, overrides: Mapping[str, Any]
     ) -> Outcome:
         messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
-        outcome = await self._ask_once(messages, call, overrides)
+        outcome = self._on_scale(await self._ask_once(messages, call, overrides))
         if outcome.reply.text is None or outcome.answer is not None:
             return outcome
         messages.append({"role": "assistant", "content": outcome.reply.text})
         question = self._prompt.with_problem(outcome.detail)
         messages.append({"role": "user", "content": question})
         return await self._ask_once(messages, call, overrides)
+
+    def _on_scale(self, outcome: Outcome) -> Outcome:
+        """Return a first answer, or that its scale is not known."""
+        score = outcome.score if outcome.answer is None else outcome.answer.score
+        if score is None:
+            return outcome
+        self._scale.note(score)
+        if outcome.answer is None or not self._scale.is_other:
+            return outcome
+        return replace(
+            outcome, answer=None, reason=UnscoredReason.OUT_OF_RANGE, detail=self._scale.PROBLEM
+        )
 
     async def _ask_once(
         self, messages: list[dict[str, Any]], call: Call, overrides: Mapping[str, Any]
@@ -137,7 +152,11 @@ class Interviewer:
         answer = read_answer(reply.text)
         if isinstance(answer, Unusable):
             return Outcome(
-                reason=answer.reason, detail=answer.problem, reply=reply, answer_format=name
+                reason=answer.reason,
+                detail=answer.problem,
+                reply=reply,
+                answer_format=name,
+                score=answer.score,
             )
         self._settle(chosen, is_named=is_named)
         return Outcome(answer=answer, reply=reply, answer_format=name)

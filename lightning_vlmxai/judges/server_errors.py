@@ -211,6 +211,11 @@ def needs_no_format(words: str) -> bool:
     return bool(_NO_VISION.search(words) or _NO_PICTURE.search(words))
 
 
+def is_blind(words: str) -> bool:
+    """Return whether an error says that the model takes no pictures."""
+    return bool(_NO_VISION.search(words))
+
+
 def shorten(text: str) -> str:
     """Return a text on one line, writable, and cut to a length that a log can bear."""
     text = " ".join(text.encode("utf-8", "replace").decode().split())

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers_judge import judge_all, make_judge, make_request
+from lightning_vlmxai.judges.answers import Unusable, read_answer
 from lightning_vlmxai.judges.replies import read_body
 from lightning_vlmxai.judges.server_errors import find_error, read_error, reason_of
 from lightning_vlmxai.judges.thoughts import after_thoughts
@@ -240,3 +241,81 @@ def test_a_wrong_gemini_key_takes_one_request():
         verdicts = judge_all(make_judge(server.base_url), [make_request(i) for i in range(3)])
     assert {v.reason for v in verdicts} == {UnscoredReason.AUTHENTICATION}
     assert len(server.requests) == 1
+
+
+def _words(**fields: object) -> str:
+    return json.dumps({"evaluation": "Here.", "justification": "So.", "score": 4, **fields})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"Evaluation": "a", "JUSTIFICATION": "b", " Score ": 4}',
+        json.dumps({"judgement": json.loads(_words())}),
+        json.dumps({"result": [json.loads(_words())]}),
+        '{"evaluation": "a, }", "justification": "b", "score": 4,}',
+        '{"evaluation": "a", "justification": "b", "score": 4/5}',
+        '{"evaluation": "a", "justification": "b", "score": 4 / 5,\n}',
+        _words(score="4 (most of it)"),
+        _words(score="4/5 (good)"),
+        _words(evaluation={"head": "in", "legs": "out"}),
+        _words(evaluation=["head", "legs"]),
+        "Score (0-5): 4",
+        "Score (out of 5): 4",
+        "**Rating:** 4/5",
+        "Rating (0 to 5) is 4",
+    ],
+)
+def test_what_small_models_write_is_read(text):
+    """Where it has one meaning."""
+    assert read_answer(text).score == 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"Score": 4, "score": 3, "evaluation": "a", "justification": "b"}',
+        json.dumps({"first": json.loads(_words()), "second": json.loads(_words(score=2))}),
+        '{"evaluation": "a", "justification": "b", "score": 4/10}',
+        '{"evaluation": "a", "justification": "b", "score": 4,',
+        '{"evaluation": "a", "justification": "b", "score": 4/',
+        _words(score="4 (out of 10)"),
+        _words(score="4 (or 3)"),
+        _words(score="4 (out of ten)"),
+        _words(evaluation={}),
+        f'{{"draft": {_words(score=0)}, "evaluation": "a", "justification": "b", "score": 4',
+        f'{{"score": 4/10, "draft": {_words(score=0)}}}',
+        "Score (0-10): 4",
+        "Score (out of 10): 4",
+        "Rating: 4/10",
+        "Score: 4. Rating: 2",
+    ],
+)
+def test_what_has_two_meanings_is_refused(text):
+    """Or none, or another scale."""
+    assert isinstance(read_answer(text), Unusable)
+
+
+def test_another_scale_is_found_told_and_not_mixed_in(caplog):
+    """A judge of 0 to 10 that keeps to it: after three scores above 5 no lower one counts."""
+    scores = iter([8, 8, 9, 9, 7, 7])  # each answer, and the same when re-asked
+    with OpenAIServer(lambda _: verdict(next(scores))) as server:
+        judge = make_judge(server.base_url, concurrency=1)
+        verdicts = judge_all(judge, [make_request(i, lit=i / 8) for i in range(3)])
+        assert [v.score for v in verdicts] == [None] * 3
+        caplog.clear()  # each opening of the judge begins anew
+        scores = iter([8, 8, 9, 9, 7, 7, 3, 3.5, 10, 4.5])
+        verdicts = judge_all(judge, [make_request(i, lit=i / 8) for i in range(5)])
+    # The fourth and the fifth count as they were given after the scale was told.
+    assert [v.score for v in verdicts] == [None, None, None, 3.5, 4.5]
+    assert caplog.text.count("seems to score from 0 to 10: 3 of its 3 first answers") == 1
+    assert "not clear on which scale" in server.requests[-3].body["messages"][2]["content"]
+
+
+def test_one_score_out_of_range_is_no_other_scale():
+    """A slip stays one: what is in range counts."""
+    scores = iter([3, 9, 4, 2, 5, 1])
+    with OpenAIServer(lambda _: verdict(next(scores))) as server:
+        judge = make_judge(server.base_url, concurrency=1)
+        verdicts = judge_all(judge, [make_request(i, lit=i / 8) for i in range(5)])
+    assert [v.score for v in verdicts] == [3, 4, 2, 5, 1]
