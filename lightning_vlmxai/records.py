@@ -43,6 +43,7 @@ class UnscoredReason(str, Enum):
     CONTENT_FILTER = "content_filter"
     DEADLINE = "deadline"
     EMPTY_ANSWER = "empty_answer"
+    FORBIDDEN = "forbidden"
     HTML_ANSWER = "html_answer"
     JUDGE_ERROR = "judge_error"
     NO_REFERENCE_MASK = "no_reference_mask"
@@ -70,6 +71,7 @@ _SETUP_FAULTS = frozenset(
         UnscoredReason.AUTHENTICATION,
         UnscoredReason.BAD_REQUEST,
         UnscoredReason.CONNECTION,
+        UnscoredReason.FORBIDDEN,
         UnscoredReason.HTML_ANSWER,
         UnscoredReason.JUDGE_ERROR,
         UnscoredReason.NOT_FOUND,

@@ -26,7 +26,7 @@ class Row:
         fault: In words.
         answer: Of the server; no server listens if None.
         outcome: Score as text, or the reason, that each of the probes gets.
-        requests: How many the server is sent for all the probes together.
+        requests: How many the server is sent for all the probes together, exactly or from a range.
         arguments: Of the judge.
         label: That was predicted.
     """
@@ -34,7 +34,7 @@ class Row:
     fault: str
     answer: Answer | None
     outcome: str
-    requests: int
+    requests: int | range
     arguments: dict[str, Any] = field(default_factory=dict)
     label: str = "cat"
 
@@ -137,8 +137,8 @@ def rows() -> list[Row]:
         Row(
             fault="403",
             answer=always(error(403)),
-            outcome="authentication",
-            requests=1,
+            outcome="forbidden",
+            requests=3,
             arguments=ONE,
         ),
         Row(
@@ -190,12 +190,18 @@ def rows() -> list[Row]:
             requests=6,
         ),
         Row(fault="429, then good", answer=first(error(429), GOOD), outcome="4", requests=6),
-        Row(fault="429 always", answer=always(error(429)), outcome="rate_limit", requests=6),
+        Row(
+            fault="429 always",
+            answer=always(error(429)),
+            outcome="rate_limit",
+            requests=range(2, 8),  # by time, not by number
+            arguments={"call_timeout_s": 3.0},
+        ),
         Row(
             fault="429, Retry-After 300",
             answer=always(error(429, headers={"Retry-After": "300"})),
             outcome="rate_limit",
-            requests=3,
+            requests=1,
         ),
         Row(
             fault="429 insufficient_quota",
@@ -245,7 +251,7 @@ def rows() -> list[Row]:
             fault="never answers",
             answer=never(lambda: WAITING[-1]),
             outcome="timeout",
-            requests=6,
+            requests=2,  # of the one that finds out; the others are not made
             arguments={"timeout_s": 0.5},
         ),
         Row(
@@ -271,7 +277,7 @@ def rows() -> list[Row]:
             fault="200 with an error inside",
             answer=always(Reply(body='{"error": {"message": "overloaded"}}')),
             outcome="server_error",
-            requests=3,
+            requests=6,
         ),
         Row(
             fault="choices: []",
@@ -366,7 +372,7 @@ def rows() -> list[Row]:
             fault="rejects response_format with 500",
             answer=_rejects("json_schema", "json_object", reply=error(500)),
             outcome="4",
-            requests=6,
+            requests=8,  # 2, 1 and 1; 2 and 1, for one error may be a passing one; then 1
             arguments=ONE,
         ),
         Row(

@@ -124,6 +124,12 @@ class OpenAIServer:
         self.requests: list[Seen] = []
         self.answered = 0
         self.closing = threading.Event()
+        self.models: Mapping[str, list[str]] = {}
+        """What paths list as models, such as `{"/v1/models": ["m"]}`; 404 elsewhere."""
+        self.only_path = ""
+        """Where completions are; anywhere if empty."""
+        self.asked: list[str] = []
+        """Path and query of every request, lists of models among them."""
         self._lock = threading.Lock()
         self._connections: dict[int, socket.socket] = {}
         self._server: ThreadingHTTPServer
@@ -229,8 +235,19 @@ def _handler_of(owner: OpenAIServer) -> type[BaseHTTPRequestHandler]:
         def log_message(self, *args: object) -> None:
             pass
 
+        def do_GET(self) -> None:
+            owner.asked.append(self.path)
+            names = owner.models.get(self.path.split("?")[0])
+            data = [{"id": name, "object": "model"} for name in names or ()]
+            listed = Reply(body=json.dumps({"object": "list", "data": data}))
+            self.send(error(404, message="Not Found") if names is None else listed)
+
         def do_POST(self) -> None:
+            owner.asked.append(self.path)
             raw = self.rfile.read(int(self.headers["Content-Length"]))
+            if owner.only_path and self.path.split("?")[0] != owner.only_path:
+                self.send(error(404, message="Not Found"))
+                return
             seen = owner.see(self.headers, raw, self.number)
             if owner.latency_s:
                 time.sleep(owner.latency_s)

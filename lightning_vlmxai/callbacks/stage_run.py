@@ -125,7 +125,9 @@ class StageRun:
         """
         probe_set, explained = self._isolation.run(live, self._explain_probes)
         self._prove(live, probe_set, explained.explanations)
-        book = self._make_book(lag=0, number=-1)
+        # A judge may wait for a server that is still loading.
+        loading_s = getattr(self._judge, "wait_s", 0.0)
+        book = self._make_book(lag=0, number=-1, loading_s=loading_s)
         # An untrained model's maps may be blank, which says nothing about the judge.
         shown = [e for e in explained.explanations if not e.is_blank][: self._ranks.size]
         book.open(shown, stage="fit", epoch=0, step=0)
@@ -342,11 +344,11 @@ class StageRun:
             **(self._explainer or self._asked).describe(),
         }
 
-    def _make_book(self, *, lag: int, number: int) -> RoundBook:
+    def _make_book(self, *, lag: int, number: int, loading_s: float = 0.0) -> RoundBook:
         return RoundBook(
             self._worker,
             lag=lag,
-            deadline_s=self._settings.deadline_s,
+            deadline_s=self._settings.deadline_s + loading_s,
             threshold=self._settings.threshold,
             watch_classes=self._settings.watch_classes,
             ranks=self._ranks,

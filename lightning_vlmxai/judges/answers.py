@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from ..records import UnscoredReason
+from .loose_json import Fields, find_objects, holders
 
 ANSWER_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -24,17 +24,21 @@ ANSWER_SCHEMA: dict[str, Any] = {
 """JSON schema of an answer. Not every server enforces bounds, so they are checked here."""
 
 _NUMBER = r"[-+]?\d+(?:\.\d+)?"
-_SCORE = re.compile(rf"({_NUMBER})(?:\s*(?:/|out of)\s*({_NUMBER}))?\.?")
+_SCORE = re.compile(
+    rf"({_NUMBER})(?:\s*(?:/|out of)\s*({_NUMBER}))?\.?(?:\s*\((?!\s*out of)[^()\d/]*\))?\.?",
+    re.IGNORECASE,
+)
 _JSON_BEGINS = re.compile(r"\{\s*\"")
-_THOUGHTS = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 _IN_TEXT = re.compile(
-    r"\bscore\b[\s\"'*_]*(?:[:=]|is|of)?[\s\"'*_]*"
+    r"\b(?:score|rating)\b[\s\"'*_]*"
+    r"(?P<scale>\(\s*(?:from )?0\s*(?:-|\u2013|to)\s*(?P<top>\d+)\s*\)|\(out of (?P<of>\d+)\))?"
+    r"[\s\"'*_]*(?:[:=]|is|of)?[\s\"'*_]*"
     rf"(?P<score>{_NUMBER}(?:\s*(?:/|out of)\s*{_NUMBER})?)"
     rf"(?P<range>\s*(?:-|\u2013|to|or)\s*{_NUMBER})?",
     re.IGNORECASE,
 )
 _HEADINGS = re.compile(
-    r"^[\s#*_]*(evaluation|justification|score)\b[\s*_]*[:=]", re.IGNORECASE | re.MULTILINE
+    r"^[\s#*_]*(evaluation|justification|score|rating)\b[\s*_]*[:=]", re.IGNORECASE | re.MULTILINE
 )
 
 
@@ -49,18 +53,22 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unusable:
-    """Why words are no answer. `problem` ends the sentence "That answer can't be used: ..."."""
+    """Why words are no answer. `problem` ends the sentence "That answer can't be used: ...".
+
+    `score` is the one that was out of range.
+    """
 
     reason: UnscoredReason
     problem: str
+    score: float | None = None
 
 
 def read_answer(text: str) -> Answer | Unusable:
     """Return the one judgement that a text holds, or why there is none.
 
-    Read are: a JSON object, alone, in a code fence or amid prose; failing that, prose that names
-    its score ("Score: 4/5"). A leading block of `<think>` is skipped. Nothing is guessed: no
-    rescaling ("8/10"), no words for numbers, no choice between two different scores.
+    Read are: a JSON object, alone, in a code fence, amid prose or inside another; failing that,
+    prose that names its score ("Score: 4/5"). Nothing is guessed: no rescaling ("8/10"), no words
+    for numbers, no choice between two different scores.
 
     Example:
         >>> read_answer('{"evaluation": "On it.", "justification": "All.", "score": "4/5"}').score
@@ -68,8 +76,8 @@ def read_answer(text: str) -> Answer | Unusable:
         >>> read_answer("Score: 3 or 4").reason.value
         'unparseable'
     """
-    text = _THOUGHTS.sub("", text).strip()
-    found = [obj for obj in _json_objects(text) if "score" in obj]
+    text = text.strip()
+    found = [one for outer in find_objects(text) for one in holders(outer, "score")]
     if not found and _JSON_BEGINS.search(text):
         # Not read as prose: a number at the place where JSON broke off may have lost its digits.
         return _unparseable("its JSON is broken or has no score")
@@ -102,53 +110,35 @@ def read_score(value: object) -> float | Unusable:
         return _unparseable(f"its score {_short(value)} is not a number from 0 to 5")
     if not 0 <= score <= 5:
         return Unusable(
-            reason=UnscoredReason.OUT_OF_RANGE, problem=f"its score {score:g} is not from 0 to 5"
+            reason=UnscoredReason.OUT_OF_RANGE,
+            problem=f"its score {score:g} is not from 0 to 5",
+            score=score,
         )
     return score
 
 
-class _Objects(dict[str, Any]):
-    """A JSON object that remembers whether one key was given two values."""
-
-    contradicts = False
-
-
-def _make_object(pairs: list[tuple[str, Any]]) -> _Objects:
-    made = _Objects()
-    for key, value in pairs:
-        made.contradicts |= key in made and made[key] != value
-        made[key] = value
-    return made
-
-
-def _json_objects(text: str) -> Iterator[_Objects]:
-    decoder = json.JSONDecoder(object_pairs_hook=_make_object, strict=False)
-    start = text.find("{")
-    while start >= 0:
-        try:
-            found, end = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            end = start + 1
-        else:
-            yield found
-        start = text.find("{", end)
-
-
-def _read_object(found: _Objects) -> Answer | Unusable:
+def _read_object(found: Fields) -> Answer | Unusable:
     if found.contradicts:
         return _unparseable("it gives one key two values")
     score = read_score(found["score"])
     if isinstance(score, Unusable):
         return score
-    words = {key: found.get(key) for key in ("evaluation", "justification")}
+    words = {key: _to_words(found.get(key)) for key in ("evaluation", "justification")}
     for key, value in words.items():
-        if not isinstance(value, str) or not value.strip():
+        if not value:
             return _unparseable(f'"{key}" is missing or empty')
     return Answer(
         score=score,
-        evaluation=_to_writable(str(words["evaluation"])),
-        justification=_to_writable(str(words["justification"])),
+        evaluation=_to_writable(words["evaluation"]),
+        justification=_to_writable(words["justification"]),
     )
+
+
+def _to_words(value: object) -> str:
+    """Return what a model says of a picture: a text, or a whole object of them as one."""
+    if isinstance(value, (dict, list)) and value:
+        return json.dumps(value, ensure_ascii=False)
+    return value.strip() if isinstance(value, str) else ""
 
 
 def _read_prose(text: str) -> Answer | Unusable:
@@ -157,6 +147,9 @@ def _read_prose(text: str) -> Answer | Unusable:
         return _unparseable("it names no score")
     if any(match["range"] for match in matches):
         return _unparseable("it names a range of scores")
+    tops = {top for match in matches for top in (match["top"], match["of"]) if top is not None}
+    if tops - {"5"}:
+        return _unparseable("it scores from 0 to " + ", ".join(sorted(tops)))
     scores = [read_score(match["score"]) for match in matches]
     if len({score if isinstance(score, float) else score.problem for score in scores}) > 1:
         return _unparseable("it names different scores")

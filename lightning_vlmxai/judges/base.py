@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from ..records import JudgeRequest, Verdict
 from .prices import Estimate
+
+
+@dataclass(slots=True)
+class Sent:
+    """How many requests a server was sent for one judgement so far."""
+
+    calls: int = 0
+
+
+SENT: ContextVar[Sent | None] = ContextVar("vlmxai_sent", default=None)
+"""Of the judgement that is under way: a call given up half-way has to be counted too."""
+
+
+def count_sent() -> None:
+    """Count a request to a server, as it is sent."""
+    sent = SENT.get()
+    if sent is not None:
+        sent.calls += 1
 
 
 @runtime_checkable

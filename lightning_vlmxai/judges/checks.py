@@ -36,8 +36,16 @@ def check_base_url(base_url: str | None) -> None:
     require("base_url", "a URL", is_web, repr(base_url), "Begin it with http:// or https://")
     require(
         "base_url",
-        "free of user names, passwords and queries",
-        "@" not in base_url and "?" not in base_url,
+        "free of queries",
+        "?" not in base_url,
+        "one with a query",
+        'Pass it as query={"api-version": "2024-10-21"}, and a key in it as '
+        'headers={"api-key": "env:SOME_KEY"}',
+    )
+    require(
+        "base_url",
+        "free of user names and passwords",
+        "@" not in base_url,
         "one with them",
         "Put the key into an environment variable and name that as `api_key_env`",
     )

@@ -14,19 +14,22 @@ from ..records import UnscoredReason
 class AdaptiveLimit:
     """Lets at most `limit` calls through at a time, fewer after rate limits.
 
-    A rate limit halves the limit, at most once for the calls that were under way together; each
-    success adds 1/limit, so that a limit's worth of successes adds one call, up to the maximum.
+    It begins with `first` calls at a time, and each success adds one: a server that takes few is
+    not stormed before that is known. A rate limit halves the limit, at most once for the calls
+    that were under way together; from then on each success adds 1/limit, so that a limit's worth
+    of successes adds one call, up to the maximum.
 
     Args:
         maximum: At least 1.
+        first: Of the calls at a time; the maximum if None.
 
-    Source: Chiu and Jain, 1989, "Analysis of the increase and decrease algorithms for congestion
-        avoidance": additive increase, multiplicative decrease.
+    Source: Jacobson, 1988, "Congestion avoidance and control": slow start, then additive increase
+        and multiplicative decrease.
     """
 
-    def __init__(self, maximum: int) -> None:
+    def __init__(self, maximum: int, first: int | None = None) -> None:
         self.maximum = maximum
-        self.limit = float(maximum)
+        self.limit = float(maximum if first is None else min(first, maximum))
         self._active = 0
         self._cuts = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -60,7 +63,8 @@ class AdaptiveLimit:
 
     def speed_up(self) -> None:
         """Count a success."""
-        self.limit = min(float(self.maximum), self.limit + 1 / self.limit)
+        step = 1 / self.limit if self._cuts else 1.0
+        self.limit = min(float(self.maximum), self.limit + step)
 
     def _wake(self) -> None:
         while self._waiting and self._active < int(self.limit):

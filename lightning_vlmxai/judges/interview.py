@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..records import UnscoredReason
 from .answers import ANSWER_SCHEMA, Answer, Unusable, read_answer
-from .openai_client import Call, ChatClient
+from .openai_client import Call
 from .prompts import Prompt
 from .replies import Reply
+from .scale import ScaleWatch
+from .server_errors import needs_no_format
+from .session import Session
 
 _log = logging.getLogger(__name__)
 
@@ -39,38 +43,52 @@ _FORMAT_NAMED = re.compile(r"response_format|json_schema|json_object|structured 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How an interview ended: an answer, or a reason and a detail."""
+    """How an interview ended: an answer, or a reason and a detail (and a score out of range)."""
 
     answer: Answer | None = None
     reason: UnscoredReason | None = None
     detail: str = ""
     reply: Reply
     answer_format: str = ""
+    score: float | None = None
+
+
+_RENAMED = {
+    "max_tokens": "max_completion_tokens",
+    "max_completion_tokens": "max_tokens",
+}
+"""Two names of one limit: what takes the one refuses the other."""
 
 
 class Interviewer:
     """Asks for judgements; remembers the answer format and the settings that a server takes.
 
-    The first format with which an answer comes is kept. Until then, an error that a format may
-    have caused (400, 422, 500, 501) has the next one tried, once in a round.
+    Until an answer has come, one judgement at a time explores and the others wait. An error that
+    a format may have caused (400, 422, 500, 501) has the next one tried. A format that an error
+    named is given up with the first answer in a lower one; one that was only suspected, when the
+    next judgement meets the same. A round in which no format brought an answer explores no more.
 
     Args:
-        client: To talk through.
+        session: To ask through.
         model: To ask.
         prompt: To ask with.
         settings: Further entries of each request body.
     """
 
     def __init__(
-        self, client: ChatClient, *, model: str, prompt: Prompt, settings: Mapping[str, Any]
+        self, session: Session, *, model: str, prompt: Prompt, settings: Mapping[str, Any]
     ) -> None:
-        self._client = client
+        self._session = session
         self._model = model
         self._prompt = prompt
         self._settings = dict(settings)
+        self._refused: set[str] = set()
+        self._scale = ScaleWatch()
         self._format = 0
+        self._suspected = 0
         self._is_settled = False
         self._explored_in: set[str] = set()
+        self._exploring = asyncio.Lock()
 
     async def ask(self, content: list[dict[str, Any]], call: Call, **overrides: Any) -> Outcome:
         """Return the judgement on the content of a message; an unusable answer is asked for again.
@@ -80,8 +98,23 @@ class Interviewer:
             call: Keeps count.
             overrides: Settings for this call alone.
         """
+        if self._may_explore(call.scope):
+            async with self._exploring:
+                if self._may_explore(call.scope):
+                    outcome = await self._ask(content, call, overrides)
+                    if outcome.answer is None:
+                        self._explored_in.add(call.scope)
+                    return outcome
+        return await self._ask(content, call, overrides)
+
+    def _may_explore(self, scope: str) -> bool:
+        return not self._is_settled and scope not in self._explored_in
+
+    async def _ask(
+        self, content: list[dict[str, Any]], call: Call, overrides: Mapping[str, Any]
+    ) -> Outcome:
         messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
-        outcome = await self._ask_once(messages, call, overrides)
+        outcome = self._on_scale(await self._ask_once(messages, call, overrides))
         if outcome.reply.text is None or outcome.answer is not None:
             return outcome
         messages.append({"role": "assistant", "content": outcome.reply.text})
@@ -89,48 +122,65 @@ class Interviewer:
         messages.append({"role": "user", "content": question})
         return await self._ask_once(messages, call, overrides)
 
+    def _on_scale(self, outcome: Outcome) -> Outcome:
+        """Return a first answer, or that its scale is not known."""
+        score = outcome.score if outcome.answer is None else outcome.answer.score
+        if score is None:
+            return outcome
+        self._scale.note(score)
+        if outcome.answer is None or not self._scale.is_other:
+            return outcome
+        return replace(
+            outcome, answer=None, reason=UnscoredReason.OUT_OF_RANGE, detail=self._scale.PROBLEM
+        )
+
     async def _ask_once(
         self, messages: list[dict[str, Any]], call: Call, overrides: Mapping[str, Any]
     ) -> Outcome:
-        reply, name = await self._find_format(messages, call, overrides)
+        chosen = self._format
+        first = reply = await self._send(messages, chosen, call, overrides)
+        is_named = True
+        while self._blames_format(reply, chosen, call.scope):
+            is_named = is_named and _names_format(reply)
+            chosen = max(chosen + 1, self._suspected, self._format)
+            reply = await self._send(messages, chosen, call, overrides, max_retries=0)
+        name = FORMATS[chosen][0]
         if reply.text is None:
-            return Outcome(
-                reason=reply.reason, detail=reply.detail, reply=reply, answer_format=name
-            )
+            # No format helped: the first error tells most.
+            last = first if _is_error(reply) else reply
+            return Outcome(reason=last.reason, detail=last.detail, reply=last, answer_format=name)
         answer = read_answer(reply.text)
         if isinstance(answer, Unusable):
             return Outcome(
-                reason=answer.reason, detail=answer.problem, reply=reply, answer_format=name
+                reason=answer.reason,
+                detail=answer.problem,
+                reply=reply,
+                answer_format=name,
+                score=answer.score,
             )
+        self._settle(chosen, is_named=is_named)
         return Outcome(answer=answer, reply=reply, answer_format=name)
 
-    async def _find_format(
-        self, messages: list[dict[str, Any]], call: Call, overrides: Mapping[str, Any]
-    ) -> tuple[Reply, str]:
-        chosen = self._format
-        first = reply = await self._send(messages, chosen, call, overrides)
-        while self._blames_format(reply, chosen, call.scope):
-            chosen = max(chosen + 1, self._format)
-            reply = await self._send(messages, chosen, call, overrides, max_retries=0)
-        if reply.status is not None and reply.status < 300:
-            if chosen > self._format:
-                _log.info("The judge's server takes answers as %s.", FORMATS[chosen][0])
-            self._format = max(self._format, chosen)
-            self._is_settled = True
-            return reply, FORMATS[chosen][0]
-        if chosen > self._format:  # no format helped: the first error tells most
-            self._explored_in.add(call.scope)
-            return first, FORMATS[self._format][0]
-        return reply, FORMATS[chosen][0]
+    def _settle(self, chosen: int, *, is_named: bool) -> None:
+        """Keep a format with which an answer came."""
+        if chosen > self._format and not is_named and self._suspected != chosen:
+            self._suspected = chosen  # one error may have been a passing one
+            return
+        if chosen > self._format:
+            _log.info("The judge's server takes answers as %s.", FORMATS[chosen][0])
+        self._format = max(self._format, chosen)
+        self._is_settled = True
 
     def _blames_format(self, reply: Reply, chosen: int, scope: str) -> bool:
         if chosen + 1 >= len(FORMATS) or reply.status not in (400, 422, 500, 501):
             return False
         if reply.reason not in (UnscoredReason.BAD_REQUEST, UnscoredReason.SERVER_ERROR):
             return False
-        if _FORMAT_NAMED.search(f"{reply.parameter} {reply.detail}"):
+        if _names_format(reply):
             return True
-        return not self._is_settled and scope not in self._explored_in
+        if reply.parameter in self._settings or needs_no_format(reply.detail):
+            return False
+        return self._may_explore(scope)
 
     async def _send(
         self,
@@ -141,21 +191,30 @@ class Interviewer:
         *,
         max_retries: int | None = None,
     ) -> Reply:
-        body = self._make_body(messages, chosen, overrides)
-        reply = await self._client.complete(body, call, max_retries=max_retries)
-        refused = self._refused_settings(reply, body)
-        if not refused:
-            return reply
-        for name in refused & self._settings.keys():
-            del self._settings[name]
-            _log.warning(
-                "The judge's server does not take the setting `%s` (%s); going on without it. "
-                "Remove it from `request` to silence this.",
-                name,
-                reply.detail,
-            )
-        body = {key: value for key, value in body.items() if key not in refused}
-        return await self._client.complete(body, call, max_retries=max_retries)
+        """Return the reply to a question, after having left out what the server does not take."""
+        while True:
+            body = self._make_body(messages, chosen, overrides)
+            reply = await self._session.send(body, call, max_retries=max_retries)
+            refused = self._refused_settings(reply, body)
+            if not refused:
+                return reply
+            for name in refused & self._settings.keys():  # another call may have been faster
+                self._leave_out(name, reply.detail)
+
+    def _leave_out(self, name: str, detail: str) -> None:
+        value = self._settings.pop(name)
+        self._refused.add(name)
+        other = _RENAMED.get(name)
+        if other is not None and other not in self._refused | self._settings.keys():
+            self._settings[other] = value
+            _log.info("The judge's server calls `%s` `%s` (%s).", name, other, detail)
+            return
+        _log.warning(
+            "The judge's server does not take the setting `%s` (%s); going on without it. "
+            "Remove it from `request` to silence this.",
+            name,
+            detail,
+        )
 
     def _make_body(
         self, messages: list[dict[str, Any]], chosen: int, overrides: Mapping[str, Any]
@@ -177,3 +236,11 @@ class Interviewer:
         if reply.parameter in ours:
             return {reply.parameter}
         return {name for name in ours if re.search(rf"\b{re.escape(name)}\b", reply.detail)}
+
+
+def _names_format(reply: Reply) -> bool:
+    return bool(_FORMAT_NAMED.search(f"{reply.parameter} {reply.detail}"))
+
+
+def _is_error(reply: Reply) -> bool:
+    return reply.status is None or reply.status >= 300

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import email.utils
 import json
-from collections.abc import Callable, Mapping
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..records import UnscoredReason
+from .addresses import show
+from .base import count_sent
 from .flow import Fault
-from .replies import Reply, read_body, read_error, reason_of_status, shorten
+from .replies import Reply, error_reply, read_body
 from .secrets import scrub
+from .server_errors import read_error, shorten
+
+_LOOK_S = 5.0
+"""How long a list of models is waited for."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -21,7 +30,11 @@ class Call:
     Args:
         scope: Round of the request that is judged.
         may_try: Asked before every request to the server; a fault stops the call.
-        on_status: Told the HTTP status of every response.
+        on_response: Told of every response, of whatever status.
+        ends_at: When the judgement has to be there, by the session's clock.
+        ticket: Of the slot that it holds.
+        is_scout: Whether it is the one of its round that asks whether a silent server is back.
+        sent_at: When its last request was sent, by the session's clock.
         tries: Requests sent.
         responses: Of the server, of whatever status.
         prompt_tokens: As counted by the server.
@@ -31,7 +44,11 @@ class Call:
 
     scope: str
     may_try: Callable[[], Fault | None]
-    on_status: Callable[[int], None]
+    on_response: Callable[[], None]
+    ends_at: float = math.inf
+    ticket: int = -1
+    is_scout: bool = False
+    sent_at: float = 0.0
     tries: int = 0
     responses: int = 0
     prompt_tokens: int = 0
@@ -62,7 +79,7 @@ _CALL: ContextVar[Call] = ContextVar("vlmxai_call")
 
 
 class ChatClient:
-    """Speaks the chat completions protocol; retries and back-off are the `openai` client's own.
+    """Speaks the chat completions protocol, one try at a time.
 
     Make it, use it and close it in one event loop.
 
@@ -70,23 +87,41 @@ class ChatClient:
         base_url: Of the server; the environment's or the client's default if None.
         api_key: Removed from whatever a server echoes; None for a server that asks for none.
         timeout_s: Longest silence of the server in one try.
-        max_retries: Tries after the first.
+        query: Added to each URL.
+        headers: Added to each request.
+        secrets: Names of the headers whose values are removed like the key.
     """
 
     def __init__(
-        self, *, base_url: str | None, api_key: str | None, timeout_s: float, max_retries: int
+        self,
+        *,
+        base_url: str | None,
+        api_key: str | None,
+        timeout_s: float,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        secrets: Sequence[str] = (),
     ) -> None:
         import openai  # here, because it is slow to import and other judges do without
 
         self._openai = openai
         self._api_key = api_key
+        values = [(headers or {})[name] for name in secrets]
+        # "Bearer abc" is echoed as "abc" as well.
+        self._secrets = [secret for value in values for secret in (value, value.split()[-1])]
+        names = {name.lower() for name in headers or {}}
+        # The client insists on a key; a server that asks for none may object to a wrong one.
+        self._hides_key = api_key is None and "authorization" not in names
         self._client = openai.AsyncOpenAI(
             base_url=base_url,
             api_key=api_key or "none",  # the client insists on one
             timeout=timeout_s,
-            max_retries=max_retries,
+            max_retries=0,
+            default_query=query,
+            default_headers=headers,
             http_client=openai.DefaultAsyncHttpxClient(
-                event_hooks={"request": [_before_try], "response": [_after_try]}
+                event_hooks={"request": [self._before_try], "response": [_after_try]},
+                follow_redirects=False,  # headers with secrets are for this host
             ),
         )
 
@@ -95,22 +130,16 @@ class ChatClient:
         """Where the requests go."""
         return str(self._client.base_url)
 
-    async def complete(
-        self, body: Mapping[str, Any], call: Call, *, max_retries: int | None = None
-    ) -> Reply:
+    async def complete(self, body: Mapping[str, Any], call: Call) -> Reply:
         """Return the server's reply to one request body.
 
         Args:
             body: All of it, as the protocol has it: model, messages, settings.
             call: Keeps count.
-            max_retries: Instead of the client's.
         """
         token = _CALL.set(call)
-        client = self._client
-        if max_retries is not None:
-            client = client.with_options(max_retries=max_retries)
         try:
-            raw = await client.chat.completions.with_raw_response.create(
+            raw = await self._client.chat.completions.with_raw_response.create(
                 # The body goes past the client's own treatment of messages, which for pictures
                 # costs as much as encoding them.
                 model=body["model"],
@@ -140,49 +169,77 @@ class ChatClient:
         """Close every connection."""
         await self._client.close()
 
+    async def list_models(self, base_url: str) -> list[str] | None:
+        """Return the names of the models that a base URL lists; None if it lists none.
+
+        Args:
+            base_url: Of the same host; what is asked costs nothing and counts nowhere.
+        """
+        free = Call(scope="", may_try=lambda: None, on_response=lambda: None)
+        token = _CALL.set(free)
+        client = self._client.with_options(base_url=base_url, timeout=_LOOK_S)
+        try:
+            raw = await client.models.with_raw_response.list()
+            entries = json.loads(self._scrub(raw.http_response.text))["data"]
+            return [str(entry["id"]) for entry in entries]
+        except (self._openai.OpenAIError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+        finally:
+            _CALL.reset(token)
+
+    async def _before_try(self, request: Any) -> None:
+        call = _CALL.get()
+        fault = call.may_try()
+        if fault is not None:
+            raise _StoppedError(fault)
+        if self._hides_key:
+            request.headers.pop("Authorization", None)
+        call.tries += 1
+        if call.scope:
+            count_sent()
+
     def _read_status(self, error: Any) -> Reply:
         response = error.response
-        code, message = _error_of(self._scrub(response.text))
-        reply = Reply(
-            reason=reason_of_status(response.status_code, code, message),
-            detail=f"HTTP {response.status_code}" + (f": {message}" if message else ""),
-            code=code,
-            parameter=str(getattr(error, "param", None) or ""),
-        )
-        return self._with_response(reply, response)
+        found = read_error(response.status_code, self._scrub(response.text))
+        if response.status_code < 400:
+            location = self._scrub(response.headers.get("location", ""))
+            found = replace(found, message=f"the server sends on to {show(location)}")
+        return self._with_response(error_reply(found), response)
 
     def _with_response(self, reply: Reply, response: Any) -> Reply:
         request_id = self._scrub(response.headers.get("x-request-id", ""))
-        return replace(reply, status=response.status_code, request_id=request_id)
+        asked_s = _retry_after(response.headers)
+        return replace(
+            reply,
+            status=reply.status or response.status_code,
+            request_id=request_id,
+            wait_s=reply.wait_s if asked_s is None else asked_s,
+        )
 
     def _scrub(self, text: str) -> str:
-        return scrub(text, [self._api_key or ""])
+        return scrub(text, [self._api_key or "", *self._secrets])
 
 
-async def _before_try(request: Any) -> None:  # noqa: ARG001 - the client's signature
-    call = _CALL.get()
-    fault = call.may_try()
-    if fault is not None:
-        raise _StoppedError(fault)
-    call.tries += 1
-
-
-async def _after_try(response: Any) -> None:
+async def _after_try(response: Any) -> None:  # noqa: ARG001 - the client's signature
     call = _CALL.get()
     call.responses += 1
-    call.on_status(response.status_code)
-    if response.status_code == 429:
-        await response.aread()
-        if _error_of(response.text)[0] == "insufficient_quota":
-            # No waiting brings the money back: the client's own sign against trying again.
-            response.headers["x-should-retry"] = "false"
+    call.on_response()
 
 
-def _error_of(body: str) -> tuple[str, str]:
-    try:
-        return read_error(json.loads(body))
-    except (ValueError, RecursionError):
-        return "", ""
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that a response asks to wait, from either header, as number or date."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        value = headers.get(name, "")
+        try:
+            seconds = float(value) * unit
+        except ValueError:
+            parsed = email.utils.parsedate_tz(value)
+            if parsed is None:
+                continue
+            seconds = email.utils.mktime_tz(parsed) - time.time()
+        if math.isfinite(seconds):
+            return max(0.0, seconds)
+    return None
 
 
 def _stopped_in(error: BaseException) -> Fault | None:

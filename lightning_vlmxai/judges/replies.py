@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..records import UnscoredReason
-
-_MAX_DETAIL = 300
+from .server_errors import ServerError, find_error, reason_of, shorten
+from .thoughts import after_thoughts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,15 +16,16 @@ class Reply:
     """One server's reply to one request.
 
     Args:
-        text: The model's words; None if there are none to read.
+        text: The model's words after its thoughts; None if there are none to read.
         reason: Why there are none.
         detail: What exactly happened, for a person.
-        status: HTTP status; None if no response came.
-        code: The server's own name for an error.
+        status: HTTP status, or that of an error in a 200; None if no response came.
+        code: The server's own names for an error.
         parameter: The parameter that the server objected to.
         prompt_tokens: As counted by the server; None if it did not say.
         answer_tokens: Likewise, hidden reasoning included.
         request_id: The server's name for the request.
+        wait_s: Seconds after which the server asks to come again; None if it does not.
     """
 
     text: str | None = None
@@ -36,6 +37,7 @@ class Reply:
     prompt_tokens: int | None = None
     answer_tokens: int | None = None
     request_id: str = ""
+    wait_s: float | None = None
 
 
 def read_body(body: str) -> Reply:
@@ -55,16 +57,14 @@ def read_body(body: str) -> Reply:
     try:
         data = json.loads(stripped)
     except (ValueError, RecursionError) as error:
-        return _none(UnscoredReason.BROKEN_JSON, f"the body is not JSON ({error})")
-    if not isinstance(data, dict) or ("choices" not in data and "error" not in data):
+        is_cut = stripped.startswith(("{", "[")) and not stripped.endswith(("}", "]"))
+        what = "is cut off" if is_cut else "is not JSON"
+        return _none(UnscoredReason.BROKEN_JSON, f"the body {what} ({error})")
+    complaint = find_error(data)
+    if complaint is not None:
+        return error_reply(complaint)
+    if not isinstance(data, dict) or "choices" not in data:
         return _none(UnscoredReason.BROKEN_JSON, "the body is JSON, but no chat completion")
-    if "choices" not in data:
-        code, message = read_error(data)
-        return Reply(
-            reason=UnscoredReason.SERVER_ERROR,
-            detail=message or "an error with status 200",
-            code=code,
-        )
     prompt_tokens, answer_tokens = _read_usage(data.get("usage"))
     text, reason, detail = _read_choices(data["choices"])
     return Reply(
@@ -76,56 +76,16 @@ def read_body(body: str) -> Reply:
     )
 
 
-def reason_of_status(status: int, code: str, message: str) -> UnscoredReason:
-    """Return the reason that an HTTP error stands for.
-
-    Args:
-        status: HTTP status, 300 or above.
-        code: The server's name for the error, if it gave one.
-        message: The server's words.
-
-    Example:
-        >>> reason_of_status(429, "insufficient_quota", "").value
-        'quota_exhausted'
-        >>> reason_of_status(413, "", "").value
-        'too_large'
-    """
-    if status == 402 or code == "insufficient_quota":
-        return UnscoredReason.QUOTA_EXHAUSTED
-    if status in (400, 403) and ("content_filter" in code or "content_policy" in code):
-        return UnscoredReason.CONTENT_FILTER
-    # Google's compatible endpoint answers a wrong key with 400.
-    if status in (401, 403) or (status == 400 and "api key not valid" in message.lower()):
-        return UnscoredReason.AUTHENTICATION
-    known = {
-        404: UnscoredReason.NOT_FOUND,
-        408: UnscoredReason.TIMEOUT,
-        413: UnscoredReason.TOO_LARGE,
-        429: UnscoredReason.RATE_LIMIT,
-    }
-    if status in known:
-        return known[status]
-    return UnscoredReason.SERVER_ERROR if status >= 500 else UnscoredReason.BAD_REQUEST
-
-
-def read_error(data: object) -> tuple[str, str]:
-    """Return the code and the message of an error body, each empty if it names none.
-
-    Example:
-        >>> read_error({"error": {"code": "model_not_found", "message": "No such model"}})
-        ('model_not_found', 'No such model')
-    """
-    error = data.get("error", data) if isinstance(data, dict) else None
-    if not isinstance(error, dict):
-        return "", shorten(error) if isinstance(error, str) else ""
-    code = error.get("code") or error.get("type") or ""
-    return str(code), shorten(str(error.get("message") or ""))
-
-
-def shorten(text: str) -> str:
-    """Return a text on one line, writable, and cut to a length that a log can bear."""
-    text = " ".join(text.encode("utf-8", "replace").decode().split())
-    return text if len(text) <= _MAX_DETAIL else text[: _MAX_DETAIL - 3] + "..."
+def error_reply(error: ServerError) -> Reply:
+    """Return the reply that an error is."""
+    return Reply(
+        reason=reason_of(error),
+        detail=error.words,
+        status=error.status,
+        code=error.code,
+        parameter=error.parameter,
+        wait_s=error.wait_s,
+    )
 
 
 def _read_choices(choices: Any) -> tuple[str | None, UnscoredReason | None, str]:
@@ -137,14 +97,25 @@ def _read_choices(choices: Any) -> tuple[str | None, UnscoredReason | None, str]
         return None, UnscoredReason.EMPTY_ANSWER, "the choice has no message"
     if message.get("refusal"):
         return None, UnscoredReason.REFUSAL, shorten(str(message["refusal"]))
-    if finish == "content_filter":
+    if isinstance(finish, str) and finish.lower().startswith(("content_filter", "safety")):
         return None, UnscoredReason.CONTENT_FILTER, "the server's content filter cut the answer"
-    if finish == "length":
+    if finish in ("length", "max_tokens", "MAX_TOKENS"):
         return None, UnscoredReason.TRUNCATED, "the answer hit the token limit"
-    text = _read_content(message.get("content"))
+    said = _read_content(message.get("content"))
+    text = after_thoughts(said)
+    if text is None:
+        return None, UnscoredReason.TRUNCATED, "the model's thoughts have no end"
     if not text:
-        return None, UnscoredReason.EMPTY_ANSWER, "the message has no content"
+        return None, UnscoredReason.EMPTY_ANSWER, _why_empty(message, has_thoughts=bool(said))
     return text, None, ""
+
+
+def _why_empty(message: dict[str, Any], *, has_thoughts: bool) -> str:
+    if message.get("tool_calls") or message.get("function_call"):
+        return "the model called a tool instead of answering"
+    if has_thoughts or message.get("reasoning_content") or message.get("reasoning"):
+        return "the model thought and did not answer"
+    return "the message has no content"
 
 
 def _read_content(content: Any) -> str:

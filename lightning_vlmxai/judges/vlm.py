@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError, expected
-from ..records import JudgeRequest, UnscoredReason, Usage, Verdict
+from ..records import JudgeRequest, UnscoredReason, Verdict
+from .addresses import check_values, look_around, read_values, secret_names
+from .asking import Asker
 from .budget import Budget, Ledger
-from .cache import VerdictCache, cache_key
+from .cache import VerdictCache
 from .call_log import CallLog
 from .checks import (
     at_least,
@@ -24,14 +26,14 @@ from .checks import (
     one_of,
     require,
 )
-from .flow import AdaptiveLimit, CircuitBreaker, Fault
-from .interview import Interviewer, Outcome
-from .openai_client import Call, ChatClient
-from .pictures import FORMATS, encode_views, make_content
+from .flow import AdaptiveLimit
+from .interview import Interviewer
+from .openai_client import ChatClient
+from .pictures import FORMATS, encode_views
 from .prices import Estimate, estimate, price_of
 from .prompts import STYLES, VIEWS, load_prompt, neutralize_label
-from .replies import Reply
 from .samples import combine_samples
+from .session import Session
 
 CACHE_FILE = "verdicts.sqlite"
 LEDGER_FILE = "judge_budget.sqlite"
@@ -48,6 +50,9 @@ class VLMJudge:
     Args:
         model: Name by which the server knows the model.
         base_url: Where the server is; OPENAI_BASE_URL or the client's default if None.
+        query: Added to each URL, such as Azure's `{"api-version": "2024-10-21"}`. No secrets.
+        headers: Added to each request. A value "env:NAME" is that environment variable's; what may
+            be secret has to be one.
         api_key_env: Name of the environment variable that holds the key, which is itself never
             an argument, so that it reaches no checkpoint, config or log; None for a server that
             asks for none.
@@ -58,8 +63,11 @@ class VLMJudge:
             `reasoning_effort` or `max_completion_tokens`. With several samples, a `seed` is
             raised by one for each.
         timeout_s: Longest silence of the server in one try, in seconds.
-        call_timeout_s: Longest time for one judgement with all its tries, in seconds.
-        max_retries: Further tries after a failure that may pass; 0 for none.
+        call_timeout_s: Longest time for one judgement with all its tries, in seconds. Calls that a
+            server refuses for their number are sent again for as long, at the pace that it takes.
+        max_retries: Further tries after another failure that may pass; 0 for none.
+        wait_s: How long a server that is still loading (503, or nobody listens) is waited for
+            before its first answer, in seconds.
         concurrency: Most requests under way at a time; rate limits lower it for a while.
         picture_format: "png" or "jpeg".
         min_side: Smaller pictures are enlarged until their longer side has this many pixels;
@@ -97,6 +105,7 @@ class VLMJudge:
         timeout_s: float = 60.0,
         call_timeout_s: float = 180.0,
         max_retries: int = 2,
+        wait_s: float = 0.0,
         concurrency: int = 8,
         picture_format: str = "png",
         min_side: int = 0,
@@ -104,9 +113,14 @@ class VLMJudge:
         prices: dict[str, list[float]] | None = None,
         cache: bool | str = True,
         reuse_iou: float | None = None,
+        query: dict[str, str] | None = None,
+        headers: dict[str, str] | None = None,
     ) -> None:
         require("model", "the name of a model", bool(model.strip()), repr(model), "Pass one")
+        base_url = base_url and base_url.strip()
         check_base_url(base_url)
+        check_values("query", query or {}, logged=True)
+        check_values("headers", headers or {}, logged=False)
         check_key_name(api_key_env)
         check_settings(request or {})
         one_of("style", style, STYLES)
@@ -118,10 +132,13 @@ class VLMJudge:
         at_least("min_side", min_side, 0)
         for name, seconds in (("timeout_s", timeout_s), ("call_timeout_s", call_timeout_s)):
             require(name, "above 0 seconds", seconds > 0, seconds, "Pass a longer time")
+        require("wait_s", "at least 0 seconds", wait_s >= 0, wait_s, "Pass 0 or a time")
         if reuse_iou is not None:
             require("reuse_iou", "in (0, 1]", 0 < reuse_iou <= 1, reuse_iou, "Pass 0.95 or None")
         self.model = model
         self._base_url = base_url
+        self._query = dict(query or {})
+        self._headers = dict(headers or {})
         self._api_key_env = api_key_env
         self._style = style
         self._view = view
@@ -130,6 +147,7 @@ class VLMJudge:
         self._timeout_s = timeout_s
         self._call_timeout_s = call_timeout_s
         self._max_retries = max_retries
+        self.wait_s = wait_s
         self._concurrency = concurrency
         self._picture_format = picture_format
         self._min_side = min_side
@@ -142,17 +160,14 @@ class VLMJudge:
         self._share = concurrency
         self._client: ChatClient | None = None
         self._encoder: ThreadPoolExecutor
-        self._interviewer: Interviewer
-        self._limit: AdaptiveLimit
-        self._call_log: CallLog
-        self._cache: VerdictCache | None = None
-        self._ledger: Ledger | None = None
+        self._session: Session
+        self._asker: Asker
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy is made of: nothing that `open` makes, which is this process's."""
-        made = {"_encoder", "_interviewer", "_limit", "_breaker", "_call_log"}
+        made = {"_encoder", "_session", "_asker"}
         kept = {name: vars(self)[name] for name in vars(self).keys() - made}
-        return kept | {"_client": None, "_cache": None, "_ledger": None}
+        return kept | {"_client": None}
 
     @property
     def name(self) -> str:
@@ -182,6 +197,7 @@ class VLMJudge:
     def check(self) -> None:
         """Raise `ConfigurationError` if the key, or the price for a dollar budget, is missing."""
         self._read_key()
+        read_values("headers", self._headers)
         require(
             "budget",
             f"in calls, because no price is known for {self.model}",
@@ -201,37 +217,58 @@ class VLMJudge:
         folder = self._run_dir
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-        self._limit, self._breaker = AdaptiveLimit(self._share), CircuitBreaker()
+        cache = ledger = None
         if isinstance(self._cache_choice, str):
-            self._cache = VerdictCache(Path(self._cache_choice).expanduser())
+            cache = VerdictCache(Path(self._cache_choice).expanduser())
         elif self._cache_choice and folder is not None:
-            self._cache = VerdictCache(folder / CACHE_FILE)
+            cache = VerdictCache(folder / CACHE_FILE)
         if self._budget is not None:
-            self._ledger = Ledger(self._budget, folder and folder / LEDGER_FILE)
+            ledger = Ledger(self._budget, folder and folder / LEDGER_FILE)
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="vlmxai-encoder")
-        self._call_log = CallLog(folder and folder / LOG_FILE)
         self._client = ChatClient(
             base_url=self._base_url,
             api_key=self._read_key(),
             timeout_s=self._timeout_s,
-            max_retries=self._max_retries,
+            query=self._query,
+            headers=read_values("headers", self._headers),
+            secrets=secret_names(self._headers),
         )
-        self._interviewer = Interviewer(
-            self._client, model=self.model, prompt=self._prompt, settings=self._settings
+        self._session = Session(
+            self._client,
+            limit=AdaptiveLimit(self._share, first=1),
+            max_retries=self._max_retries,
+            wait_s=self.wait_s,
+        )
+        self._asker = Asker(
+            session=self._session,
+            interviewer=Interviewer(
+                self._session, model=self.model, prompt=self._prompt, settings=self._settings
+            ),
+            call_log=CallLog(folder and folder / LOG_FILE),
+            cache=cache,
+            ledger=ledger,
+            model=self.model,
+            look_around=partial(
+                look_around, self._client.base_url, self.model, self._client.list_models
+            ),
+            base_url=self._client.base_url,
+            query=self._query,
+            prompt=self._prompt,
+            settings=self._settings,
+            price=self._price,
+            held_usd=self._estimate(1).cost_usd or 0.0,
+            call_timeout_s=self._call_timeout_s,
+            picture_format=self._picture_format,
         )
 
     async def close(self) -> None:
         """Close every connection and file. Safe to call twice."""
         if self._client is None:
             return
+        await self._asker.close()
         await self._client.close()
         self._client = None
         self._encoder.shutdown()
-        if self._cache is not None:
-            self._cache.close()
-        if self._ledger is not None:
-            self._ledger.close()
-        self._cache = self._ledger = None
 
     async def judge(self, request: JudgeRequest) -> Verdict:
         """Return the model's verdict, or why there is none."""
@@ -249,86 +286,13 @@ class VLMJudge:
         except ConfigurationError as error:
             return Verdict.unscored(UnscoredReason.BAD_REQUEST, str(error))
         verdicts = await asyncio.gather(
-            *(self._judge_once(request, files, number) for number in range(self._samples))
+            *(self._asker.ask(request, files, number) for number in range(self._samples))
         )
         return combine_samples(verdicts, latency_s=time.monotonic() - started)
-
-    async def _judge_once(self, request: JudgeRequest, files: list[bytes], number: int) -> Verdict:
-        key = self._key_of(request, files, number)
-        if (known := self._recall(request, key, number)) is not None:
-            return known
-        async with self._limit.slot() as ticket:
-            # Its twin may have been answered while this one waited.
-            if (known := self._recall(request, key, number)) is not None:
-                return known
-            started = time.monotonic()
-            held_usd = self._estimate(1).cost_usd or 0.0
-
-            def may_try() -> Fault | None:
-                fault = self._breaker.fault_of(request.scope)
-                if fault is None and self._ledger is not None:
-                    fault = self._ledger.take(request.scope, held_usd)
-                return fault
-
-            def on_status(status: int) -> None:
-                if status == 429:
-                    self._limit.slow_down(ticket)
-
-            call = Call(scope=request.scope, may_try=may_try, on_status=on_status)
-            text = self._prompt.with_label(request.label_name)
-            content = make_content(text, files, self._picture_format)
-            outcome = Outcome(reply=Reply(), detail="given up")
-            try:
-                outcome = await self._interview(content, call, number)
-            finally:
-                verdict = self._to_verdict(outcome, call, latency_s=time.monotonic() - started)
-                # What was paid for is kept before anything else can fail.
-                if self._cache is not None:
-                    self._cache.put(key, verdict)
-                if self._ledger is not None:
-                    cost = self._spent_on(call) + held_usd * (call.unanswered + call.uncounted)
-                    self._ledger.correct(request.scope, cost - held_usd * call.tries)
-                self._log(request, verdict, sample=number, outcome=outcome)
-            if outcome.answer is not None:
-                self._limit.speed_up()
-            elif outcome.reason is not None:
-                self._breaker.report(request.scope, outcome.reason, outcome.detail)
-            return verdict
 
     def _encode(self, request: JudgeRequest) -> list[bytes]:
         return encode_views(
             request, self._view, picture_format=self._picture_format, min_side=self._min_side
-        )
-
-    def _recall(self, request: JudgeRequest, key: str, number: int) -> Verdict | None:
-        known = None if self._cache is None else self._cache.get(key)
-        if known is not None:
-            self._log(request, known, sample=number)
-        return known
-
-    async def _interview(self, content: list[dict[str, Any]], call: Call, number: int) -> Outcome:
-        seed = self._settings.get("seed")
-        overrides = {"seed": seed + number} if isinstance(seed, int) else {}
-        try:
-            return await asyncio.wait_for(
-                self._interviewer.ask(content, call, **overrides), self._call_timeout_s
-            )
-        except asyncio.TimeoutError:
-            detail = f"no judgement within {self._call_timeout_s:g} s"
-            return Outcome(reason=UnscoredReason.TIMEOUT, detail=detail, reply=Reply())
-
-    def _key_of(self, request: JudgeRequest, files: list[bytes], number: int) -> str:
-        assert self._client is not None  # noqa: S101 - set by `open`
-        return cache_key(
-            {
-                "pictures": [hashlib.sha256(data).hexdigest() for data in files],
-                "label": neutralize_label(request.label_name),
-                "prompt": self._prompt.version,
-                "model": self.model,
-                "base_url": self._client.base_url,
-                "settings": self._settings,
-                "sample": number,
-            }
         )
 
     def _estimate(self, calls: int) -> Estimate:
@@ -339,48 +303,6 @@ class VLMJudge:
             pictures=2 if self._view == "both" else 1,
             answer_tokens=next((limit for limit in limits if isinstance(limit, int)), None),
             price=self._price,
-        )
-
-    def _spent_on(self, call: Call) -> float:
-        if self._price is None:
-            return 0.0
-        return self._price.of(call.prompt_tokens, call.answer_tokens)
-
-    def _to_verdict(self, outcome: Outcome, call: Call, *, latency_s: float) -> Verdict:
-        is_known = call.tries == 0 or (self._price is not None and not call.uncounted)
-        usage = Usage(
-            calls=call.tries,
-            tokens=call.prompt_tokens + call.answer_tokens,
-            cost_usd=self._spent_on(call) if is_known else None,
-        )
-        if outcome.answer is None:
-            reason = outcome.reason or UnscoredReason.DEADLINE
-            return Verdict.unscored(reason, outcome.detail, usage=usage, latency_s=latency_s)
-        return Verdict.scored(
-            outcome.answer.score,
-            evaluation=outcome.answer.evaluation,
-            justification=outcome.answer.justification,
-            usage=usage,
-            latency_s=latency_s,
-        )
-
-    def _log(
-        self,
-        request: JudgeRequest,
-        verdict: Verdict,
-        *,
-        sample: int = 0,
-        outcome: Outcome | None = None,
-    ) -> None:
-        self._call_log.add(
-            request,
-            verdict,
-            model=self.model,
-            prompt=self._prompt.version,
-            sample=sample,
-            answer_format=outcome.answer_format if outcome else "",
-            status=outcome.reply.status if outcome else None,
-            request_id=outcome.reply.request_id if outcome else "",
         )
 
     def _read_key(self) -> str | None:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import ConfigurationError, JudgeError, expected
-from ..records import JudgeRequest, UnscoredReason, Verdict
-from .base import Judge
+from ..records import JudgeRequest, UnscoredReason, Usage, Verdict
+from .base import SENT, Judge, Sent
 
 _log = logging.getLogger(__name__)
 
@@ -34,10 +34,12 @@ class Claim:
     Args:
         future: Gives the verdict.
         is_sent: Set once the judge was asked.
+        sent: Requests that the judge sent for it so far.
     """
 
     future: concurrent.futures.Future[Verdict]
     is_sent: threading.Event = field(default_factory=threading.Event)
+    sent: Sent = field(default_factory=Sent)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -97,9 +99,6 @@ class Ticket:
                 on_verdict(len(done))
             if not done and left <= _POLL_S:
                 break
-        missed = Verdict.unscored(UnscoredReason.DEADLINE, f"no verdict within {timeout_s:g} s")
-        if is_interrupted:
-            missed = Verdict.unscored(UnscoredReason.CLOSED, "the run was interrupted before")
         verdicts = []
         # From the end: those that wait are given up before those under way make room for them.
         for place in reversed(range(len(self.claims))):
@@ -111,7 +110,7 @@ class Ticket:
             elif claim.is_sent.is_set() or claim.future.cancel():
                 if not claim.future.cancelled():
                     self.late[place] = claim.future
-                verdict = missed
+                verdict = _missed(timeout_s, claim.sent.calls, is_over=is_interrupted)
             else:
                 verdict = claim.future.result()
             verdicts.append(verdict)
@@ -123,6 +122,18 @@ class Ticket:
         for claim in reversed(self.claims):
             if not claim.is_sent.is_set():
                 claim.future.cancel()
+
+
+def _missed(timeout_s: float, calls: int, *, is_over: bool) -> Verdict:
+    reason, detail = UnscoredReason.DEADLINE, f"no verdict within {timeout_s:g} s"
+    if is_over:
+        reason, detail = UnscoredReason.CLOSED, "the run was interrupted before"
+    if not calls:
+        return Verdict.unscored(reason, detail)
+    what = "1 request" if calls == 1 else f"{calls} requests"
+    # What they cost is not known before they are answered.
+    usage = Usage(calls=calls, cost_usd=None)
+    return Verdict.unscored(reason, f"{detail}, after {what}", usage=usage)
 
 
 def _answered(verdict: Verdict) -> Claim:
@@ -241,12 +252,12 @@ class JudgeWorker:
         if is_full:
             detail = f"{self._max_pending} requests are waiting already"
             return _answered(Verdict.unscored(UnscoredReason.QUEUE_FULL, detail))
-        is_sent = threading.Event()
-        future = asyncio.run_coroutine_threadsafe(self._judge_one(request, is_sent), loop)
+        is_sent, sent = threading.Event(), Sent()
+        future = asyncio.run_coroutine_threadsafe(self._judge_one(request, is_sent, sent), loop)
         with self._lock:
             self._pending.add(future)
         future.add_done_callback(self._forget)
-        return Claim(future=future, is_sent=is_sent)
+        return Claim(future=future, is_sent=is_sent, sent=sent)
 
     def _forget(self, future: concurrent.futures.Future[Verdict]) -> None:
         with self._lock:
@@ -256,8 +267,11 @@ class JudgeWorker:
         with self._lock:
             return list(self._pending)
 
-    async def _judge_one(self, request: JudgeRequest, is_sent: threading.Event) -> Verdict:
+    async def _judge_one(
+        self, request: JudgeRequest, is_sent: threading.Event, sent: Sent
+    ) -> Verdict:
         assert self._slots is not None  # noqa: S101 - set before the first submission
+        SENT.set(sent)
         async with self._slots:
             is_sent.set()
             try:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ..records import Quadrant
 from ..rounds import Interval, wilson_interval
+from .costs import add_known
 from .reader import RunRound, RunSample
 
 
@@ -53,7 +54,7 @@ class Cost:
     """What the verdicts of some samples cost.
 
     Args:
-        cost_usd: Sum of the known prices.
+        cost_usd: Sum of the known prices; None where none is known.
         unpriced: Samples whose price is not known.
         median_latency_s: Over the answers that were asked for, in seconds; None without any.
         slow_latency_s: 95th percentile of the same.
@@ -62,7 +63,7 @@ class Cost:
 
     calls: int
     tokens: int
-    cost_usd: float
+    cost_usd: float | None
     unpriced: int
     cached: int
     reused: int
@@ -124,7 +125,7 @@ def add_costs(samples: Sequence[RunSample]) -> Cost:
     return Cost(
         calls=sum(s.calls for s in samples),
         tokens=sum(s.tokens for s in samples),
-        cost_usd=math.fsum(s.cost_usd for s in samples if s.cost_usd is not None),
+        cost_usd=add_known(s.cost_usd for s in samples),
         unpriced=sum(s.cost_usd is None for s in samples),
         cached=sum(s.is_cached for s in samples),
         reused=sum(s.is_reused for s in samples),

@@ -117,9 +117,9 @@ def _signed(value: float | None) -> str:
 
 
 def show_dollars(value: float | None) -> str:
-    """Return an amount to the cent, a small one to a hundredth of a cent."""
+    """Return an amount to the cent, a small one to a hundredth of a cent; None is unknown."""
     if value is None:
-        return NOTHING
+        return "unknown price"
     return f"${value:.2f}" if value >= 1 or not value else f"${value:.4f}"
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import ConfigurationError, expected
 from ..records import Quadrant
 from ..rounds import assign_quadrant
+from .costs import add_known
 from .text import in_folder, visible
 
 RUN_FILES = ("run.json", "rounds.jsonl", "samples.jsonl")
@@ -93,7 +94,7 @@ class CallTotals:
     requests: int = 0
     tries: int = 0
     tokens: int = 0
-    cost_usd: float = 0.0
+    cost_usd: float | None = 0.0
     failed: int = 0
 
 
@@ -374,9 +375,9 @@ def _call_totals(reading: _Reading) -> CallTotals | None:
         tries += _whole(line.get("tries")) or 0
         tokens += _whole(line.get("tokens")) or 0
         failed += _number(line.get("score")) is None
-        costs.append(_number(line.get("cost_usd")) or 0.0)
+        costs.append(_number(line.get("cost_usd")))
     return CallTotals(
-        requests=requests, tries=tries, tokens=tokens, cost_usd=math.fsum(costs), failed=failed
+        requests=requests, tries=tries, tokens=tokens, cost_usd=add_known(costs), failed=failed
     )
 
 

@@ -39,7 +39,6 @@ def _json(score: object, **changes: object) -> str:
         (_json("4/5"), 4),
         (_json("4 out of 5"), 4),
         (f"```json\n{_json(2)}\n```", 2),
-        (f"<think>score: 1</think>{_json(2)}", 2),
         (f"{_json(2)}\nThat is: {_json(2)}", 2),
         ("It looks at the ears.\n**Score:** 3.5/5", 3.5),
         ("Evaluation: ears.\nJustification: small.\nScore = 2", 2),

@@ -159,21 +159,23 @@ def test_rate_limits_lower_the_concurrency_and_successes_raise_it():
 
 def test_server_under_pressure_gets_fewer_calls():
     """Against a server that takes two at a time, all is judged in the end, with fewer at a time."""
-    with OpenAIServer(latency_s=0.02) as server:
+    with OpenAIServer() as server:
         busy: list[int] = []
 
         def answer(_: Seen):
             busy.append(1)
             try:
-                crowded = len(server.requests) <= 16
-                return error(429, headers={"retry-after-ms": "10"}) if crowded else verdict(3)
+                if len(busy) > 2:
+                    return error(429, headers={"retry-after-ms": "10"})
+                server.closing.wait(0.02)
+                return verdict(3)
             finally:
                 busy.pop()
 
         server.answer = answer
-        judge = make_judge(server.base_url, concurrency=16, max_retries=5, cache=False)
+        judge = make_judge(server.base_url, concurrency=16, max_retries=0, cache=False)
         verdicts = judge_all(judge, [make_request(i, lit=i / 16) for i in range(16)] * 2)
-        reached = judge._limit.limit
+        reached = judge._session.limit.limit
     assert [v.score for v in verdicts] == [3] * 32
     assert reached < 16
 

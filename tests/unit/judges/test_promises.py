@@ -9,6 +9,7 @@ import pytest
 
 from helpers_judge import judge_all, make_judge, make_request
 from lightning_vlmxai.judges import Budget
+from lightning_vlmxai.judges.asking import Asker
 from lightning_vlmxai.judges.worker import JudgeWorker
 from lightning_vlmxai.records import UnscoredReason, Verdict
 from lightning_vlmxai.testing import ScriptedJudge
@@ -30,8 +31,8 @@ def test_a_log_that_cant_be_written_loses_no_answer(tmp_path, caplog):
     with OpenAIServer(lambda _: verdict(3)) as server:
         judge = make_judge(server.base_url)
         judge.bind(tmp_path)
-        first = judge_all(judge, [make_request(i) for i in range(4)])
-        again = judge_all(judge, [make_request(i) for i in range(4)])
+        requests = [make_request(i, lit=i / 4) for i in range(4)]
+        first, again = judge_all(judge, requests), judge_all(judge, requests)
     assert [v.score for v in first + again] == [3.0] * 8
     assert len(server.requests) == 4
     assert all(v.is_cached for v in again)
@@ -49,7 +50,7 @@ def test_an_answer_is_cached_before_anything_else_is_written(tmp_path, monkeypat
         judge = make_judge(server.base_url)
         judge.bind(tmp_path)
         with monkeypatch.context() as broken:
-            broken.setattr(judge, "_log", raises)
+            broken.setattr(Asker, "_log", raises)
             (lost,) = work(judge, [make_request(1)])
         (found,) = judge_all(judge, [make_request(1)])
     assert lost.reason is UnscoredReason.JUDGE_ERROR

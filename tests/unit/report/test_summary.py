@@ -95,3 +95,14 @@ def test_validate_has_its_own_table(tmp_path: Path) -> None:
     """Rounds of other stages don't count."""
     write_run(tmp_path, [make_round(0), make_round(1, stage="validate")])
     assert "validate round 1" in summarize(tmp_path, stage="validate")
+
+
+def test_an_unknown_price_is_not_nothing(tmp_path: Path) -> None:
+    """Where no call's price is known none is printed; where some are, their sum and the rest."""
+    write_run(tmp_path)
+    path = tmp_path / "samples.jsonl"
+    text = path.read_text().replace('"cost_usd": 0.001', '"cost_usd": null')
+    assert text != path.read_text()
+    path.write_text(text)
+    assert "unknown price" in summarize(tmp_path)
+    assert "$0" not in summarize(tmp_path)
