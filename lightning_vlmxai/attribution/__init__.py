@@ -3,7 +3,7 @@
 from .attribute import LAYERLESS, METHODS, attribute, find_method
 from .capture import Capture, capture
 from .grids import Reshape, fold
-from .layers import find_target_layer, resolve_target_layer
+from .layers import Target, find_target_layer, locate, resolve_target_layer
 from .methods import normalize_saliency
 from .perturbation import Perturbation
 from .subject import Attribution, Subject
@@ -16,11 +16,13 @@ __all__ = [
     "Perturbation",
     "Reshape",
     "Subject",
+    "Target",
     "attribute",
     "capture",
     "find_method",
     "find_target_layer",
     "fold",
+    "locate",
     "normalize_saliency",
     "resolve_target_layer",
 ]

@@ -64,7 +64,7 @@ def make_reshape(picture_size: tuple[int, int]) -> Reshape:
 def is_channels_last(features: Tensor, picture_size: tuple[int, int]) -> bool:
     """Return whether four axes are `[B, h, w, C]`: only so is the grid like the picture."""
     _, first, second, third = features.shape
-    return not _is_alike(second, third, picture_size) and _is_alike(first, second, picture_size)
+    return not is_alike(second, third, picture_size) and is_alike(first, second, picture_size)
 
 
 @lru_cache(maxsize=64)
@@ -93,6 +93,7 @@ def token_grid(count: int, picture_size: tuple[int, int]) -> tuple[int, int] | N
     return next(fitting, None)
 
 
-def _is_alike(rows: int, columns: int, picture_size: tuple[int, int]) -> bool:
+def is_alike(rows: int, columns: int, picture_size: tuple[int, int]) -> bool:
+    """Return whether cells of such a grid are square, up to a cell of rounding."""
     height, width = picture_size
     return abs(rows * width - columns * height) <= max(height, width)

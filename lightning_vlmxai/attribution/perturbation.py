@@ -103,9 +103,10 @@ def ablationcam(subject: Subject, options: Perturbation) -> Attribution:
             return None
         is_first = features.ndim == 4 and features.shape[1] == count
         axis = 1 if is_first else features.ndim - 1
-        shape = [features.shape[0]] + [1] * (features.ndim - 1)
-        shape[axis] = count
-        kept = torch.ones(features.shape[0], count, dtype=features.dtype, device=features.device)
+        samples = 0 if subject.layout is None else subject.layout.rows
+        shape = [1] * features.ndim
+        shape[samples], shape[axis] = features.shape[samples], count
+        kept = features.new_ones(features.shape[samples], count)
         kept.scatter_(1, ablated[-1][:, None], 0.0)
         return replace_first(output, features * kept.view(shape))
 

@@ -11,6 +11,7 @@ from ..calls import Call, as_call
 from ..tasks import Prediction, Task
 from .capture import Capture, capture
 from .grids import Reshape, make_reshape
+from .reading import Layout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,8 @@ class Subject:
         layer: Its target layer.
         inputs: What the model is called with, on its device; a tensor is pictures `[B, C, H, W]`.
         task: How the output is read.
-        reshape: From the layer's output to a feature map; `grids.fold` if None.
+        reshape: From the layer's output to a feature map, where that is the user's choice.
+        layout: How the output is read otherwise; by its shape alone, with `grids.fold`, if None.
     """
 
     module: nn.Module
@@ -43,6 +45,7 @@ class Subject:
     inputs: Tensor | Call
     task: Task
     reshape: Reshape | None = None
+    layout: Layout | None = None
 
     @property
     def picture_size(self) -> tuple[int, int]:
@@ -71,7 +74,8 @@ class Subject:
     @property
     def as_map(self) -> Reshape:
         """From the layer's output to a feature map."""
-        return self.reshape or make_reshape(self.picture_size)
+        by_evidence = None if self.layout is None else self.layout.to_map
+        return self.reshape or by_evidence or make_reshape(self.picture_size)
 
     def capture(self, *, gradients: bool = True) -> tuple[Capture, Prediction]:
         """Return the layer's activations, perhaps the score's gradients there, the prediction."""
@@ -82,7 +86,7 @@ class Subject:
             return predictions[-1].scores
 
         captured = capture(
-            self.module, self.layer, self.inputs, target, reshape=self.reshape, gradients=gradients
+            self.module, self.layer, self.inputs, target, reshape=self.as_map, gradients=gradients
         )
         (prediction,) = predictions
         return captured, prediction.detach()

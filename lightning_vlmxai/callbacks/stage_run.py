@@ -186,7 +186,9 @@ class StageRun:
             # Not at the sanity check, whose few rows say little.
             for line in self._collector.doubts_of_rows(probe_set):
                 self._doubt(line)
-            self._compare_settings()
+            if self._saved:
+                now = {"fingerprint": probe_set.fingerprint, "settings": self._describe()}
+                warn_of_changes(self._saved, now)
             if self._saved and self._saved["fingerprint"] == probe_set.fingerprint:
                 self._book.resume(self._saved["rounds"], probe_set.probes)
         return self._book
@@ -330,11 +332,6 @@ class StageRun:
     def _check_names(self, names: Sequence[str] | None) -> None:
         watched, line = self._settings.watch_classes, self._collector.names_line
         check_names(names, self._judge, watched=watched, line=line)
-
-    def _compare_settings(self) -> None:
-        if self._saved and self._probe_set is not None:
-            now = {"fingerprint": self._probe_set.fingerprint, "settings": self._describe()}
-            warn_of_changes(self._saved, now)
 
     def _describe(self) -> dict[str, Any]:
         """Return what the figures depend on beside the model, in plain values."""

@@ -16,9 +16,10 @@ from ..attribution import (
     Perturbation,
     Reshape,
     Subject,
+    Target,
     attribute,
     find_method,
-    find_target_layer,
+    locate,
     normalize_saliency,
     resolve_target_layer,
 )
@@ -49,7 +50,7 @@ class Explainer:
         target_layer: Dotted name of the layer; found once a call if None. RISE and Occlusion need
             none.
         reshape_transform: From the layer's output to a feature map `[B, C, h, w]`, where
-            `attribution.fold` doesn't read it.
+            how that lies in the picture isn't found.
         class_names: Name of each class; their numbers if None.
         alpha: Sharpness of the mask (Eq. 1), above 0.
         beta: Threshold of the mask (Eq. 1), in [0, 1].
@@ -109,9 +110,15 @@ class Explainer:
         if self.target_layer is not None or self.method in LAYERLESS or not probes:
             return self.target_layer
         with live.lent() as module:
-            return live.outer_name(
-                find_target_layer(module, self._prepared(probes[0].call, module))
-            )
+            found = locate(module, self._prepared(probes[0].call, module))
+            if found.doubt:
+                warnings.warn(
+                    f"vlmxai: target_layer={live.outer_name(found.name)!r} was found, but "
+                    f'{found.doubt}. Pass `method="rise"` or `method="occlusion"`, which need '
+                    "no layer, or name another `target_layer`.",
+                    stacklevel=2,
+                )
+            return live.outer_name(found.name)
 
     def __call__(self, live: LiveModel, probes: Sequence[Probe]) -> list[Explanation]:
         """Return the explanations of each probe, in order; the module is left as it was.
@@ -132,16 +139,18 @@ class Explainer:
             of_shape[str(probe.call.shapes)].append(position)
         explained: dict[int, list[Explanation]] = {}
         with live.lent() as module:
-            layer: nn.Module | None = None
+            name = None if self.target_layer is None else live.inner_name(self.target_layer)
             for positions in of_shape.values():
                 size = self.batch_size
+                target: Target | None = None
                 while positions:
                     chosen = positions[:size]
                     batch = [probes[position] for position in chosen]
                     try:
                         call = self._prepared(join_calls([p.call for p in batch]), module)
-                        layer = layer or self._layer_of(live, module, call)
-                        explanations = self._explain_each(module, layer, call, batch)
+                        target = target or self._target_of(module, call, name)
+                        name = target.name
+                        explanations = self._explain_each(module, target, call, batch)
                     except RuntimeError as error:
                         size = _halve(len(chosen), error)
                         continue
@@ -160,20 +169,20 @@ class Explainer:
             taken = taken.unsqueeze(1) if taken.ndim == 3 else taken
         return taken
 
-    def _layer_of(self, live: LiveModel, module: nn.Module, call: Call) -> nn.Module:
+    def _target_of(self, module: nn.Module, call: Call, name: str | None) -> Target:
         if self.method in LAYERLESS:
-            return module
+            return Target(name="", layer=module)
         one = call.take(torch.tensor([0]))
-        if self.target_layer is None:
-            return resolve_target_layer(module, find_target_layer(module, one))
-        return resolve_target_layer(module, live.inner_name(self.target_layer), one)
+        if name is not None and self.reshape_transform is not None:
+            return Target(name=name, layer=resolve_target_layer(module, name, one))
+        return locate(module, one, name)
 
     def _explain_each(
-        self, module: nn.Module, layer: nn.Module, call: Call, probes: Sequence[Probe]
+        self, module: nn.Module, target: Target, call: Call, probes: Sequence[Probe]
     ) -> list[list[Explanation]]:
         """Return the explanations of each probe."""
         if not isinstance(self.task, MultiLabelClassification):
-            return [[found] for found in self._explain(self.task, module, layer, call, probes)]
+            return [[found] for found in self._explain(self.task, module, target, call, probes)]
         split = self.task.split(call.run(module))
         explained: list[list[Explanation]] = [[] for _ in probes]
         for start in range(0, len(split.rows), len(probes)):
@@ -181,7 +190,7 @@ class Explainer:
             classes = split.classes[start : start + len(probes)]
             task = OneLabelEach(task=self.task, classes=classes)
             batch = [probes[row] for row in rows.tolist()]
-            found = self._explain(task, module, layer, call.take(rows), batch)
+            found = self._explain(task, module, target, call.take(rows), batch)
             for row, explanation in zip(rows.tolist(), found, strict=True):
                 explained[row].append(replace(explanation, part=explanation.prediction))
         return explained
@@ -190,16 +199,17 @@ class Explainer:
         self,
         task: Task,
         module: nn.Module,
-        layer: nn.Module,
+        target: Target,
         call: Call,
         probes: Sequence[Probe],
     ) -> list[Explanation]:
         subject = Subject(
             module=module,
-            layer=layer,
+            layer=target.layer,
             inputs=call,
             task=task,
             reshape=self.reshape_transform,
+            layout=target.layout,
         )
         attribution = attribute(subject, self.method, perturbation=self.perturbation)
         prediction = attribution.prediction.cpu()

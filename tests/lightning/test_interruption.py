@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import interrupted_fit
 import pytest
 
+import interrupted_fit
 import lightning_vlmxai
 from curves import read_lines
 from openai_server import OpenAIServer, Reply, Seen, verdict

@@ -29,7 +29,7 @@ TABLE: dict[str, tuple[int, Pick, bool]] = {
     "maxvit_t": (224, lambda m: m.blocks[-1].layers[-1], False),
     "efficientnet_b1": (64, lambda m: m.features[-1], False),
     "vit_b_16": (64, lambda m: m.encoder.layers[-1].ln_1, False),
-    "swin_t": (64, lambda m: m.features[-1][-1].norm2, False),
+    "swin_t": (64, lambda m: m.features[-1][-1], False),
     "deeplabv3_resnet50": (65, lambda m: m.backbone.layer4, True),
     "deeplabv3_resnet101": (65, lambda m: m.backbone.layer4, True),
     "fcn_resnet50": (65, lambda m: m.backbone.layer4, True),

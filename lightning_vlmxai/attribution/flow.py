@@ -1,0 +1,168 @@
+"""Follow a picture through one forward: which tensors depend on it, which ones all of it passes.
+
+Every operation is seen where torch dispatches it, beneath autograd, modules and scripts, so that it
+makes no difference how a network is written, nor whether its gradients are cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One operation on something that depends on the picture.
+
+    Args:
+        name: Of the operation, `"aten.relu"` say.
+        parents: Numbers of the steps whose results it was given.
+        is_view: Whether it only looks at the same memory in another way.
+        cells: Height and width of its first result if that has four axes, else None.
+    """
+
+    name: str
+    parents: tuple[int, ...]
+    is_view: bool
+    cells: tuple[int, int] | None = None
+
+
+class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Records each operation that the picture has a part in; use it as a context.
+
+    Step 0 is the picture itself. Memory that is written to, or looked at through several views,
+    counts as one thing: this joins flows that are apart, and never parts one.
+
+    Args:
+        picture: The tensor that is followed.
+    """
+
+    def __init__(self, picture: Tensor) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.steps: list[Step] = [Step("picture", (), False)]
+        # By memory, then by the way it is looked at: the last step that made it.
+        self._made: dict[Any, dict[Any, int]] = {}
+        self._paused = False
+        self._note(picture, 0)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation, and note it if the picture has a part in it."""
+        out = func(*args, **(kwargs or {}))
+        if self._paused:
+            return out
+        given = _tensors((args, kwargs))
+        parents = {step for tensor in given if (step := self.step_of(tensor)) is not None}
+        memory = {_memory(tensor) for tensor in given}
+        written = [] if not parents else _written(func, args, kwargs or {})
+        made = _tensors(out)
+        if parents:
+            number = len(self.steps)
+            is_view = bool(made) and not written and all(_memory(t) in memory for t in made)
+            cells = (made[0].shape[2], made[0].shape[3]) if made and made[0].ndim == 4 else None
+            name = str(func).rsplit(".", 1)[0]
+            self.steps.append(Step(name, tuple(sorted(parents)), is_view, cells))
+            for tensor in written:
+                self._made.setdefault(_memory(tensor), {})["written"] = number
+        for tensor in made:
+            if _memory(tensor) not in memory:
+                self._made[_memory(tensor)] = {}  # whatever had this memory before is gone
+            if parents:
+                self._note(tensor, number)
+        return out
+
+    def step_of(self, tensor: Tensor) -> int | None:
+        """Return the step that made a tensor; None if it has nothing of the picture."""
+        views = self._made.get(_memory(tensor), {})
+        known = [views[key] for key in ("written", _view(tensor)) if key in views]
+        return max(known or views.values(), default=None)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Look at nothing for a while."""
+        before, self._paused = self._paused, True
+        try:
+            yield
+        finally:
+            self._paused = before
+
+    def passages(self, ends: Iterable[Tensor]) -> list[int]:
+        """Return the steps that all of the picture's influence on some tensors passes, in order.
+
+        One is where nothing made before it is used behind it.
+
+        Args:
+            ends: The tensors, the logits say.
+        """
+        last_use: dict[int, int] = {}
+        counts = self.influential(ends)
+        for number in sorted(counts, reverse=True):
+            for parent in self.steps[number].parents:
+                last_use.setdefault(parent, number)
+        found, reach = [], 0
+        for number in sorted(counts):
+            if reach <= number:
+                found.append(number)
+            reach = max(reach, last_use.get(number, 0))
+        return found
+
+    def influential(self, ends: Iterable[Tensor]) -> set[int]:
+        """Return the steps that have a part in some tensors."""
+        counts = {step for end in ends if (step := self.step_of(end)) is not None}
+        for number in range(max(counts, default=-1), -1, -1):
+            if number in counts:
+                counts.update(self.steps[number].parents)
+        return counts
+
+    def source(self, number: int) -> int:
+        """Return the step whose memory this one looks at otherwise; itself if it is no view."""
+        while (step := self.steps[number]).is_view and len(step.parents) == 1:
+            (number,) = step.parents
+        return number
+
+    def between(self, start: int, end: int) -> list[str]:
+        """Return the operations from one passage to a later one."""
+        seen: set[int] = set()
+        waiting = [end]
+        while waiting:
+            number = waiting.pop()
+            if number <= start or number in seen:
+                continue
+            seen.add(number)
+            waiting += self.steps[number].parents
+        return [self.steps[number].name for number in sorted(seen)]
+
+    def _note(self, tensor: Tensor, number: int) -> None:
+        self._made.setdefault(_memory(tensor), {})[_view(tensor)] = number
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    return [leaf for leaf in pytree.tree_leaves(values) if isinstance(leaf, Tensor)]
+
+
+def _memory(tensor: Tensor) -> Any:
+    try:
+        return tensor.untyped_storage()._cdata
+    except (NotImplementedError, RuntimeError):
+        return ("opaque", id(tensor))  # sparse or nested
+
+
+def _view(tensor: Tensor) -> Any:
+    try:
+        return (tensor.storage_offset(), tensor.shape, tensor.stride())
+    except (NotImplementedError, RuntimeError):
+        return "opaque"
+
+
+def _written(func: Any, args: Any, kwargs: dict[str, Any]) -> list[Tensor]:
+    """Return the arguments that an operation writes to."""
+    found: list[Any] = []
+    for place, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            found.append(args[place] if place < len(args) else kwargs.get(argument.name))
+    return _tensors(found)

@@ -1,0 +1,250 @@
+"""One forward of a picture beside a changed one: what every layer is given and gives."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..calls import Call
+from ..tasks import logits_of
+from .capture import first_tensor, named_layers
+from .flow import Flow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """A tensor that a layer was given or gave.
+
+    Args:
+        name: Dotted name of the layer.
+        is_output: Whether the layer gave it.
+        step: Of the flow that made it.
+        event: When it was seen; calls of layers begin and end at events.
+        done: How many steps the flow had then.
+        shape: With two rows, the picture's and the changed one's.
+        rows: Which axis these are; None if the tensor has other rows.
+    """
+
+    name: str
+    is_output: bool
+    step: int
+    event: int
+    done: int
+    shape: tuple[int, ...]
+    rows: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Movement:
+    """How far a tensor's places move with the planted change.
+
+    Args:
+        first: Of the places if channels come first: mean over the first axis that isn't rows.
+        last: Of the places if channels come last.
+    """
+
+    first: Tensor
+    last: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """What one forward showed.
+
+    Args:
+        pair: The call, of two rows.
+        planted: Where the second picture was changed, `[H, W]` bool.
+        flow: How the picture went through.
+        sites: In the order in which they were seen.
+        moved: By step.
+        calls: Name of a layer, the events at which a call began and ended, what it gave.
+        together: Steps of the maps that one layer gave together, in a dict, tuple or list.
+        logits: What came out, `[2, ...]`.
+    """
+
+    pair: Call
+    planted: Tensor
+    flow: Flow
+    sites: tuple[Site, ...]
+    moved: dict[int, Movement]
+    calls: tuple[tuple[str, int, int, Any], ...]
+    together: tuple[frozenset[int], ...]
+    logits: Tensor
+
+    @property
+    def runs(self) -> Counter[str]:
+        """How often each layer ran."""
+        return Counter(name for name, _, _, _ in self.calls)
+
+    def describe(self) -> str:
+        """Return the last layers that gave a tensor of three or four axes, and their shapes."""
+        shapes = {
+            site.name: f"{site.name} {list(site.shape)}" for site in self.sites if site.is_output
+        }
+        nothing = "no layer with an output of three or four axes"
+        return ", ".join(list(shapes.values())[-12:]) or nothing
+
+
+def look(module: nn.Module, call: Call) -> Scene:
+    """Return what one forward of a picture, and of the same with a change planted, shows.
+
+    Call it inside `live.borrowed`.
+
+    Args:
+        module: The model; called once, with two rows.
+        call: What it is called with; the first row is looked at.
+    """
+    pair = call.take(torch.tensor([0, 0]))
+    images, planted = plant(pair.images)
+    pair = pair.with_images(images)
+    flow = Flow(images)
+    sites: list[Site] = []
+    moved: dict[int, Movement] = {}
+    calls: list[tuple[str, int, int, Any]] = []
+    together: list[frozenset[int]] = []
+    events = itertools.count()
+    begun: dict[str, list[int]] = {}
+
+    def see(name: str, features: Tensor | None, event: int, *, is_output: bool) -> None:
+        step = None if features is None else flow.step_of(features)
+        if features is None or step is None or features.ndim not in (3, 4):
+            return
+        rows = rows_of(features)
+        sites.append(
+            Site(
+                name=name,
+                is_output=is_output,
+                step=step,
+                event=event,
+                done=len(flow.steps),
+                shape=tuple(features.shape),
+                rows=rows,
+            )
+        )
+        if rows is not None and step not in moved and features.is_floating_point():
+            moved[step] = _movement(*features.unbind(rows))
+
+    def before(name: str) -> Any:
+        def hook(_module: nn.Module, args: Any) -> None:
+            event = next(events)
+            begun.setdefault(name, []).append(event)
+            with flow.paused():
+                see(name, first_tensor(args), event, is_output=False)
+
+        return hook
+
+    def behind(name: str) -> Any:
+        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+            event = next(events)
+            calls.append((name, begun[name].pop(), event, _outline(output)))
+            with flow.paused():
+                see(name, first_tensor(output), event, is_output=True)
+                together.append(frozenset(flow.step_of(leaf) or 0 for leaf in _maps(output)))
+
+        return hook
+
+    with ExitStack() as stack:
+        for name, layer in hookable(module).items():
+            stack.callback(layer.register_forward_pre_hook(before(name)).remove)
+            stack.callback(layer.register_forward_hook(behind(name)).remove)
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(eager())
+        stack.enter_context(flow)
+        logits = logits_of(pair.run(module))
+    return Scene(
+        pair=pair,
+        planted=planted,
+        flow=flow,
+        sites=tuple(sites),
+        moved=moved,
+        calls=tuple(calls),
+        together=tuple(together),
+        logits=logits,
+    )
+
+
+def plant(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return pictures `[2, C, H, W]` of which the second is changed, and where, `[H, W]` bool.
+
+    Everything but the lower left quarter becomes noise: no two ways of laying the places in a row
+    move the same of them.
+    """
+    height, width = images.shape[-2:]
+    where = torch.ones(height, width, dtype=torch.bool)
+    where[height // 2 :, : width // 2] = False
+    planted = where.to(images.device)
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(images.shape[1:], generator=generator).to(images.device)
+    if images.is_floating_point():
+        centre, spread = images[1].float().mean(), images[1].float().std(correction=0)
+        noise = (centre + spread.where(spread > 0, 1.0) * noise).to(images.dtype)
+    else:
+        noise = (128 + 48 * noise).clamp(0, 255).to(images.dtype)
+    changed = torch.where(planted, noise, images[1])
+    return torch.stack([images[0], changed]), where
+
+
+def rows_of(features: Tensor) -> int | None:
+    """Return the axis of the two rows; None if there is none."""
+    if features.shape[0] == 2:
+        return 0
+    return 1 if features.ndim == 3 and features.shape[1] == 2 else None
+
+
+def hookable(module: nn.Module) -> dict[str, nn.Module]:
+    """Return the submodules that can be hooked, by name: those within a script can't."""
+    layers = named_layers(module)
+    scripted = [name for name, layer in layers.items() if isinstance(layer, torch.jit.ScriptModule)]
+    return {
+        name: layer
+        for name, layer in layers.items()
+        if not any(name.startswith(f"{other}.") for other in scripted)
+    }
+
+
+@contextmanager
+def eager() -> Iterator[None]:
+    """Run compiled modules as they are written, so that hooks see what they do."""
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+def _maps(output: Any) -> list[Tensor]:
+    """Return the maps among what a layer gave together, lists within it opened once."""
+    if isinstance(output, Mapping):
+        output = list(output.values())
+    if not isinstance(output, (list, tuple)):
+        return []
+    inner = [leaf for value in output if isinstance(value, (list, tuple)) for leaf in value]
+    return [leaf for leaf in [*output, *inner] if isinstance(leaf, Tensor) and leaf.ndim == 4]
+
+
+def _movement(picture: Tensor, changed: Tensor) -> Movement:
+    """Return how far places move, as seen in some of the channels."""
+
+    def mean(axis: int) -> Tensor:
+        stride = max(picture.shape[axis] // _CHANNELS, 1)
+        chosen = [slice(None)] * picture.ndim
+        chosen[axis] = slice(None, None, stride)
+        return (changed[tuple(chosen)] - picture[tuple(chosen)]).abs().float().mean(dim=axis)
+
+    return Movement(first=mean(0), last=mean(-1))
+
+
+_CHANNELS = 32
+"""So many channels at least are looked at."""
+
+
+def _outline(output: Any) -> Any:
+    """Return what a layer gave, with tensors that hold no memory."""
+    return torch.utils._pytree.tree_map(
+        lambda leaf: torch.empty_like(leaf, device="meta") if isinstance(leaf, Tensor) else leaf,
+        output,
+    )
