@@ -167,7 +167,7 @@ def test_a_late_verdict_is_not_paid_for_again(tmp_path: Path) -> None:
         def slowly(request: Any) -> Any:
             asked_for.append(request)
             if len(asked_for) > 1:  # the rehearsal was quick
-                server.closing.wait(1.3)
+                server.closing.wait(5.0)
             return verdict(4)
 
         server.answer = slowly
@@ -176,7 +176,7 @@ def test_a_late_verdict_is_not_paid_for_again(tmp_path: Path) -> None:
             explain = VLMExplainCallback(
                 make_judge(server.base_url, timeout_s=60.0, call_timeout_s=60.0, concurrency=8),
                 probe_size=4,
-                deadline_s=1.0,
+                deadline_s=4.0,
                 run_dir=tmp_path / "run",
             )
             trainer = make_trainer(tmp_path, explain, max_epochs=1)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import SubsetRandomSampler, default_collate
 from torchvision.transforms import v2
 
-from projects.base import CLASSES, MEAN, SIDE, STD, Classifier, Files, Network, Project, loader
+from projects.base import MEAN, SIDE, STD, Classifier, Files, Project, loader
 
 to_input = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)])
 
@@ -22,7 +20,8 @@ def _normalized(picture: Tensor, label: int, mask: Tensor) -> Any:
     return to_input(picture), label
 
 
-def _scaled(picture: Tensor, label: int, mask: Tensor) -> Any:
+def scaled(picture: Tensor, label: int, mask: Tensor) -> Any:
+    """Return a row: the picture in [0, 1], and its label."""
     return picture.float() / 255, label
 
 
@@ -65,11 +64,11 @@ def in_the_step() -> Project:
             logits: Tensor = self(_normalize(batch[0]))
             return logits
 
-    val = Files(1, _scaled)
+    val = Files(1, scaled)
     return Project(
         name="arithmetic in validation_step",
         module=InStep(),
-        train=loader(Files(0, _scaled)),
+        train=loader(Files(0, scaled)),
         val=loader(val),
         pictures=val.pictures,
     )
@@ -82,11 +81,11 @@ def in_the_collate_function() -> Project:
         images, labels = default_collate(samples)
         return _normalize(images), labels
 
-    val = Files(1, _scaled)
+    val = Files(1, scaled)
     return Project(
         name="normalised in collate_fn",
         module=Classifier(),
-        train=loader(Files(0, _scaled), collate_fn=collate),
+        train=loader(Files(0, scaled), collate_fn=collate),
         val=loader(val, collate_fn=collate),
         pictures=val.pictures,
     )
@@ -181,7 +180,7 @@ def averaged() -> Project:
 
 def split_by_samplers() -> Project:
     """Training and validation are two samplers of one data set."""
-    data = Files(1, _scaled)
+    data = Files(1, scaled)
     held_out = list(range(0, len(data), 5))
     rest = [i for i in range(len(data)) if i not in held_out]
     return Project(
@@ -203,12 +202,12 @@ def several_loaders() -> Project:
             if dataloader_idx == 1:
                 super().validation_step(batch, batch_idx)
 
-    val = Files(2, _scaled)
+    val = Files(2, scaled)
     return Project(
         name="the second of two validation loaders",
         module=Two(),
-        train=loader(Files(0, _scaled)),
-        val=[loader(Files(1, _scaled)), loader(val)],
+        train=loader(Files(0, scaled)),
+        val=[loader(Files(1, scaled)), loader(val)],
         arguments={"val_loader": 1},
         pictures=val.pictures,
     )
@@ -228,11 +227,11 @@ def flipped_too() -> Project:
             logits: Tensor = self.network(_normalize(batch[0]))
             return logits
 
-    val = Files(1, _scaled)
+    val = Files(1, scaled)
     return Project(
         name="test-time augmentation by a flip",
         module=Flipped(),
-        train=loader(Files(0, _scaled)),
+        train=loader(Files(0, scaled)),
         val=loader(val),
         pictures=val.pictures,
     )
@@ -247,11 +246,11 @@ def backbone_then_head() -> Project:
             logits: Tensor = self.network.head(features)
             return logits
 
-    val = Files(1, _scaled)
+    val = Files(1, scaled)
     return Project(
         name="backbone, then head, in the step",
         module=Inline(),
-        train=loader(Files(0, _scaled)),
+        train=loader(Files(0, scaled)),
         val=loader(val),
         pictures=val.pictures,
     )
@@ -269,11 +268,11 @@ def features_and_logits() -> Project:
             logits: Tensor = self(batch[0])[1]
             return logits
 
-    val = Files(1, _scaled)
+    val = Files(1, scaled)
     return Project(
         name="forward gives (features, logits)",
         module=Two(),
-        train=loader(Files(0, _scaled)),
+        train=loader(Files(0, scaled)),
         val=loader(val),
         pictures=val.pictures,
     )
@@ -323,11 +322,11 @@ def probabilities() -> Project:
         def validation_step(self, batch: Any, batch_idx: int) -> None:
             self.record(self(batch[0]).log(), batch[1])
 
-    val = Files(1, _scaled)
+    val = Files(1, scaled)
     return Project(
         name="forward gives probabilities",
         module=Soft(),
-        train=loader(Files(0, _scaled)),
+        train=loader(Files(0, scaled)),
         val=loader(val),
         pictures=val.pictures,
     )
@@ -338,159 +337,19 @@ def no_feature_map() -> Project:
     network = nn.Sequential(
         nn.Flatten(), nn.Linear(3 * SIDE * SIDE, 16), nn.ReLU(), nn.Linear(16, 3)
     )
-    val = Files(1, _scaled)
+    val = Files(1, scaled)
     return Project(
         name="an MLP, by RISE",
         module=Classifier(network),
-        train=loader(Files(0, _scaled)),
+        train=loader(Files(0, scaled)),
         val=loader(val),
         arguments={"method": "rise"},
         pictures=val.pictures,
     )
 
 
-class _DataModule(pl.LightningDataModule):
-    """Names its classes; its data sets don't."""
-
-    classes = CLASSES
-
-    def __init__(self, read: Callable[..., Any]) -> None:
-        super().__init__()
-        self.read = read
-
-    def train_dataloader(self) -> Any:
-        return loader(Files(0, self.read))
-
-    def val_dataloader(self) -> Any:
-        return loader(Files(1, self.read))
-
-
-def data_module() -> Project:
-    """A data module with a picture's transform on the device."""
-
-    class OnDevice(_DataModule):
-        normalize = v2.Normalize(MEAN, STD)
-
-        def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-            return self.normalize(batch[0]), batch[1]
-
-    return Project(
-        name="a data module's on_after_batch_transfer",
-        module=Classifier(),
-        train=OnDevice(_scaled),
-        pictures=Files(1, _scaled).pictures,
-    )
-
-
-def older_package() -> Project:
-    """The module, the data and the trainer are pytorch_lightning's."""
-    import pytorch_lightning
-
-    class Older(pytorch_lightning.LightningModule):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = Network()
-            self.rows: list[Any] = []
-
-        def forward(self, images: Tensor) -> Any:
-            return self.network(images)
-
-        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-            return F.cross_entropy(self(batch[0]), batch[1])
-
-        def on_validation_epoch_start(self) -> None:
-            self.rows = []
-
-        def validation_step(self, batch: Any, batch_idx: int) -> None:
-            Classifier.record(self, self(batch[0]), batch[1])  # type: ignore[arg-type]
-
-        def configure_optimizers(self) -> Any:
-            return torch.optim.Adam(self.parameters(), lr=0.02)
-
-    val = Files(1, _scaled)
-    return Project(
-        name="pytorch_lightning's classes",
-        module=Older(),
-        train=loader(Files(0, _scaled)),
-        val=loader(val),
-        pictures=val.pictures,
-    )
-
-
-def regression() -> Project:
-    """A number a picture."""
-
-    class Number(Classifier):
-        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-            return F.mse_loss(self(batch[0]).flatten(), batch[1])
-
-        def validation_step(self, batch: Any, batch_idx: int) -> None:
-            self(batch[0])
-
-    def read(picture: Tensor, label: int, mask: Tensor) -> Any:
-        return picture.float() / 255, picture.float().mean() / 255
-
-    return Project(
-        name="regression",
-        module=Number(Network(classes=1)),
-        train=loader(Files(0, read)),
-        val=loader(Files(1, read)),
-        refusal="egression",
-    )
-
-
-def metric_learning() -> Project:
-    """Embeddings of a unit length."""
-
-    class Embedding(Classifier):
-        def forward(self, images: Any) -> Any:
-            return F.normalize(self.network(images), dim=1)
-
-        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-            vectors = self(batch[0])
-            alike = batch[1][:, None] == batch[1]
-            return ((vectors @ vectors.T - alike.float()) ** 2).mean()
-
-        def validation_step(self, batch: Any, batch_idx: int) -> None:
-            self(batch[0])
-
-    return Project(
-        name="metric learning",
-        module=Embedding(Network(classes=64)),
-        train=loader(Files(0, _scaled)),
-        val=loader(Files(1, _scaled)),
-        refusal="etric learning",
-    )
-
-
-def detection() -> Project:
-    """Boxes."""
-
-    class Boxes(Classifier):
-        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-            return 0.0 * sum(p.sum() for p in self.parameters())  # type: ignore[return-value]
-
-        def forward(self, images: Any) -> Any:
-            found = self.network(images)
-            return [
-                {"boxes": torch.zeros(1, 4), "scores": row[:1], "labels": row[:1]} for row in found
-            ]
-
-        def validation_step(self, batch: Any, batch_idx: int) -> None:
-            self(batch[0])
-
-    return Project(
-        name="object detection",
-        module=Boxes(),
-        train=loader(Files(0, _scaled)),
-        val=loader(Files(1, _scaled)),
-        refusal="etection",
-    )
-
-
 PROJECTS = (
     in_the_data_set, in_the_step, in_the_collate_function, whole_batch, picture_and_table, averaged,
     split_by_samplers, several_loaders, flipped_too, backbone_then_head, features_and_logits,
-    several_labels, probabilities, no_feature_map, data_module, older_package, regression,
-    metric_learning, detection,
+    several_labels, probabilities, no_feature_map,
 )  # fmt: skip

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from projects import dense, plain, with_libraries
+from projects import dense, plain, refused, streams, with_libraries
 from projects.base import Outcome, Project, try_out
 
 Make = Callable[[], Project]
@@ -23,9 +23,10 @@ Make = Callable[[], Project]
 
 def all_projects() -> Iterator[tuple[Make, tuple[str, ...]]]:
     """Yield each project's maker, and the packages that it needs."""
-    for make in plain.PROJECTS:
-        yield make, ("pytorch_lightning",) if make is plain.older_package else ()
+    for make in (*plain.PROJECTS, *refused.PROJECTS):
+        yield make, ("pytorch_lightning",) if make is refused.older_package else ()
     yield from with_libraries.LIBRARIES
+    yield from streams.LIBRARIES
     yield from dense.LIBRARIES
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from projects.base import (
@@ -19,11 +18,13 @@ from projects.base import (
 )
 
 
-def _scaled(picture: Tensor, label: int, mask: Tensor) -> Any:
+def scaled(picture: Tensor, label: int, mask: Tensor) -> Any:
+    """Return a row: the picture in [0, 1], and its label."""
     return picture.float() / 255, label
 
 
-def _bytes(picture: Tensor, label: int, mask: Tensor) -> Any:
+def as_bytes(picture: Tensor, label: int, mask: Tensor) -> Any:
+    """Return a row: the picture as it is in its file, and its label."""
     return picture, label
 
 
@@ -43,11 +44,11 @@ def kornia_on_the_device() -> Project:
             change = self.augment if self.trainer.training else self.normalize
             return [change(batch[0]), batch[1]]
 
-    val = Files(1, _scaled)
+    val = Files(1, scaled)
     return Project(
         name="kornia in on_after_batch_transfer",
         module=OnDevice(),
-        train=loader(Files(0, _scaled)),
+        train=loader(Files(0, scaled)),
         val=loader(val),
         pictures=val.pictures,
     )
@@ -65,11 +66,11 @@ def kornia_in_the_model() -> Project:
         def forward(self, images: Tensor) -> Any:
             return self.network(self.normalize(images.float() / 255))
 
-    val = Files(1, _bytes)
+    val = Files(1, as_bytes)
     return Project(
         name="kornia in forward, from bytes",
         module=Inside(),
-        train=loader(Files(0, _bytes)),
+        train=loader(Files(0, as_bytes)),
         val=loader(val),
         pictures=val.pictures,
     )
@@ -117,11 +118,11 @@ def timm_on_the_device() -> Project:
             logits: Tensor = self((batch[0].float() - mean) / std)
             return logits
 
-    val = Files(1, _bytes)
+    val = Files(1, as_bytes)
     return Project(
         name="timm, bytes normalised in the step",
         module=Prefetched(model),
-        train=loader(Files(0, _bytes)),
+        train=loader(Files(0, as_bytes)),
         val=loader(val),
         pictures=val.pictures,
     )
@@ -167,11 +168,11 @@ def transformers_processor() -> Project:
             "labels": torch.tensor([label for _, label in samples]),
         }
 
-    val = Files(1, _bytes)
+    val = Files(1, as_bytes)
     return Project(
         name="a Hugging Face processor collates",
         module=_HuggingFace(_tiny_vit()),
-        train=loader(Files(0, _bytes), collate_fn=collate),
+        train=loader(Files(0, as_bytes), collate_fn=collate),
         val=loader(val, collate_fn=collate),
         pictures=val.pictures,
     )
@@ -185,7 +186,7 @@ def transformers_data_set() -> Project:
     processor = ViTImageProcessor(size={"height": 32, "width": 32})
 
     def make(seed: int) -> tuple[Any, Tensor]:
-        files = Files(seed, _bytes)
+        files = Files(seed, as_bytes)
         arrays = [picture.permute(1, 2, 0).numpy() for picture in files.pictures]
         features = datasets.Features(
             image=datasets.Image(), labels=datasets.ClassLabel(names=list(CLASSES))
@@ -253,7 +254,9 @@ def albumentations_by_image() -> Project:
     )
 
 
-class _FromMapping(Classifier):
+class FromMapping(Classifier):
+    """Takes batches that are mappings."""
+
     def logits(self, batch: Any) -> Tensor:
         logits: Tensor = self(batch["image"])
         return logits
@@ -276,7 +279,7 @@ def monai_classifier() -> Project:
     )
 
     def rows(seed: int) -> tuple[list[Any], Tensor]:
-        files = Files(seed, _bytes)
+        files = Files(seed, as_bytes)
         pairs = zip(files.pictures, files.targets, strict=True)
         return [{"image": p.float(), "label": label} for p, label in pairs], files.pictures
 
@@ -287,142 +290,10 @@ def monai_classifier() -> Project:
     )  # fmt: skip
     return Project(
         name="MONAI's transforms and DenseNet",
-        module=_FromMapping(network),
+        module=FromMapping(network),
         train=loader(monai.data.Dataset(train, transform)),
         val=loader(monai.data.Dataset(val, transform)),
         pictures=pictures,
-    )
-
-
-def monai_scans() -> Project:
-    """Scans of one channel, each normalised by itself: the judge's picture is the user's to say."""
-    import monai
-    from monai.transforms import Compose, NormalizeIntensityd
-
-    transform = Compose([NormalizeIntensityd(keys=["image"])])
-
-    def rows(seed: int) -> list[Any]:
-        files = Files(seed, _bytes)
-        pairs = zip(files.pictures, files.targets, strict=True)
-        weights = torch.tensor([0.6, 0.3, 0.1])[:, None, None]
-        return [
-            {"image": (p.float() * weights).sum(0, keepdim=True) * 20 - 1000, "label": label}
-            for p, label in pairs
-        ]
-
-    from projects.base import Network
-
-    return Project(
-        name="MONAI, scans normalised one by one",
-        module=_FromMapping(Network(channels=1)),
-        train=loader(monai.data.Dataset(rows(0), transform)),
-        val=loader(monai.data.Dataset(rows(1), transform)),
-        arguments={"picture": lambda row: (row["image"] / 6 + 0.5).clamp(0, 1)},
-    )
-
-
-def webdataset_stream() -> Project:
-    """A WebDataset's shards through WebLoader."""
-    import io
-    import tarfile
-    import tempfile
-    from pathlib import Path
-
-    import webdataset as wds
-    from PIL import Image
-
-    def write(seed: int) -> tuple[str, Tensor]:
-        files = Files(seed, _bytes)
-        path = Path(tempfile.mkdtemp()) / "shard-000000.tar"
-        with tarfile.open(path, "w") as tar:
-            for i, (picture, label) in enumerate(zip(files.pictures, files.targets, strict=True)):
-                png = io.BytesIO()
-                Image.fromarray(picture.permute(1, 2, 0).numpy()).save(png, "PNG")
-                for ext, data in (("png", png.getvalue()), ("cls", str(label).encode())):
-                    info = tarfile.TarInfo(f"{i:04}.{ext}")
-                    info.size = len(data)
-                    tar.addfile(info, io.BytesIO(data))
-        return str(path), files.pictures
-
-    def stream(path: str) -> Any:
-        data = (
-            wds.WebDataset(path, shardshuffle=False, empty_check=False)
-            .decode("torchrgb")
-            .to_tuple("png", "cls")
-            .batched(10)
-        )
-        return wds.WebLoader(data, batch_size=None, num_workers=0)
-
-    (train, _), (val, pictures) = write(0), write(1)
-    return Project(
-        name="a WebDataset through WebLoader",
-        module=Classifier(),
-        train=stream(train),
-        val=stream(val),
-        pictures=pictures,
-    )
-
-
-def litdata_stream() -> Project:
-    """A LitData StreamingDataset in a StreamingDataLoader."""
-    import tempfile
-
-    import litdata
-
-    def write(seed: int) -> tuple[str, Tensor]:
-        files = Files(seed, _bytes)
-        folder = tempfile.mkdtemp()
-        from litdata.streaming import Cache
-
-        cache = Cache(folder, chunk_bytes="64MB")
-        for i, (picture, label) in enumerate(zip(files.pictures, files.targets, strict=True)):
-            cache[i] = {"image": picture.float() / 255, "label": label}
-        cache.done()
-        cache.merge()
-        return folder, files.pictures
-
-    (train, _), (val, pictures) = write(0), write(1)
-    return Project(
-        name="LitData's streaming data set",
-        module=_FromMapping(),
-        train=litdata.StreamingDataLoader(litdata.StreamingDataset(train), batch_size=10),
-        val=litdata.StreamingDataLoader(litdata.StreamingDataset(val), batch_size=10),
-        pictures=pictures,
-    )
-
-
-def lightly_probe() -> Project:
-    """lightly: a projection head is trained, an online classifier is validated in the step."""
-    from lightly.loss import NTXentLoss
-    from lightly.models.modules import SimCLRProjectionHead
-
-    class Online(Classifier):
-        def __init__(self) -> None:
-            super().__init__()
-            self.projection_head = SimCLRProjectionHead(16, 16, 8)
-            self.criterion = NTXentLoss()
-
-        def logits(self, batch: Any) -> Tensor:
-            features = self.network.features(batch[0]).mean(dim=(2, 3))
-            logits: Tensor = self.network.head(features.detach())
-            return logits
-
-        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-            views = [batch[0] + 0.05 * torch.randn_like(batch[0]) for _ in range(2)]
-            first, second = (
-                self.projection_head(self.network.features(v).mean(dim=(2, 3))) for v in views
-            )
-            loss: Tensor = self.criterion(first, second)
-            return loss + F.cross_entropy(self.logits(batch), batch[1])
-
-    val = Files(1, _scaled)
-    return Project(
-        name="lightly's SimCLR with an online classifier",
-        module=Online(),
-        train=loader(Files(0, _scaled)),
-        val=loader(val),
-        arguments={"method": "scorecam"},  # the head's input is detached: no gradient passes
-        pictures=val.pictures,
     )
 
 
@@ -436,8 +307,4 @@ LIBRARIES: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (albumentations_standard, ("albumentations",)),
     (albumentations_by_image, ("albumentations",)),
     (monai_classifier, ("monai",)),
-    (monai_scans, ("monai",)),
-    (webdataset_stream, ("webdataset",)),
-    (litdata_stream, ("litdata",)),
-    (lightly_probe, ("lightly",)),
 )
