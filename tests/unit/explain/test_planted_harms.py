@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
 from lightning_vlmxai.explain import Changes, LiveModel, Proof
 from lightning_vlmxai.explain.live import borrowed
@@ -342,3 +343,25 @@ def test_a_copy_has_what_the_network_has_and_shares_no_weight() -> None:
     assert copied.last.grad_fn is None
     assert copied.kept.kept.get_state().equal(net.kept.kept.get_state())
     assert proof.stand_in() is copied
+
+
+def test_a_copy_of_what_is_compiled_runs_itself() -> None:
+    """And not the original, whose compiled call it would have taken over."""
+    net = Net(None, lambda _: None)
+    net.compile(backend="eager")
+    copied = Proof(LiveModel(net)).stand_in()
+    inputs = torch.ones(1, 2)
+    before = net(inputs)
+    with torch.no_grad():
+        copied.get_submodule("linear").weight.zero_()  # type: ignore[operator, union-attr]
+        copied.get_submodule("linear").bias.zero_()  # type: ignore[operator, union-attr]
+        assert copied(inputs).tolist() == [[0.0, 0.0]]
+    assert torch.equal(net(inputs), before)
+
+
+def test_data_sets_are_shared_with_a_copy() -> None:
+    """They may be large; a change in one is seen as one outside of the network."""
+    net = Net(TensorDataset(torch.zeros(3)), lambda kept: kept.tensors[0].add_(1))
+    proof = Proof(LiveModel(net))
+    assert proof.stand_in().kept is net.kept
+    assert explain(net).outside == ("kept.tensors[0]",)
