@@ -308,6 +308,14 @@ def test_what_is_given_back_is_no_change(name: str) -> None:
     assert explain(Net(make(), harm)) == Changes()
 
 
+def test_the_network_is_borrowed_beside_its_copy() -> None:
+    """A closure writes to the original's list, which is given back as ever."""
+    net = Net([0], lambda _: None)
+    net.linear.register_forward_hook(lambda *_: net.kept.append(1))
+    assert explain(net) == Changes()
+    assert net.kept == [0]
+
+
 def test_what_goes_on_changing_by_itself_is_no_change() -> None:
     """Another thread's clock, say; a real change beside it is named."""
 
@@ -347,7 +355,19 @@ def test_a_copy_has_what_the_network_has_and_shares_no_weight() -> None:
 
 def test_a_copy_of_what_is_compiled_runs_itself() -> None:
     """And not the original, whose compiled call it would have taken over."""
-    net = Net(None, lambda _: None)
+
+    class Module(pl.LightningModule):
+        """Takes its compiled call along, where torch's own modules don't."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(2, 2)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            """Return the layer's output."""
+            return self.linear(inputs)
+
+    net = Module()
     net.compile(backend="eager")
     copied = Proof(LiveModel(net)).stand_in()
     inputs = torch.ones(1, 2)
