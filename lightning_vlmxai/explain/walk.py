@@ -70,6 +70,7 @@ class Walk:
         self._apart = {id(thing) for thing in apart}
         self._path_of: dict[int, str] = {}
         self._scripted: list[str] = []
+        self._names: dict[str, int] = {}
         waiting: list[Child] = list(roots.items())[::-1]
         with warnings.catch_warnings():  # of what is deprecated, and of arrays that are read-only
             warnings.simplefilter("ignore")
@@ -83,25 +84,30 @@ class Walk:
         kind = type(thing)
         if kind in weakref.ProxyTypes or id(thing) in self._apart:
             return []
-        token = _token_of(thing)
-        if token is not None:
-            while self.tokens.setdefault(path, token) != token:
-                path += "'"  # another of the same name
-            return []
-        known = self._path_of.get(id(thing))
-        if known is not None:
-            if known != path:
-                self.tokens[path] = ("the same as", known)
-            return []
-        while path in self.tokens:
-            path += "'"
-        self._path_of[id(thing)] = path
-        self.seen.append(thing)  # which keeps its id from being given to another
         try:
+            token = _token_of(thing)
+            if token is not None:
+                if self.tokens.setdefault(path, token) != token:
+                    self.tokens[self._another(path)] = token
+                return []
+            known = self._path_of.get(id(thing))
+            if known is not None:
+                if known != path:
+                    self.tokens[path] = ("the same as", known)
+                return []
+            if path in self.tokens:
+                path = self._another(path)
+            self._path_of[id(thing)] = path
+            self.seen.append(thing)  # which keeps its id from being given to another
             return self._open(path, thing)
         except Exception:  # whatever a user's object does when it is looked at
             self.opaque[path] = thing
             return []
+
+    def _another(self, path: str) -> str:
+        """Return a name for a further thing of this name, such as a closure's of one function."""
+        self._names[path] = self._names.get(path, 1) + 1
+        return f"{path} ({self._names[path]})"
 
     def _open(self, path: str, thing: Any) -> list[Child]:
         """Return what a thing holds; note what it is itself."""
