@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache, partial
 from typing import TypeVar
 
 from lightning.pytorch.utilities import rank_zero_info
 
 from ..errors import ModelChangedError, expected
-from ..explain import Changes, LiveModel, Proof, name_few
+from ..explain import Changes, LiveModel, Proof, copy_module, name_few
 from ..rounds import Ranks
 
 T = TypeVar("T")
@@ -47,16 +48,16 @@ class Isolation:
         """
         if not self._way:
             return self._try(live, work)
-        if self._is_seen and self._way == "borrow":
-            return work(live)
-        proof = self._begin(live)
         is_copied = self._way == "copy"
+        if self._is_seen:
+            made = cache(partial(copy_module, live))
+            return work(replace(live, stand_in=made) if is_copied else live)
+        proof = self._begin(live)
         result = work(replace(live, stand_in=proof.stand_in) if is_copied else live)
-        if not self._is_seen:
-            self._is_seen = True
-            changes = self._end(proof)
-            if changes.outside:
-                self._refuse(changes.outside, is_copied=is_copied)
+        self._is_seen = True
+        changes = self._end(proof)
+        if changes.outside:
+            self._refuse(changes.outside, is_copied=is_copied)
         return result
 
     def _try(self, live: LiveModel, work: Callable[[LiveModel], T]) -> T:

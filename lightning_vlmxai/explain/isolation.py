@@ -72,20 +72,10 @@ class Proof:
         return [f"{path} ({kind})" for path, kind in self._before.opaque.items()]
 
     def stand_in(self) -> nn.Module:
-        """Return a copy of the module, made at the first call.
-
-        Raises:
-            AttributionError: If it can't be copied.
-        """
+        """Return a copy of the module, made at the first call; see `copy_module`."""
         if self._copy is None:
             start = time.perf_counter()
-            try:
-                self._copy = copy_module(self._live)
-            except Exception as error:
-                got = f"{type(error).__name__}: {error}"
-                raise AttributionError(
-                    expected("model", "one that can be copied", got, 'Pass `isolation="borrow"`')
-                ) from error
+            self._copy = copy_module(self._live)
             self.copy_seconds = time.perf_counter() - start
             self._copy_before = self._look_at_copy()
         return self._copy
@@ -115,26 +105,37 @@ def copy_module(live: LiveModel) -> nn.Module:
         live: The model, which is left as it was.
 
     Raises:
-        Exception: Whatever a part raises that can't be copied.
+        AttributionError: If it can't be copied.
     """
-    walk = Walk({"": live.module}, apart=live.apart)
-    memo: dict[int, Any] = {id(thing): thing for thing in live.apart}
-    with isolated_rng(), torch.inference_mode(False), torch.no_grad():
-        for thing in walk.seen:
-            if isinstance(thing, Tensor) and thing.grad_fn is not None:
-                memo[id(thing)] = thing.detach().clone()
-            elif isinstance(thing, torch.Generator):
-                memo[id(thing)] = thing.clone_state()
-            elif isinstance(thing, _SHARED) or is_closed(thing):
-                memo[id(thing)] = thing
-        memo |= {id(thing): thing for thing in walk.opaque.values() if not _can_be_copied(thing)}
-        with live.context():
-            made = copy.deepcopy(live.module, memo)
+    try:
+        with isolated_rng(), torch.inference_mode(False), torch.no_grad(), live.context():
+            made = copy.deepcopy(live.module, _prepared(live))
+    except Exception as error:
+        got = f"{type(error).__name__}: {error}"
+        raise AttributionError(
+            expected("model", "one that can be copied", got, 'Pass `isolation="borrow"`')
+        ) from error
     for child in made.modules():
         if getattr(child, "_compiled_call_impl", None) is not None:
             child._compiled_call_impl = None  # which calls the original
     live.settle(made)
     return made
+
+
+def _prepared(live: LiveModel) -> dict[int, Any]:
+    """Return what a deep copy shall have in the place of parts that it can't copy, by id."""
+    walk = Walk({"": live.module}, apart=live.apart)
+    memo: dict[int, Any] = {id(thing): thing for thing in live.apart}
+    for thing in walk.seen:
+        if isinstance(thing, Tensor) and thing.grad_fn is not None:
+            memo[id(thing)] = thing.detach().clone()
+        elif isinstance(thing, torch.Generator):
+            memo[id(thing)] = thing.clone_state()
+        elif isinstance(thing, _SHARED) or is_closed(thing):
+            memo[id(thing)] = thing
+    memo |= {id(thing): thing for thing in walk.opaque.values() if not _can_be_copied(thing)}
+    memo[-1] = walk  # which keeps these ids from being given to others while the copy is made
+    return memo
 
 
 def _can_be_copied(thing: object) -> bool:

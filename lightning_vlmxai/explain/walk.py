@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import array
 import collections
-import dis
 import functools
 import io
 import itertools
@@ -19,7 +18,6 @@ import types
 import warnings
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from datetime import date, time, timedelta, tzinfo
 from decimal import Decimal
 from enum import Enum
@@ -31,10 +29,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .functions import Child, held_by_class, held_by_function
 from .owners import is_closed, is_users
 from .rng import GENERATORS, LONGEST
 
-Child = tuple[str, object]
 _MOST = 200_000
 """Entries of one container that are looked at."""
 _COMPILED = ("_c", "_concrete_type")
@@ -72,6 +70,7 @@ class Walk:
         self._apart = {id(thing) for thing in apart}
         self._path_of: dict[int, str] = {}
         self._scripted: list[str] = []
+        self._names: dict[str, int] = {}
         waiting: list[Child] = list(roots.items())[::-1]
         with warnings.catch_warnings():  # of what is deprecated, and of arrays that are read-only
             warnings.simplefilter("ignore")
@@ -85,31 +84,36 @@ class Walk:
         kind = type(thing)
         if kind in weakref.ProxyTypes or id(thing) in self._apart:
             return []
-        token = _token_of(thing)
-        if token is not None:
-            while self.tokens.setdefault(path, token) != token:
-                path += "'"  # another of the same name
-            return []
-        known = self._path_of.get(id(thing))
-        if known is not None:
-            if known != path:
-                self.tokens[path] = ("the same as", known)
-            return []
-        while path in self.tokens:
-            path += "'"
-        self._path_of[id(thing)] = path
-        self.seen.append(thing)  # which keeps its id from being given to another
         try:
+            token = _token_of(thing)
+            if token is not None:
+                if self.tokens.setdefault(path, token) != token:
+                    self.tokens[self._another(path)] = token
+                return []
+            known = self._path_of.get(id(thing))
+            if known is not None:
+                if known != path:
+                    self.tokens[path] = ("the same as", known)
+                return []
+            if path in self.tokens:
+                path = self._another(path)
+            self._path_of[id(thing)] = path
+            self.seen.append(thing)  # which keeps its id from being given to another
             return self._open(path, thing)
         except Exception:  # whatever a user's object does when it is looked at
             self.opaque[path] = thing
             return []
 
+    def _another(self, path: str) -> str:
+        """Return a name for a further thing of this name, such as a closure's of one function."""
+        self._names[path] = self._names.get(path, 1) + 1
+        return f"{path} ({self._names[path]})"
+
     def _open(self, path: str, thing: Any) -> list[Child]:
         """Return what a thing holds; note what it is itself."""
         self.tokens[path] = type(thing)
         if isinstance(thing, type):
-            return _of_class(thing) if is_users(thing.__module__) else []
+            return held_by_class(thing) if is_users(thing.__module__) else []
         if isinstance(thing, Tensor):
             return self._of_tensor(path, thing)
         if isinstance(thing, (np.ndarray, np.generic)):
@@ -120,7 +124,7 @@ class Walk:
             self.tokens[path] = (type(thing), bytes(thing))
             return []
         if isinstance(thing, types.FunctionType):
-            return _of_function(path, thing)
+            return held_by_function(path, thing)
         if isinstance(thing, (types.MethodType, types.BuiltinMethodType)):
             own = thing.__self__
             function = getattr(thing, "__func__", None)
@@ -335,63 +339,3 @@ def _state_of(generator: Any) -> object:
         return generator.getstate()
     except NotImplementedError:  # the system's own has none
         return None
-
-
-def _of_class(kind: type) -> list[Child]:
-    children: list[Child] = []
-    for name, value in dict(vars(kind)).items():
-        parts: list[Any] = [value]
-        if isinstance(value, property):
-            parts = [value.fget, value.fset]
-        elif isinstance(value, (staticmethod, classmethod)):
-            parts = [value.__func__]
-        elif isinstance(value, functools.cached_property):
-            parts = [value.func]
-        elif name.startswith(("__", "_abc_")) and not isinstance(value, types.FunctionType):
-            continue
-        children += [(f"{kind.__qualname__}.{name}", p) for p in parts if p is not None]
-    children += [(b.__qualname__, b) for b in kind.__bases__ if is_users(b.__module__)]
-    return children
-
-
-def _of_function(path: str, function: types.FunctionType) -> list[Child]:
-    """Return what a function keeps beside its code: cells, defaults, attributes, globals."""
-    children: list[Child] = []
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        with suppress(ValueError):  # not filled yet
-            children.append((f"{function.__qualname__}:{name}", cell.cell_contents))
-    for name in ("__defaults__", "__kwdefaults__"):
-        children += [(f"{path}.{name}", v)] if (v := getattr(function, name)) else []
-    children += [(f"{function.__qualname__}.{n}", v) for n, v in vars(function).copy().items()]
-    if is_users(function.__module__ or ""):
-        for holder, name in _globals_of(function.__code__, function.__globals__):
-            children.append((f"{holder.get('__name__', '')}.{name}", holder[name]))
-    return children
-
-
-@functools.cache
-def _names_in(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the globals that code reads, and the attributes; those of functions in it as well."""
-    read, attributes = set(), set(code.co_names)
-    for instruction in dis.get_instructions(code):
-        if instruction.opname in ("LOAD_GLOBAL", "STORE_GLOBAL", "LOAD_NAME", "DELETE_GLOBAL"):
-            read.add(str(instruction.argval))
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            inner = _names_in(constant)
-            read |= inner[0]
-            attributes |= inner[1]
-    return frozenset(read), frozenset(attributes)
-
-
-def _globals_of(code: types.CodeType, own: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield each global that code names, in its own module and in the user's that it names."""
-    read, attributes = _names_in(code)
-    for name in sorted(read & own.keys()):
-        value = own[name]
-        if isinstance(value, types.ModuleType):
-            if is_users(value.__name__):
-                inside = vars(value)
-                yield from ((inside, n) for n in sorted(attributes & inside.keys()))
-        else:
-            yield own, name

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..calls import Call
 from ..errors import ProbeError, VLMExplainError, expected
 from ..records import Probe, Seen
+from .apart import read_apart
 from .evidence import is_on_grid
 from .normalizations import Found, Normalization
 from .pictures import (
@@ -19,7 +20,6 @@ from .pictures import (
     Source,
     find_pictures,
     find_ways,
-    read_apart,
     read_user_picture,
 )
 from .reference_masks import MaskReading, understand, values_of

@@ -9,10 +9,8 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from ..errors import ProbeError, expected
-from ..explain import isolated_rng
 from .evidence import is_on_grid, to_picture
 from .geometry import Way, find_way
 from .normalizations import Chosen, Found, Normalization, choose_normalizations
@@ -137,44 +135,9 @@ def read_user_picture(made: Any, index: int) -> Tensor:
     return in_colour(picture)
 
 
-def read_apart(dataset: Any, indices: Sequence[int]) -> list[Any]:
-    """Return samples of a data set, read in a process of its own; None for each that fails.
-
-    So nothing is left behind in the data set: no open file, no counter, no draw.
-    """
-    try:
-        with isolated_rng():
-            loader = DataLoader(
-                _Few(dataset, indices), batch_size=None, num_workers=1, collate_fn=_as_it_is
-            )
-            return list(loader)
-    except Exception:
-        return [None] * len(indices)
-
-
 def in_colour(picture: Tensor) -> Tensor:
     """Return a picture of one or three channels as three, `[3, H, W]`."""
     return picture.expand(3, -1, -1).contiguous()
-
-
-class _Few(Dataset[Any]):
-    """Some samples of a data set; one that can't be read is None."""
-
-    def __init__(self, dataset: Any, indices: Sequence[int]) -> None:
-        self._dataset, self._indices = dataset, list(indices)
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __getitem__(self, place: int) -> Any:
-        try:
-            return self._dataset[self._indices[place]]
-        except Exception:
-            return None
-
-
-def _as_it_is(sample: Any) -> Any:
-    return sample
 
 
 def _way(given: Tensor, image: Tensor | None, *, likely: Way | None = None) -> Way | None:

@@ -22,6 +22,8 @@ from tiny import Separable, Squares, loader, make_trainer
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*blank_saliency"),
+    # Of torch's compiler and of Lightning, with the callback and without it.
+    pytest.mark.filterwarnings("ignore:.*not a leaf Tensor is being accessed"),
     pytest.mark.filterwarnings("ignore:Checkpoint directory"),
     pytest.mark.filterwarnings("ignore:.*the probe set differs"),
 ]
@@ -129,6 +131,29 @@ def test_what_cant_be_copied_is_borrowed_and_looked_at(tmp_path: Path) -> None:
         fit(tmp_path, Single(), isolation="auto")
     with pytest.raises(AttributionError, match=r"can be copied, got TypeError: only one\. Pass"):
         fit(tmp_path, Harmless(), isolation="copy")
+
+
+def test_the_network_itself_is_looked_at_when_it_is_first_borrowed(tmp_path: Path) -> None:
+    """A copy that behaves better than its original proves nothing."""
+
+    class Hypocrite(InPlace):
+        """Has harmless copies."""
+
+        def __deepcopy__(self, memo: Any) -> Any:
+            """Return one."""
+            copied = Separable()
+            copied.load_state_dict(self.state_dict())
+            return copied
+
+    with pytest.raises(ModelChangedError, match=r"giving back does not keep .* in counts"):
+        fit(tmp_path, Hypocrite(), isolation="auto")
+
+
+def test_steps_that_are_compiled_are_repeated_on_a_copy(tmp_path: Path) -> None:
+    """Nobody can look into them while they run, and nothing is proven by then."""
+    combination = Combination(compiled="given", validate="limited", parts=("count",))
+    became, is_right = try_drawn(combination, tmp_path)
+    assert is_right, became
 
 
 def test_trust_does_not_look(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
 from lightning_vlmxai.explain import Changes, LiveModel, Proof
 from lightning_vlmxai.explain.live import borrowed
@@ -307,6 +308,14 @@ def test_what_is_given_back_is_no_change(name: str) -> None:
     assert explain(Net(make(), harm)) == Changes()
 
 
+def test_the_network_is_borrowed_beside_its_copy() -> None:
+    """A closure writes to the original's list, which is given back as ever."""
+    net = Net([0], lambda _: None)
+    net.linear.register_forward_hook(lambda *_: net.kept.append(1))
+    assert explain(net) == Changes()
+    assert net.kept == [0]
+
+
 def test_what_goes_on_changing_by_itself_is_no_change() -> None:
     """Another thread's clock, say; a real change beside it is named."""
 
@@ -342,3 +351,37 @@ def test_a_copy_has_what_the_network_has_and_shares_no_weight() -> None:
     assert copied.last.grad_fn is None
     assert copied.kept.kept.get_state().equal(net.kept.kept.get_state())
     assert proof.stand_in() is copied
+
+
+def test_a_copy_of_what_is_compiled_runs_itself() -> None:
+    """And not the original, whose compiled call it would have taken over."""
+
+    class Module(pl.LightningModule):
+        """Takes its compiled call along, where torch's own modules don't."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(2, 2)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            """Return the layer's output."""
+            return self.linear(inputs)
+
+    net = Module()
+    net.compile(backend="eager")
+    copied = Proof(LiveModel(net)).stand_in()
+    inputs = torch.ones(1, 2)
+    before = net(inputs)
+    with torch.no_grad():
+        copied.get_submodule("linear").weight.zero_()  # type: ignore[operator, union-attr]
+        copied.get_submodule("linear").bias.zero_()  # type: ignore[operator, union-attr]
+        assert copied(inputs).tolist() == [[0.0, 0.0]]
+    assert torch.equal(net(inputs), before)
+
+
+def test_data_sets_are_shared_with_a_copy() -> None:
+    """They may be large; a change in one is seen as one outside of the network."""
+    net = Net(TensorDataset(torch.zeros(3)), lambda kept: kept.tensors[0].add_(1))
+    proof = Proof(LiveModel(net))
+    assert proof.stand_in().kept is net.kept
+    assert explain(net).outside == ("kept.tensors[0]",)

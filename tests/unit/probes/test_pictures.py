@@ -16,7 +16,6 @@ from lightning_vlmxai.probes.normalizations import Found, Proposal
 from lightning_vlmxai.probes.pictures import (
     Source,
     find_pictures,
-    read_apart,
     read_user_picture,
 )
 
@@ -267,23 +266,3 @@ def test_a_users_picture_may_be_of_any_usual_kind() -> None:
     assert read_user_picture(PICTURE[0], 0).shape == (3, 8, 8)
     with pytest.raises(ProbeError, match=r"in \[0.00, 255.00\] for row 7"):
         read_user_picture(torch.tensor([0.0, 255.0]).expand(3, 2, 2), 7)
-
-
-class Counting(torch.utils.data.Dataset[int]):
-    """Counts how often it is read."""
-
-    reads = 0
-
-    def __getitem__(self, index: int) -> int:
-        self.reads += 1
-        if index == 9:
-            raise OSError("gone")
-        return 10 * index
-
-
-def test_reading_leaves_nothing_behind_in_the_data_set() -> None:
-    """It happens in another process, and a failure is no sample."""
-    dataset, before = Counting(), torch.get_rng_state()
-    assert read_apart(dataset, [4, 9, 2]) == [40, None, 20]
-    assert dataset.reads == 0
-    assert torch.equal(before, torch.get_rng_state())
