@@ -129,3 +129,18 @@ def test_a_server_that_once_answered_is_not_loading():
         worker.close()
     assert [v.reason for v in verdicts] == [None, UnscoredReason.SERVER_ERROR]
     assert len(server.requests) == 3
+
+
+def test_a_server_that_fails_always_is_soon_tried_once():
+    """Eight requests that failed in a row, and each judgement takes one; a good one ends that."""
+    good = threading.Event()
+    with OpenAIServer(lambda _: verdict(3) if good.is_set() else error(502)) as server:
+        worker = JudgeWorker(make_judge(server.base_url, max_retries=2, concurrency=1))
+        worker.submit(requests_of(0, 3)).collect(60)
+        assert len(server.requests) == 3 + 3 + 2  # the third finds out
+        worker.submit(requests_of(1, 5)).collect(60)
+        assert len(server.requests) == 8 + 5
+        good.set()
+        verdicts = worker.submit(requests_of(2, 3)).collect(60)
+        worker.close()
+    assert [v.score for v in verdicts] == [3.0] * 3
