@@ -20,6 +20,8 @@ _PASSING = frozenset(
 )
 _LOADING_WAIT_S = 2.0
 _BUSY_WAIT_S = 2.0
+_ALIVE_S = 10.0
+"""So long after a good reply a 503 is that of a full server, and no failure."""
 
 
 class Session:
@@ -28,8 +30,8 @@ class Session:
     Calls that are refused for their number (429, 529, any error that names a time to wait) are
     sent again for as long as their judgement may take, at the pace of all. Server errors,
     time-outs and broken connections are tried again `max_retries` times, and not at all where
-    nothing else came for long. A server that never answered yet may take `wait_s` to be there (503,
-    refused connections).
+    nothing else came for long; a 503 is not counted for 10 s after a good reply. A server that
+    never answered yet may take `wait_s` to be there (503, refused connections).
 
     Args:
         client: Makes the requests.
@@ -61,6 +63,7 @@ class Session:
         self._random = random.Random()  # noqa: S311 - of its own: the training's is left alone
         self._loads_until: float | None = None
         self._is_ready = False
+        self._good_at = -float("inf")  # when the last good reply came
         self._failures = 0  # since the last reply that was none
 
     def loading_s(self) -> float:
@@ -105,6 +108,8 @@ class Session:
                 continue
             self._is_ready = self._is_ready or reply.status is not None
             self._failures = self._failures + 1 if reply.reason in _PASSING else 0
+            if reply.reason is None:
+                self._good_at = self.clock()
             if reply.reason is UnscoredReason.RATE_LIMIT or (
                 reply.status == 503 and reply.wait_s is not None
             ):
@@ -114,6 +119,8 @@ class Session:
             if reply.status == 503 and not self._is_down:  # of a full server, or of a dead one
                 self.limit.slow_down(call.ticket)
                 self.pace.refused(sent_at, None, longest_s=_BUSY_WAIT_S)
+                if self.clock() - self._good_at < _ALIVE_S:  # a full one, then
+                    continue
             elif reply.status is not None:
                 self.pace.taken(sent_at)
             if call.responses == heard and reply.reason in _PASSING:

@@ -1,5 +1,6 @@
 """18 probes through real servers, 1, 4 and 16 at a time; run it to see the table.
 
+Words as arguments choose the servers whose names have them.
 What isn't installed is a line with the reason. LITELLM names the program of a LiteLLM that is
 installed in an environment of its own; SERVE_URL and SERVE_MODEL a transformers serve, llama.cpp or
 any other server that is running.
@@ -77,6 +78,8 @@ def main() -> None:
     print("| server | at a time | judged of 18 | requests a probe | seconds |")
     print("|---|---:|---:|---:|---:|")
     for name, (door, every_s) in DOORS.items():
+        if not all(word in name for word in sys.argv[1:]):
+            continue
         try:
             with OpenAIServer() as upstream, door(upstream.base_url) as base_url:
                 for concurrency in (1, 4, 16):
@@ -84,7 +87,7 @@ def main() -> None:
                     right, calls, seconds = judge(base_url, concurrency)
                     print(f"| {name} | {concurrency} | {right} | {calls / PROBES:.2f} |", end="")
                     print(f" {seconds:.1f} |", flush=True)
-        except MissingServerError as missing:  # noqa: PERF203
+        except MissingServerError as missing:
             print(f"| {name} | skipped: {missing} | | | |", flush=True)
     if "SERVE_URL" in os.environ:
         for concurrency in (1, 4, 16):
