@@ -29,6 +29,8 @@ class Row:
         requests: How many the server is sent for all the probes together, exactly or from a range.
         arguments: Of the judge.
         label: That was predicted.
+        server: Whose manner it is.
+        told: Words of what the user is told.
     """
 
     fault: str
@@ -37,6 +39,19 @@ class Row:
     requests: int | range
     arguments: dict[str, Any] = field(default_factory=dict)
     label: str = "cat"
+    server: str = "any"
+    told: str = ""
+
+    @property
+    def name(self) -> str:
+        """Return what tells it from the others."""
+        return self.fault if self.server == "any" else f"{self.server}: {self.fault}"
+
+    @property
+    def allowed(self) -> range:
+        """Return the numbers of requests that it may take."""
+        wanted = self.requests
+        return wanted if isinstance(wanted, range) else range(wanted, wanted + 1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 
 from fault_rows import PROBES, WAITING, Result, Row, rows
-from lightning_vlmxai.judges import VLMJudge
+from lightning_vlmxai.judges import VLMJudge, describe_failures
 from lightning_vlmxai.judges.worker import JudgeWorker
 from lightning_vlmxai.records import JudgeRequest
 from openai_server import OpenAIServer, Seen
+from server_files import server_rows
 
 
 def run(row: Row) -> Result:
@@ -57,23 +58,41 @@ def _judge(
 
 
 def run_all() -> dict[str, Result]:
-    """Return the results of all rows by fault; some rows wait for one another's time-outs."""
-    table = rows()
+    """Return the results of all rows by name; some rows wait for one another's time-outs."""
+    table = all_rows()
     with ThreadPoolExecutor(8) as pool:
-        return dict(zip((row.fault for row in table), pool.map(run, table), strict=True))
+        return dict(zip((row.name for row in table), pool.map(run, table), strict=True))
+
+
+def all_rows() -> list[Row]:
+    """Return the ways to go wrong that every server has, and those of particular ones."""
+    return [*rows(), *server_rows()]
+
+
+def told(result: Result) -> str:
+    """Return what the user is told of a result; "" if all is judged."""
+    return " ".join(describe_failures(result.verdicts).values())
 
 
 def main() -> None:
     """Print the table."""
     logging.getLogger("lightning_vlmxai").setLevel(logging.ERROR)
     results = run_all()
-    print("| fault | verdicts of 3 probes | tries | judged + unscored |")  # noqa: T201
-    print("|---|---|---|---|")  # noqa: T201
-    for fault, result in results.items():
+    print("| server | behaviour | outcome of 3 probes | requests | judged + unscored |", end="")
+    print(" ends the rehearsal | what the user is told |")
+    print("|---|---|---|---|---|---|---|")
+    for row in all_rows():
+        result = results[row.name]
         outcomes = ", ".join(f"{n} x {outcome}" for outcome, n in result.outcomes.items())
         judged = sum(v.score is not None for v in result.verdicts)
         unscored = sum(v.reason is not None for v in result.verdicts)
-        print(f"| {fault} | {outcomes} | {result.tries} | {judged} + {unscored} |")  # noqa: T201
+        reason = result.verdicts[0].reason
+        ends = "yes" if reason is not None and reason.is_setup_fault else "no"
+        words = told(result).replace("|", "\\|") or "-"
+        print(
+            f"| {row.server} | {row.fault} | {outcomes} | {result.tries} | {judged} + {unscored} "
+            f"| {ends} | {words} |"
+        )
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -26,10 +25,6 @@ from .silence import GRACE_S, Role
 
 _AWAY = frozenset(
     {UnscoredReason.BROKEN_JSON, UnscoredReason.HTML_ANSWER, UnscoredReason.NOT_FOUND}
-)
-_NO_MODEL = re.compile(
-    r"(invalid|unknown|no such) model|model.{0,80}(not found|not exist|not supported|is not valid)",
-    re.IGNORECASE,
 )
 
 
@@ -278,6 +273,4 @@ class Asker:
 
 
 def _is_about_the_address(outcome: Outcome) -> bool:
-    return outcome.reason in _AWAY or (
-        outcome.reason is UnscoredReason.BAD_REQUEST and bool(_NO_MODEL.search(outcome.detail))
-    )
+    return outcome.reason in _AWAY

@@ -56,6 +56,7 @@ _BY_WORDS: tuple[tuple[str, str], ...] = (
         r"thoughts have no end|thought and did not answer",
         'Raise the token limit in `request`, or think less: request={"reasoning_effort": "low"}',
     ),
+    (r"context", "Start the server with a longer context, or lower the token limit in `request`"),
     (r"no connected db", "Start LiteLLM with a database, or pass its master key"),
     (r"Loading model", "Pass `wait_s=` with the seconds that the server takes to load"),
     (r"next call may be made", "Raise `call_timeout_s`, or explain fewer probes"),

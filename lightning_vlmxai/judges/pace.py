@@ -75,12 +75,15 @@ class Pace:
             self._calm = 0
             self.gap_s = 0.8 * self.gap_s if self.gap_s > _LEAST_GAP_S else 0.0
 
-    def refused(self, sent_at: float, wait_s: float | None) -> None:
+    def refused(
+        self, sent_at: float, wait_s: float | None, *, longest_s: float = _LONGEST_WAIT_S
+    ) -> None:
         """Note that the server refused a call for its number.
 
         Args:
             sent_at: When it was sent: those sent before a refusal was known are one.
             wait_s: What the server asks to wait; None if it does not say.
+            longest_s: To wait where it does not say.
         """
         now = self._clock()
         is_first = sent_at >= self._refused_at
@@ -88,7 +91,7 @@ class Pace:
             self._refused_at = now
             self._refusals += 1
             self._calm = 0
-        backoff = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** (self._refusals - 1))
+        backoff = min(longest_s, _FIRST_WAIT_S * 2 ** (self._refusals - 1))
         if wait_s is None:
             wait_s = backoff * self._random.uniform(0.75, 1.25)
         elif self._refusals > 1:  # what it asked for was not enough

@@ -77,7 +77,7 @@ _MODERATED = re.compile(
 )
 _KEY = re.compile(
     r"api[ _-]?key|\btoken\b|credential|authenti|authoriz|no connected db|permission"
-    r"|access denied|access[ _]is[ _]denied|subscription key|region|territory",
+    r"|access denied|access[ _]is[ _]denied|subscription key",
     re.IGNORECASE,
 )
 _WRONG_KEY = re.compile(
@@ -89,19 +89,31 @@ _NO_VISION = re.compile(
     r"image input is not supported|not (a )?multimodal|does(n't| not) support (image|vision)"
     r"|missing data required for image input|support image input|at most 0 image"
     r"|not support image|unknown variant .?image_url|mmproj|vision is not (supported|enabled)"
-    r"|image_url is (only|not) supported|content must be a string",
+    r"|image_url is (only|not) supported|content\W{0,3} (must be a|: value must be a) string"
+    r"|not take pictures",
     re.IGNORECASE,
 )
 _NO_PICTURE = re.compile(
     r"(could not|cannot|can't|failed to|unable to) (process|identify|decode|load|read)"
     r"[^.]{0,30}image"
-    r"|invalid[_ ](base64 )?image|image_parse_error|image[_ ]?url[^.]{0,20}invalid",
+    r"|unsupported image|invalid[_ ](base64 )?image|image_parse_error"
+    r"|image[_ ]?url[^.]{0,20}invalid",
     re.IGNORECASE,
 )
 _NO_ADDRESS = re.compile(
-    r"unexpected endpoint|no such route|404 page not found|deploymentnotfound", re.IGNORECASE
+    r"unexpected endpoint|no such route|404 page not found|deploymentnotfound"
+    r"|model_not_found|invalid model name|(unknown|no such) model|not a valid model"
+    r"|model .{0,80}(not found|does not exist)|no models? loaded",
+    re.IGNORECASE,
 )
-_TRY_AGAIN_IN = re.compile(r"(?:try again|retry) in (\d+(?:\.\d+)?) ?(ms|s|m)\b", re.IGNORECASE)
+_TOO_LARGE = re.compile(
+    r"image exceeds|(entity|payload|request|image|file) (is )?too large|request_too_large"
+    r"|maximum context length|context (length|size|window)|exceed_context_size|prompt is too long",
+    re.IGNORECASE,
+)
+_TRY_AGAIN_IN = re.compile(
+    r"(?:try again|retry) (?:in|after) (\d+(?:\.\d+)?) ?(ms|s|m)(?:illi|ec|in|\b)", re.IGNORECASE
+)
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?)s")
 
 
@@ -133,7 +145,7 @@ def find_error(data: Any) -> ServerError | None:
     if data.get("detail"):
         return _read(data["detail"], beside=data)
     says_so = "error" in (data.get("object"), data.get("type")) or _status_of(data) is not None
-    return _read(data) if says_so and _text_of(data) else None
+    return _read(data) if says_so and data.get("message") else None
 
 
 def read_error(status: int, body: str) -> ServerError:
@@ -178,12 +190,16 @@ def reason_of(error: ServerError) -> UnscoredReason:
         return UnscoredReason.QUOTA_EXHAUSTED
     if status in (None, 400, 403, 422) and _MODERATED.search(said):
         return UnscoredReason.CONTENT_FILTER
-    if status == 401 or _WRONG_KEY.search(said) or (status == 403 and _KEY.search(said)):
+    if status == 401 or _WRONG_KEY.search(said):
         return UnscoredReason.AUTHENTICATION
     if _NO_VISION.search(said):
         return UnscoredReason.BAD_REQUEST
-    if _NO_ADDRESS.search(said):
+    if status in (None, 400, 403, 404) and _NO_ADDRESS.search(said):
         return UnscoredReason.NOT_FOUND
+    if status == 403 and _KEY.search(said):
+        return UnscoredReason.AUTHENTICATION
+    if status in (None, 400, 413, 422) and _TOO_LARGE.search(said):
+        return UnscoredReason.TOO_LARGE
     known = {
         None: UnscoredReason.SERVER_ERROR,
         403: UnscoredReason.FORBIDDEN,
@@ -235,6 +251,10 @@ def _read(error: Any, beside: dict[str, Any] | None = None) -> ServerError:
         return _inside(
             str(error), ServerError(status=_status_of(beside or {}), message=shorten(str(error)))
         )
+    if isinstance(error.get("message"), dict):  # one that is packed into another
+        packed = find_error(error["message"])
+        if packed is not None:
+            return replace(packed, status=_status_of(error) or packed.status)
     around = {**(beside or {}), **error}
     names = [str(error[key]) for key in ("code", "type", "status") if _is_name(error.get(key))]
     names += [str(found) for found in _details(error)]

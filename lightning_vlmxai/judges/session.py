@@ -19,6 +19,9 @@ _PASSING = frozenset(
     {UnscoredReason.CONNECTION, UnscoredReason.SERVER_ERROR, UnscoredReason.TIMEOUT}
 )
 _LOADING_WAIT_S = 2.0
+_BUSY_WAIT_S = 2.0
+_ALIVE_S = 10.0
+"""So long after a good reply a 503 is that of a full server, and no failure."""
 
 
 class Session:
@@ -26,8 +29,9 @@ class Session:
 
     Calls that are refused for their number (429, 529, any error that names a time to wait) are
     sent again for as long as their judgement may take, at the pace of all. Server errors,
-    time-outs and broken connections are tried again `max_retries` times. A server that never
-    answered yet may take `wait_s` to be there (503, refused connections).
+    time-outs and broken connections are tried again `max_retries` times, and not at all where
+    nothing else came for long; a 503 is not counted for 10 s after a good reply. A server that
+    never answered yet may take `wait_s` to be there (503, refused connections).
 
     Args:
         client: Makes the requests.
@@ -59,6 +63,8 @@ class Session:
         self._random = random.Random()  # noqa: S311 - of its own: the training's is left alone
         self._loads_until: float | None = None
         self._is_ready = False
+        self._good_at = -float("inf")  # when the last good reply came
+        self._failures = 0  # since the last reply that was none
 
     def loading_s(self) -> float:
         """Return how long the server may still take to be there, in seconds."""
@@ -101,11 +107,20 @@ class Session:
                 await self._sleep(min(_LOADING_WAIT_S, self.loading_s()))
                 continue
             self._is_ready = self._is_ready or reply.status is not None
-            if _is_refusal(reply):
+            self._failures = self._failures + 1 if reply.reason in _PASSING else 0
+            if reply.reason is None:
+                self._good_at = self.clock()
+            if reply.reason is UnscoredReason.RATE_LIMIT or (
+                reply.status == 503 and reply.wait_s is not None
+            ):
                 self.limit.slow_down(call.ticket)
                 self.pace.refused(sent_at, reply.wait_s)
-                if reply.reason is UnscoredReason.RATE_LIMIT or reply.wait_s is not None:
-                    continue  # by time, not by number
+                continue  # by time, not by number
+            if reply.status == 503 and not self._is_down:  # of a full server, or of a dead one
+                self.limit.slow_down(call.ticket)
+                self.pace.refused(sent_at, None, longest_s=_BUSY_WAIT_S)
+                if self.clock() - self._good_at < _ALIVE_S:  # a full one, then
+                    continue
             elif reply.status is not None:
                 self.pace.taken(sent_at)
             if call.responses == heard and reply.reason in _PASSING:
@@ -113,20 +128,21 @@ class Session:
                 call.is_scout |= self.silence.miss(call.scope, sent_at, fault)
                 if self.silence.is_silent and not call.is_scout:
                     return reply
-            if reply.reason not in _PASSING or tried >= left:
+            if reply.reason not in _PASSING or tried >= left or self._is_down:
                 return reply
             tried += 1
             await self._sleep(min(8.0, 0.5 * 2 ** (tried - 1)) * self._random.uniform(0.75, 1.0))
+
+    @property
+    def _is_down(self) -> bool:
+        """Whether so many requests failed in a row that trying again only costs time."""
+        return self._failures >= max(8, 3 * self.limit.maximum)
 
     def _is_loading(self, reply: Reply) -> bool:
         is_away = reply.status == 503 or (
             reply.status is None and reply.reason is UnscoredReason.CONNECTION
         )
         return is_away and self.loading_s() > 0
-
-
-def _is_refusal(reply: Reply) -> bool:
-    return reply.reason is UnscoredReason.RATE_LIMIT or reply.status == 503
 
 
 def _too_late(reply: Reply, late_s: float) -> Reply:

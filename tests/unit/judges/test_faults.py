@@ -6,6 +6,7 @@ import pytest
 
 import fault_table
 from fault_rows import PROBES, Result, Row, rows
+from fault_table import all_rows, told
 from lightning_vlmxai.judges.flow import CircuitBreaker
 
 
@@ -15,28 +16,48 @@ def results() -> dict[str, Result]:
     return fault_table.run_all()
 
 
-def _range_of(row: Row) -> range:
-    wanted = row.requests
-    return wanted if isinstance(wanted, range) else range(wanted, wanted + 1)
-
-
-@pytest.mark.parametrize("row", rows(), ids=lambda row: row.fault)
+@pytest.mark.parametrize("row", all_rows(), ids=lambda row: row.name)
 def test_fault_has_its_own_outcome(row: Row, results: dict[str, Result]):
     """Each fault ends in its documented outcome, after the documented number of requests."""
-    result = results[row.fault]
+    result = results[row.name]
     assert result.outcomes == {row.outcome: PROBES}
-    assert result.requests in _range_of(row)
+    assert result.requests in row.allowed
     # Nobody answers a connection refused, but somebody tried.
     assert result.tries == (2 if row.answer is None else result.requests)
 
 
-@pytest.mark.parametrize("row", rows(), ids=lambda row: row.fault)
+@pytest.mark.parametrize("row", all_rows(), ids=lambda row: row.name)
 def test_every_probe_is_accounted_for(row: Row, results: dict[str, Result]):
     """Judged and unscored add up to what was submitted, and what is unscored says why."""
-    verdicts = results[row.fault].verdicts
+    verdicts = results[row.name].verdicts
     judged = [v for v in verdicts if v.score is not None and v.reason is None]
     unscored = [v for v in verdicts if v.score is None and v.reason is not None and v.detail]
     assert len(judged) + len(unscored) == PROBES
+
+
+@pytest.mark.parametrize("row", [row for row in all_rows() if row.told], ids=lambda row: row.name)
+def test_what_is_told_fits_the_fault(row: Row, results: dict[str, Result]):
+    """The words that a server's fault is told with name it, or the way out."""
+    assert row.told in told(results[row.name])
+
+
+def test_faults_of_the_set_up_end_the_rehearsal(results: dict[str, Result]):
+    """Each row whose probes all fail for one cause that every later call would meet."""
+    passing = {"timeout", "rate_limit", "server_error", "truncated", "empty_answer", "broken_json"}
+    of_pictures = {"content_filter", "refusal", "out_of_range", "unparseable"}
+    ends = {
+        row.name: results[row.name].verdicts[0].reason.is_setup_fault
+        for row in all_rows()
+        if not row.outcome[0].isdigit() and row.outcome not in passing | of_pictures
+    }
+    assert len(ends) > 50
+    assert {name for name, does_end in ends.items() if not does_end} == set()
+
+
+def test_the_table_is_as_long_as_is_said():
+    """At least 110 rows, each with a name of its own."""
+    names = [row.name for row in all_rows()]
+    assert len(set(names)) == len(names) >= 110
 
 
 def test_table_meets_every_reason_that_stops_a_round():

@@ -120,8 +120,19 @@ def test_a_server_that_loads_is_waited_for(away, monkeypatch):
         assert judged.usage.calls > 1
 
 
-def test_a_server_that_once_answered_is_not_loading():
+def test_a_503_of_a_full_server_is_no_failure():
+    """Soon after a good reply it is waited out, whatever the number of retries."""
+    replies = iter([verdict(4), error(503), error(503), verdict(3)])
+    with OpenAIServer(lambda _: next(replies)) as server:
+        worker = JudgeWorker(make_judge(server.base_url, max_retries=0))
+        verdicts = worker.submit(requests_of(0, 2)).collect(120)
+        worker.close()
+    assert [v.score for v in verdicts] == [4.0, 3.0]
+
+
+def test_a_server_that_once_answered_is_not_loading(monkeypatch):
     """A 503 in mid-run costs its retries, not `wait_s`."""
+    monkeypatch.setattr(session, "_ALIVE_S", 0.0)
     replies = iter([verdict(4), error(503), error(503)])
     with OpenAIServer(lambda _: next(replies)) as server:
         worker = JudgeWorker(make_judge(server.base_url, wait_s=600.0, max_retries=1))
@@ -129,3 +140,18 @@ def test_a_server_that_once_answered_is_not_loading():
         worker.close()
     assert [v.reason for v in verdicts] == [None, UnscoredReason.SERVER_ERROR]
     assert len(server.requests) == 3
+
+
+def test_a_server_that_fails_always_is_soon_tried_once():
+    """Eight requests that failed in a row, and each judgement takes one; a good one ends that."""
+    good = threading.Event()
+    with OpenAIServer(lambda _: verdict(3) if good.is_set() else error(502)) as server:
+        worker = JudgeWorker(make_judge(server.base_url, max_retries=2, concurrency=1))
+        worker.submit(requests_of(0, 3)).collect(60)
+        assert len(server.requests) == 3 + 3 + 2  # the third finds out
+        worker.submit(requests_of(1, 5)).collect(60)
+        assert len(server.requests) == 8 + 5
+        good.set()
+        verdicts = worker.submit(requests_of(2, 3)).collect(60)
+        worker.close()
+    assert [v.score for v in verdicts] == [3.0] * 3
