@@ -24,13 +24,18 @@ class Step:
         name: Of the operation, `"aten.relu"` say.
         parents: Numbers of the steps whose results it was given.
         is_view: Whether it only looks at the same memory in another way.
-        cells: Height and width of its first result if that has four axes, else None.
+        shape: Of its first result.
     """
 
     name: str
     parents: tuple[int, ...]
     is_view: bool
-    cells: tuple[int, int] | None = None
+    shape: tuple[int, ...] = ()
+
+    @property
+    def cells(self) -> tuple[int, ...]:
+        """Height and width of a result of four axes, channels first; of others none."""
+        return self.shape[2:] if len(self.shape) == 4 else ()
 
 
 class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -64,9 +69,9 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if parents:
             number = len(self.steps)
             is_view = bool(made) and not written and all(_memory(t) in memory for t in made)
-            cells = (made[0].shape[2], made[0].shape[3]) if made and made[0].ndim == 4 else None
+            shape = tuple(made[0].shape) if made else ()
             name = str(func).rsplit(".", 1)[0]
-            self.steps.append(Step(name, tuple(sorted(parents)), is_view, cells))
+            self.steps.append(Step(name, tuple(sorted(parents)), is_view, shape))
             for tensor in written:
                 self._made.setdefault(_memory(tensor), {})["written"] = number
         for tensor in made:

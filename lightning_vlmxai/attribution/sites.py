@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from ..calls import Call
 from ..tasks import logits_of
-from .capture import first_tensor, named_layers
 from .flow import Flow
+from .hooks import first_tensor, named_layers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +24,7 @@ class Site:
 
     Args:
         name: Dotted name of the layer.
+        run: Which of its runs it was, from 0.
         is_output: Whether the layer gave it.
         step: Of the flow that made it.
         event: When it was seen; calls of layers begin and end at events.
@@ -33,6 +34,7 @@ class Site:
     """
 
     name: str
+    run: int
     is_output: bool
     step: int
     event: int
@@ -86,7 +88,7 @@ class Scene:
     def describe(self) -> str:
         """Return the last layers that gave a tensor of three or four axes, and their shapes."""
         shapes = {
-            site.name: f"{site.name} {list(site.shape)}" for site in self.sites if site.is_output
+            site.name: f"{site.name} {_one_row(site)}" for site in self.sites if site.is_output
         }
         nothing = "no layer with an output of three or four axes"
         return ", ".join(list(shapes.values())[-12:]) or nothing
@@ -111,6 +113,7 @@ def look(module: nn.Module, call: Call) -> Scene:
     together: list[frozenset[int]] = []
     events = itertools.count()
     begun: dict[str, list[int]] = {}
+    done: Counter[str] = Counter()
 
     def see(name: str, features: Tensor | None, event: int, *, is_output: bool) -> None:
         step = None if features is None else flow.step_of(features)
@@ -120,6 +123,7 @@ def look(module: nn.Module, call: Call) -> Scene:
         sites.append(
             Site(
                 name=name,
+                run=done[name],
                 is_output=is_output,
                 step=step,
                 event=event,
@@ -146,6 +150,7 @@ def look(module: nn.Module, call: Call) -> Scene:
             calls.append((name, begun[name].pop(), event, _outline(output)))
             with flow.paused():
                 see(name, first_tensor(output), event, is_output=True)
+                done[name] += 1
                 together.append(frozenset(flow.step_of(leaf) or 0 for leaf in _maps(output)))
 
         return hook
@@ -214,6 +219,11 @@ def eager() -> Iterator[None]:
     """Run compiled modules as they are written, so that hooks see what they do."""
     with torch.compiler.set_stance("force_eager"):
         yield
+
+
+def _one_row(site: Site) -> list[int]:
+    """Return the shape that the layer gives to one picture, if it has a row a picture."""
+    return [1 if axis == site.rows else side for axis, side in enumerate(site.shape)]
 
 
 def _maps(output: Any) -> list[Tensor]:
