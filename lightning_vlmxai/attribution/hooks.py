@@ -1,7 +1,8 @@
 """A place in a forward, by name, and a way to change the tensor that is there.
 
 `"conv3"` is what the layer gives; `"conv3[1]"` what it gives when it runs for the second time;
-`"conv3.relu()"` what a function makes of it, called with it next.
+`"conv3.relu()"` what a function makes of it, called with it next; `"pool.input()"` what the layer
+is given first.
 """
 
 from __future__ import annotations
@@ -47,9 +48,14 @@ class Place:
         steps = tuple(re.findall(r"\.(\w+)\(\)", found["steps"]))
         return cls(name=found["name"], run=None if run is None else int(run), steps=steps)
 
-    def holds(self, name: str, run: int) -> bool:
-        """Return whether it is in that run of that layer."""
-        return name == self.name and self.run in (None, run)
+    @property
+    def is_input(self) -> bool:
+        """Whether it is what the layer is given."""
+        return self.steps == ("input",)
+
+    def holds(self, name: str, run: int, *, is_output: bool) -> bool:
+        """Return whether it is in that run of that layer, or starts there."""
+        return name == self.name and self.run in (None, run) and is_output != self.is_input
 
     def __str__(self) -> str:
         """Return the name that `parse` reads."""
@@ -83,6 +89,20 @@ def changed(
         made = change(features) if features is not None else None
         return None if made is None else replace_first(output, made)
 
+    def given(_module: nn.Module, args: Any) -> Any:
+        nonlocal runs
+        runs += 1
+        features = first_tensor(args)
+        made = change(features) if features is not None and place.run in (None, runs - 1) else None
+        return None if made is None else (made, *args[1:])
+
+    if place.is_input:
+        handle = layer.register_forward_pre_hook(given)
+        try:
+            yield
+        finally:
+            handle.remove()
+        return
     functions = _Functions(place.steps, change)
     handle = layer.register_forward_hook(hook)
     try:

@@ -64,7 +64,7 @@ def resolve_target_layer(
     raise AttributionError(
         expected(
             "target_layer",
-            "the dotted name of a submodule",
+            "the dotted name of a submodule that is no script",
             repr(name),
             f"Name one of: {candidates}",
         )
@@ -138,7 +138,7 @@ def _read_named(module: nn.Module, call: Call, scene: Scene, search: Search, nam
     """
     resolve_target_layer(module, name, call)
     place = Place.parse(clean_name(name))
-    runs = [s for s in scene.sites if s.is_output and place.holds(s.name, s.run)]
+    runs = [s for s in scene.sites if place.holds(s.name, s.run, is_output=s.is_output)]
     shapes = ", ".join(str(list(site.shape)) for site in runs) or "no such tensor"
     remedy = f"Name one of: {scene.describe()}"
     known = [call for call in scene.calls if call[0] == place.name]

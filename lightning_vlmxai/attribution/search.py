@@ -147,7 +147,7 @@ class Search:
         readable = (
             choice
             for step in steps
-            if (choice := self._read_group(groups.get(step, ())) or self._read_function(step))
+            if (choice := self._read_group(groups.get(step, ())) or self._read_between(step))
             is not None
         )
         unsure: Choice | None = None
@@ -167,6 +167,16 @@ class Search:
             if read is not None:
                 return Choice(site=self._named(site), layout=read[0], sure=read[1])
         return None
+
+    def _read_between(self, step: int) -> Choice | None:
+        """Return a passage that no layer gave: made by functions, or given to the next layer."""
+        if step in self._given or self._flow.source(step) == 0:
+            return None
+        choice = self._read_function(step)
+        taken = [s for s in self._scene.sites if s.step == step]
+        if choice is not None or not taken or (read := self.layout_of(taken[0])) is None:
+            return choice
+        return Choice(site=taken[0], layout=read[0], sure=read[1], steps=("input",))
 
     def _read_function(self, step: int) -> Choice | None:
         """Return a passage that functions made of what a layer gave, if it is one."""

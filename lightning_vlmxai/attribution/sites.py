@@ -204,13 +204,11 @@ def rows_of(features: Tensor) -> int | None:
 
 
 def hookable(module: nn.Module) -> dict[str, nn.Module]:
-    """Return the submodules that can be hooked, by name: those within a script can't."""
-    layers = named_layers(module)
-    scripted = [name for name, layer in layers.items() if isinstance(layer, torch.jit.ScriptModule)]
+    """Return the submodules that can be hooked, by name: scripts can't."""
     return {
         name: layer
-        for name, layer in layers.items()
-        if not any(name.startswith(f"{other}.") for other in scripted)
+        for name, layer in named_layers(module).items()
+        if not isinstance(layer, torch.jit.ScriptModule)
     }
 
 

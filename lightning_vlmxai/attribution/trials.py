@@ -30,7 +30,6 @@ class Trials:
     def __init__(self, module: nn.Module, scene: Scene) -> None:
         self._module = module
         self._scene = scene
-        self._outputs = [site for site in scene.sites if site.is_output]
 
     def matters(self, name: str, layout: Layout) -> bool:
         """Return whether the logits depend on the places of the tensor of that name."""
@@ -73,7 +72,12 @@ class Trials:
         it do the two ways differ.
         """
         places = [Place.parse(name) for name in clean]
-        begin = min(s.event for s in self._outputs for p in places if p.holds(s.name, s.run))
+        begin = min(
+            site.event
+            for site in self._scene.sites
+            for place in places
+            if place.holds(site.name, site.run, is_output=site.is_output)
+        )
         skipped = self._done_before(begin, clean)
         try:
             before = self._run(clean, skipped)
