@@ -23,6 +23,7 @@ class Target:
         layer: Itself.
         place: The same as the name; None where all runs count.
         layout: How its output is a map of the picture; None where that isn't asked.
+        sure: The chance that a place moves more where the picture was changed than elsewhere.
         doubt: What the reader should know of its maps; empty if all is well.
     """
 
@@ -30,6 +31,7 @@ class Target:
     layer: nn.Module
     layout: Layout | None = None
     place: Place | None = None
+    sure: float = 1.0
     doubt: str = ""
 
 
@@ -126,7 +128,9 @@ def _target(module: nn.Module, search: Search, choice: Choice, name: str = "") -
     name = name or search.name_of(choice)
     place = Place.parse(name)
     layer = named_layers(module)[place.name]
-    return Target(name=name, layer=layer, layout=choice.layout, place=place, doubt=doubt)
+    return Target(
+        name=name, layer=layer, layout=choice.layout, place=place, sure=choice.sure, doubt=doubt
+    )
 
 
 def _read_named(module: nn.Module, call: Call, scene: Scene, search: Search, name: str) -> Target:

@@ -81,6 +81,8 @@ class Search:
         if len(site.shape) == 4:
             return read_axes(moved.first, moved.last, planted)
         places = moved.last
+        if places is None:
+            return None
         count = site.shape[1 - site.rows]
         for (tokens, _), layout in self._untouched.items():
             if tokens == count:
@@ -106,7 +108,11 @@ class Search:
             if (count, 0) in found:
                 continue
             moved = self._scene.moved[site.step].last
-            layout = read_untouched(moved, self._scene.planted, rows=site.rows)
+            layout = (
+                None
+                if moved is None
+                else read_untouched(moved, self._scene.planted, rows=site.rows)
+            )
             if layout is not None:
                 found[count, 0] = layout
         return found
@@ -154,6 +160,9 @@ class Search:
         for choice in itertools.islice(self._without_samplers(readable), MOST_TRIES):
             if not self.matters(choice):
                 continue
+            name = self.name_of(choice)
+            if choice.at is not None and not self._trials.can_be_met(name, choice.site):
+                continue
             if choice.sure < SURE:
                 unsure = unsure or choice
                 continue
@@ -195,8 +204,7 @@ class Search:
         read = self.layout_of(site)
         if read is None:
             return None
-        choice = Choice(site=site, layout=read[0], sure=read[1], steps=tuple(names), at=step)
-        return choice if self._trials.can_be_met(self.name_of(choice), site) else None
+        return Choice(site=site, layout=read[0], sure=read[1], steps=tuple(names), at=step)
 
     def _without_samplers(self, choices: Iterator[Choice]) -> Iterator[Choice]:
         """Yield choices, last first, less those that only resample or normalise the one before."""
