@@ -22,8 +22,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from lightning_vlmxai.attribution import Subject, attribute, locate
-from lightning_vlmxai.attribution.capture import first_tensor, named_layers
+from lightning_vlmxai.attribution import Place, Subject, attribute, locate
+from lightning_vlmxai.attribution.hooks import changed, named_layers
 from lightning_vlmxai.explain.live import borrowed
 from lightning_vlmxai.tasks import Classification, Segmentation, logits_of
 
@@ -148,36 +148,37 @@ ZOOS = {
 }
 
 
-def corners_hit(module: nn.Module, layer: nn.Module, size: tuple[int, int], read: Any) -> int:
+def corners_hit(
+    module: nn.Module,
+    layer: nn.Module,
+    size: tuple[int, int],
+    read: Callable[[Tensor], Tensor],
+    place: Place | None = None,
+) -> int:
     """Return at how many of four corners the map moves most in the quarter that was changed."""
     height, width = size
     images = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(3))
     tall, wide = height // 4, width // 4
     seen: list[Tensor] = []
-    handle = layer.register_forward_hook(
-        lambda _module, _args, output: seen.append(first_tensor(output))
-    )
     hits = 0
-    try:
-        with torch.no_grad():
-            module(images)
-            for down in (0, 1):
-                for right in (0, 1):
-                    changed = images.clone()
-                    top, left = down * (height - tall), right * (width - wide)
-                    noise = torch.Generator().manual_seed(down * 2 + right)
-                    changed[..., top : top + tall, left : left + wide] = 3 * torch.randn(
-                        1, 3, tall, wide, generator=noise
-                    )
-                    module(changed)
-                    moved = (read(seen[-1]) - read(seen[0])).abs().sum(dim=1)[0]
-                    row, column = divmod(int(moved.argmax()), moved.shape[1])
-                    middle = (moved.shape[0] - 1) / 2, (moved.shape[1] - 1) / 2
-                    hits += (row >= middle[0] if down else row <= middle[0]) and (
-                        column >= middle[1] if right else column <= middle[1]
-                    )
-    finally:
-        handle.remove()
+    # A copy: what works in place behind the layer would change what was seen.
+    with torch.no_grad(), changed(layer, lambda features: seen.append(features.clone()), place):
+        module(images)
+        for down in (0, 1):
+            for right in (0, 1):
+                noisy = images.clone()
+                top, left = down * (height - tall), right * (width - wide)
+                noise = torch.Generator().manual_seed(down * 2 + right)
+                noisy[..., top : top + tall, left : left + wide] = 3 * torch.randn(
+                    1, 3, tall, wide, generator=noise
+                )
+                module(noisy)
+                moved = (read(seen[-1]) - read(seen[0])).abs().sum(dim=1)[0]
+                row, column = divmod(int(moved.argmax()), moved.shape[1])
+                middle = (moved.shape[0] - 1) / 2, (moved.shape[1] - 1) / 2
+                hits += (row >= middle[0] if down else row <= middle[0]) and (
+                    column >= middle[1] if right else column <= middle[1]
+                )
     return int(hits)
 
 
@@ -206,7 +207,7 @@ def row_of(zoo: str, name: str, make: Callable[[], nn.Module], size: tuple[int, 
     images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1))
     try:
         with torch.no_grad():
-            model(images[:1])
+            model(images[:1])  # the first is slow
             start = time.perf_counter()
             is_dense = logits_of(model(images[:1])).ndim == 4
             forward = time.perf_counter() - start
@@ -224,14 +225,22 @@ def row_of(zoo: str, name: str, make: Callable[[], nn.Module], size: tuple[int, 
                 "grid": target.layout.grid,
                 "start": target.layout.start,
                 "ends": target.layout.ends,
+                "sure": round(target.sure, 2),
                 "doubt": target.doubt,
             }
             subject = Subject(
-                module=model, layer=target.layer, inputs=images, task=task, layout=target.layout
+                module=model,
+                layer=target.layer,
+                inputs=images,
+                task=task,
+                layout=target.layout,
+                place=target.place,
             )
             raw = attribute(subject).raw
             row["finite"] = bool(raw.isfinite().all()) and bool(raw.std() > 0)
-            row["planted"] = corners_hit(model, target.layer, size, target.layout.to_map)
+            row["planted"] = corners_hit(
+                model, target.layer, size, target.layout.to_map, target.place
+            )
     except Exception as error:
         row["error"] = f"{type(error).__name__}: {error}"[:300]
     with warnings.catch_warnings():

@@ -3,6 +3,7 @@
 from .attribute import LAYERLESS, METHODS, attribute, find_method
 from .capture import Capture, capture
 from .grids import Reshape, fold
+from .hooks import Place
 from .layers import Target, find_target_layer, locate, resolve_target_layer
 from .methods import normalize_saliency
 from .perturbation import Perturbation
@@ -14,6 +15,7 @@ __all__ = [
     "Attribution",
     "Capture",
     "Perturbation",
+    "Place",
     "Reshape",
     "Subject",
     "Target",

@@ -16,7 +16,10 @@ from torch import Tensor, nn
 
 from ..calls import Call, as_call
 from ..errors import AttributionError, expected
+from .cuts import no_gradient
 from .grids import Reshape, make_reshape
+from .hooks import Place, changed
+from .sites import look
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,34 +38,13 @@ class Capture:
     gradients: Tensor | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
-    """What every layer gave in one forward.
-
-    Args:
-        outputs: Dotted name and output of each layer, in the order in which they finished.
-        result: The model's output.
-    """
-
-    outputs: tuple[tuple[str, Any], ...]
-    result: Any
-
-    def describe(self) -> str:
-        """Return the last layers with a tensor of three or four axes, and their shapes."""
-        shapes = [
-            f"{name} {list(features.shape)}"
-            for name, output in self.outputs
-            if (features := first_tensor(output)) is not None and features.ndim in (3, 4)
-        ]
-        return ", ".join(shapes[-12:]) or "no layer with an output of three or four axes"
-
-
 def capture(
     module: nn.Module,
     layer: nn.Module,
     inputs: Tensor | Call,
     target: Callable[[Any], Tensor],
     *,
+    place: Place | None = None,
     reshape: Reshape | None = None,
     gradients: bool = True,
 ) -> Capture:
@@ -72,9 +54,10 @@ def capture(
 
     Args:
         module: The model.
-        layer: One of its submodules; where it runs several times the last run counts.
+        layer: One of its submodules; what it gives in several runs counts as channels of one map.
         inputs: What it is called with; a tensor is pictures `[B, C, H, W]`.
         target: Maps the model's output to the scores to explain, `[B]`.
+        place: Which run of it counts, and what functions make of it.
         reshape: From the layer's output to a feature map; `grids.fold` if None.
         gradients: Whether to take them; without, nothing at all is recorded by autograd.
 
@@ -85,10 +68,11 @@ def capture(
     Source: Selvaraju et al., 2017, arXiv 1610.02391, section 3: only d y / d A is needed.
     """
     call = as_call(inputs)
+    place = place or Place(name="")
     as_map = reshape or make_reshape((call.images.shape[-2], call.images.shape[-1]))
     grad_enabled = torch.is_grad_enabled()
     try:
-        with torch.no_grad(), leaf_at(layer, gradients=gradients) as leaves:
+        with torch.no_grad(), leaf_at(layer, place, gradients=gradients) as leaves:
             output = call.run(module)
             if not leaves:
                 raise _UnusableError(
@@ -96,24 +80,27 @@ def capture(
                 )
             with torch.enable_grad():
                 scores = target(output)
-            leaf = leaves[-1]
-            activations = _to_map(as_map, leaf.detach())
+            activations = _join([_to_map(as_map, leaf.detach()) for leaf in leaves])
             gradient = None
             if gradients:
-                gradient = (
-                    torch.autograd.grad(scores.sum(), leaf, allow_unused=True)[0]
+                found = (
+                    torch.autograd.grad(scores.sum(), leaves, allow_unused=True)
                     if scores.requires_grad
-                    else None
+                    else [None]
                 )
-                if gradient is None:
-                    raise _UnusableError(
-                        "a layer on which the model's output depends", "one without influence on it"
-                    )
-                gradient = as_map(gradient).float()
+                if all(part is None for part in found):
+                    raise _CutError
+                parts = [
+                    torch.zeros_like(leaf) if part is None else part
+                    for leaf, part in zip(leaves, found, strict=True)
+                ]
+                gradient = _join([as_map(part).float() for part in parts])
+    except _CutError:
+        raise no_gradient(module, call, layer, place) from None
     except _UnusableError as error:
-        observed = observe(module, call.take(torch.tensor([0])))
+        scene = look(module, call)
         raise AttributionError(
-            expected("target_layer", error.rule, error.got, f"Name one of: {observed.describe()}")
+            expected("target_layer", error.rule, error.got, f"Name one of: {scene.describe()}")
         ) from None
     finally:
         torch.set_grad_enabled(grad_enabled)
@@ -125,11 +112,14 @@ def capture(
 
 
 @contextmanager
-def leaf_at(layer: nn.Module, *, gradients: bool = True) -> Iterator[list[Tensor]]:
+def leaf_at(
+    layer: nn.Module, place: Place | None = None, *, gradients: bool = True
+) -> Iterator[list[Tensor]]:
     """Cut the model in two at a layer, for the forwards inside; what it gave is in the list.
 
     Args:
         layer: Whose output becomes a leaf of the graph.
+        place: Which run of it, and what functions make of it.
         gradients: Whether what comes behind is recorded; grad mode is the caller's to restore.
 
     Yields:
@@ -137,80 +127,26 @@ def leaf_at(layer: nn.Module, *, gradients: bool = True) -> Iterator[list[Tensor
     """
     leaves: list[Tensor] = []
 
-    def cut(_module: nn.Module, _args: Any, output: Any) -> Any:
-        features = first_tensor(output)
-        if features is None:
-            raise _UnusableError("a layer whose output is a tensor", type(output).__name__)
+    def cut(features: Tensor) -> Tensor | None:
         if not gradients:
             # A copy: in-place operations behind the layer would change what was seen.
             leaves.append(features.detach().clone())
             return None
+        if features.is_inference() or not features.is_floating_point():
+            raise _CutError
         leaf = features.detach().requires_grad_()
         leaves.append(leaf)
         # From here on the forward is recorded; the caller's grad mode is set back later.
         torch.set_grad_enabled(True)
         # The clone keeps in-place operations behind the layer (ReLU(inplace=True)) off the leaf.
-        return replace_first(output, leaf.clone())
+        return leaf.clone()
 
-    handle = layer.register_forward_hook(cut)
-    try:
+    with changed(layer, cut, place):
         yield leaves
-    finally:
-        handle.remove()
 
 
-def observe(module: nn.Module, inputs: Tensor | Call) -> Observation:
-    """Return what every layer gives in one forward.
-
-    Call it inside `live.borrowed`.
-
-    Args:
-        module: The model; called once.
-        inputs: What it is called with, or pictures `[B, C, H, W]`; one sample is enough.
-    """
-    outputs: list[tuple[str, Any]] = []
-
-    def note(name: str) -> Any:
-        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-            outputs.append((name, output))
-
-        return hook
-
-    handles = [m.register_forward_hook(note(n)) for n, m in named_layers(module).items()]
-    try:
-        result = as_call(inputs).run(module)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return Observation(outputs=tuple(outputs), result=result)
-
-
-def named_layers(module: nn.Module) -> dict[str, nn.Module]:
-    """Return every submodule by its dotted name; `torch.compile`'s wrappers don't count.
-
-    Example:
-        >>> list(named_layers(nn.Sequential(nn.ReLU(), nn.ReLU())))
-        ['0', '1']
-    """
-    return {
-        clean: child
-        for name, child in module.named_modules()
-        if (clean := ".".join(part for part in name.split(".") if part != "_orig_mod"))
-    }
-
-
-def first_tensor(output: Any) -> Tensor | None:
-    """Return a layer's output, or the first entry of a tuple, if that is a tensor."""
-    if isinstance(output, (tuple, list)) and output:
-        output = output[0]
-    return output if isinstance(output, Tensor) else None
-
-
-def replace_first(output: Any, features: Tensor) -> Any:
-    """Return a layer's output with `first_tensor` replaced."""
-    if isinstance(output, Tensor):
-        return features
-    return (features, *output[1:])
+class _CutError(Exception):
+    """No gradient can be taken at a layer."""
 
 
 class _UnusableError(Exception):
@@ -219,6 +155,14 @@ class _UnusableError(Exception):
     def __init__(self, rule: str, got: str) -> None:
         super().__init__(rule, got)
         self.rule, self.got = rule, got
+
+
+def _join(maps: list[Tensor]) -> Tensor:
+    """Return the maps of several runs as one with all of their channels."""
+    if any(part.shape[2:] != maps[0].shape[2:] for part in maps):
+        sizes = ", ".join(str(list(part.shape)) for part in maps)
+        raise _UnusableError("a layer that runs once, or gives maps of one size", sizes)
+    return maps[0] if len(maps) == 1 else torch.cat(maps, dim=1)
 
 
 def _to_map(as_map: Reshape, features: Tensor) -> Tensor:

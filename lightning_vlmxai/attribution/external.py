@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..calls import Call, StepCall
 from ..errors import AttributionError, ConfigurationError, expected
 from ..tasks import Classification, Prediction, logits_of
-from .capture import first_tensor, replace_first
+from .hooks import changed
 from .perturbation import Perturbation
 from .subject import Attribution, Subject
 
@@ -118,27 +118,34 @@ class _StandIn(nn.Module):
         """Return the live model's logits, with a graph from the cut on."""
         (subject,) = self._subject
 
-        def pass_on(_module: nn.Module, _args: Any, output: Any) -> Any:
-            features = first_tensor(output)
-            if features is None:
-                return None
+        runs = 0
+
+        def pass_on(features: Tensor) -> Tensor:
+            nonlocal runs
+            runs += 1
+            if runs > 1:
+                raise AttributionError(
+                    expected(
+                        "method",
+                        "a native one at a layer that runs several times",
+                        "a guest",
+                        'Pass `method="gradcam"`',
+                    )
+                )
             torch.set_grad_enabled(True)
             # The clone keeps in-place operations behind the layer off what the guest saw.
-            return replace_first(output, self.cut(features.detach().requires_grad_()).clone())
+            cut: Tensor = self.cut(features.detach().requires_grad_()).clone()
+            return cut
 
         detached = {name: p.detach() for name, p in subject.module.named_parameters()}
-        handle = subject.layer.register_forward_hook(pass_on)
-        try:
-            with torch.no_grad():
-                args, kwargs = self._call(inputs).arguments
-                answer = torch.func.functional_call(subject.module, detached, args, kwargs)
-                output = subject.call.answer(answer)
-                with torch.enable_grad():
-                    if self.prediction is None:
-                        self.prediction = subject.task.predict(output).detach()
-                    return logits_of(output).float()
-        finally:
-            handle.remove()
+        with torch.no_grad(), changed(subject.layer, pass_on, subject.place):
+            args, kwargs = self._call(inputs).arguments
+            answer = torch.func.functional_call(subject.module, detached, args, kwargs)
+            output = subject.call.answer(answer)
+            with torch.enable_grad():
+                if self.prediction is None:
+                    self.prediction = subject.task.predict(output).detach()
+                return logits_of(output).float()
 
     def _call(self, inputs: Tensor) -> Call:
         """Return the call with the guest's pictures."""

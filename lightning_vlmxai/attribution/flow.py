@@ -6,13 +6,14 @@ makes no difference how a network is written, nor whether its gradients are cut.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
@@ -24,13 +25,18 @@ class Step:
         name: Of the operation, `"aten.relu"` say.
         parents: Numbers of the steps whose results it was given.
         is_view: Whether it only looks at the same memory in another way.
-        cells: Height and width of its first result if that has four axes, else None.
+        shape: Of its first result.
     """
 
     name: str
     parents: tuple[int, ...]
     is_view: bool
-    cells: tuple[int, int] | None = None
+    shape: tuple[int, ...] = ()
+
+    @property
+    def cells(self) -> tuple[int, ...]:
+        """Height and width of a result of four axes, channels first; of others none."""
+        return self.shape[2:] if len(self.shape) == 4 else ()
 
 
 class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -48,25 +54,25 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.steps: list[Step] = [Step("picture", (), False)]
         # By memory, then by the way it is looked at: the last step that made it.
         self._made: dict[Any, dict[Any, int]] = {}
-        self._paused = False
         self._note(picture, 0)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation, and note it if the picture has a part in it."""
         out = func(*args, **(kwargs or {}))
-        if self._paused:
-            return out
-        given = _tensors((args, kwargs))
+        kwargs = kwargs or {}
+        given = _tensors([*args, *kwargs.values()])
         parents = {step for tensor in given if (step := self.step_of(tensor)) is not None}
         memory = {_memory(tensor) for tensor in given}
-        written = [] if not parents else _written(func, args, kwargs or {})
-        made = _tensors(out)
+        made = _tensors([out])
+        number = len(self.steps)
         if parents:
-            number = len(self.steps)
+            name, places = _known(func)
+            written = _tensors(
+                [args[at] if at < len(args) else kwargs.get(key) for at, key in places]
+            )
             is_view = bool(made) and not written and all(_memory(t) in memory for t in made)
-            cells = (made[0].shape[2], made[0].shape[3]) if made and made[0].ndim == 4 else None
-            name = str(func).rsplit(".", 1)[0]
-            self.steps.append(Step(name, tuple(sorted(parents)), is_view, cells))
+            shape = tuple(made[0].shape) if made else ()
+            self.steps.append(Step(name, tuple(sorted(parents)), is_view, shape))
             for tensor in written:
                 self._made.setdefault(_memory(tensor), {})["written"] = number
         for tensor in made:
@@ -81,15 +87,6 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         views = self._made.get(_memory(tensor), {})
         known = [views[key] for key in ("written", _view(tensor)) if key in views]
         return max(known or views.values(), default=None)
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Look at nothing for a while."""
-        before, self._paused = self._paused, True
-        try:
-            yield
-        finally:
-            self._paused = before
 
     def passages(self, ends: Iterable[Tensor]) -> list[int]:
         """Return the steps that all of the picture's influence on some tensors passes, in order.
@@ -141,8 +138,21 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._made.setdefault(_memory(tensor), {})[_view(tensor)] = number
 
 
-def _tensors(values: Any) -> list[Tensor]:
-    return [leaf for leaf in pytree.tree_leaves(values) if isinstance(leaf, Tensor)]
+def unseen() -> AbstractContextManager[None]:
+    """Return a context in which nothing is looked at."""
+    guard: AbstractContextManager[None] = torch._C._DisableTorchDispatch()
+    return guard
+
+
+def _tensors(values: Iterable[Any]) -> list[Tensor]:
+    """Return the tensors among values and in the lists and tuples among them."""
+    found: list[Tensor] = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, (list, tuple)):
+            found += _tensors(value)
+    return found
 
 
 def _memory(tensor: Tensor) -> Any:
@@ -159,10 +169,12 @@ def _view(tensor: Tensor) -> Any:
         return "opaque"
 
 
-def _written(func: Any, args: Any, kwargs: dict[str, Any]) -> list[Tensor]:
-    """Return the arguments that an operation writes to."""
-    found: list[Any] = []
-    for place, argument in enumerate(func._schema.arguments):
-        if argument.alias_info is not None and argument.alias_info.is_write:
-            found.append(args[place] if place < len(args) else kwargs.get(argument.name))
-    return _tensors(found)
+@cache
+def _known(func: Any) -> tuple[str, tuple[tuple[int, str], ...]]:
+    """Return an operation's name, and place and name of the arguments that it writes to."""
+    written = [
+        (place, argument.name)
+        for place, argument in enumerate(func._schema.arguments)
+        if argument.alias_info is not None and argument.alias_info.is_write
+    ]
+    return str(func).rsplit(".", 1)[0], tuple(written)

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from ..calls import Call, as_call
 from ..errors import AttributionError, expected
-from .capture import named_layers, observe
+from .hooks import Place, clean_name, named_layers
 from .reading import SURE, Layout
 from .search import Choice, Search
-from .sites import Scene, look
+from .sites import Scene, hookable, look
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,15 +19,19 @@ class Target:
     """The layer to explain.
 
     Args:
-        name: Its dotted name.
+        name: Its dotted name, with the run that counts and what functions make of it.
         layer: Itself.
+        place: The same as the name; None where all runs count.
         layout: How its output is a map of the picture; None where that isn't asked.
+        sure: The chance that a place moves more where the picture was changed than elsewhere.
         doubt: What the reader should know of its maps; empty if all is well.
     """
 
     name: str
     layer: nn.Module
     layout: Layout | None = None
+    place: Place | None = None
+    sure: float = 1.0
     doubt: str = ""
 
 
@@ -38,7 +42,8 @@ def resolve_target_layer(
 
     Args:
         module: The model.
-        name: As in `dict(module.named_modules())`, for instance `"backbone.layer4.1"`.
+        name: As in `dict(module.named_modules())`, for instance `"backbone.layer4.1"`; a run and
+            functions may follow, as in `"norm[1].relu()"`.
         inputs: What it is called with for one sample; with it the error tells the layers' shapes.
 
     Raises:
@@ -48,8 +53,8 @@ def resolve_target_layer(
         >>> resolve_target_layer(nn.Sequential(nn.ReLU()), "0")
         ReLU()
     """
-    layers = named_layers(module)
-    clean = ".".join(part for part in name.split(".") if part != "_orig_mod")
+    layers = hookable(module)
+    clean = Place.parse(clean_name(name)).name
     if clean in layers:
         return layers[clean]
     if inputs is None:
@@ -57,11 +62,11 @@ def resolve_target_layer(
         near = [n for n in layers if n.split(".")[0] == head] or list(layers)
         candidates = ", ".join(near[-12:])
     else:
-        candidates = observe(module, inputs).describe()
+        candidates = look(module, as_call(inputs)).describe()
     raise AttributionError(
         expected(
             "target_layer",
-            "the dotted name of a submodule",
+            "the dotted name of a submodule that is no script",
             repr(name),
             f"Name one of: {candidates}",
         )
@@ -109,53 +114,65 @@ def locate(module: nn.Module, inputs: Tensor | Call, name: str | None = None) ->
                 "which need none",
             )
         )
-    return _target(module, choice)
+    return _target(module, search, choice)
 
 
-def _target(module: nn.Module, choice: Choice) -> Target:
-    name = choice.site.name
+def _target(module: nn.Module, search: Search, choice: Choice, name: str = "") -> Target:
+    """Return a choice as a target, under a name of the user's own if there is one."""
     doubt = choice.doubt
     if not doubt and choice.sure < SURE:
         doubt = (
             "its places move little more where the picture is changed than elsewhere, so that its "
             "maps may lie beside what the model looks at"
         )
-    return Target(name=name, layer=named_layers(module)[name], layout=choice.layout, doubt=doubt)
+    name = name or search.name_of(choice)
+    place = Place.parse(name)
+    layer = named_layers(module)[place.name]
+    return Target(
+        name=name, layer=layer, layout=choice.layout, place=place, sure=choice.sure, doubt=doubt
+    )
 
 
 def _read_named(module: nn.Module, call: Call, scene: Scene, search: Search, name: str) -> Target:
     """Return how a layer of a given name is read.
 
     Raises:
-        AttributionError: If it isn't run, has other rows than the batch, or gives no map.
+        AttributionError: If it isn't run, has other rows than the batch, gives no map, or several
+            that don't lie on another.
     """
-    layer = resolve_target_layer(module, name, call)
-    clean = next(n for n, other in named_layers(module).items() if other is layer)
-    given = [site for site in scene.sites if site.is_output and site.name == clean]
+    resolve_target_layer(module, name, call)
+    place = Place.parse(clean_name(name))
+    runs = [s for s in scene.sites if place.holds(s.name, s.run, is_output=s.is_output)]
+    shapes = ", ".join(str(list(site.shape)) for site in runs) or "no such tensor"
     remedy = f"Name one of: {scene.describe()}"
-    if clean not in scene.runs:
+    known = [call for call in scene.calls if call[0] == place.name]
+    if not known or (place.run is not None and place.run >= len(known)):
         raise AttributionError(
             expected("target_layer", "a layer that runs in the model's forward", repr(name), remedy)
         )
-    shapes = [list(site.shape) for site in given]
-    if given and given[-1].rows is None:
+    if runs and runs[-1].rows is None:
         raise AttributionError(
-            expected(
-                "target_layer",
-                "a layer with one row a sample",
-                f"{shapes[-1]} for 2 pictures",
-                remedy,
-            )
+            expected("target_layer", "a layer with one row a sample", f"{shapes} for 2", remedy)
         )
-    read = search.layout_of(given[-1]) if given else None
-    if read is None:
+    read = [search.layout_of(site) for site in runs]
+    layouts = [found[0] for found in read if found is not None]
+    if not layouts or len(layouts) < len(runs):
         raise AttributionError(
             expected(
                 "target_layer",
                 "a layer whose output is a feature map [B, C, h, w], [B, h, w, C] or [B, N, C]",
-                f"{shapes[-1:] or 'no such tensor'} of {name!r} for 2 pictures of "
-                f"{list(call.images.shape[-2:])}",
+                f"{shapes} of {name!r} for 2 pictures of {list(call.images.shape[-2:])}",
                 remedy,
             )
         )
-    return _target(module, Choice(site=given[-1], layout=read[0], sure=read[1]))
+    sure = min(found[1] for found in read if found is not None)
+    if len(runs) > 1 and (len(set(layouts)) > 1 or sure < SURE):
+        raise AttributionError(
+            expected(
+                "target_layer",
+                f"a layer whose {len(runs)} runs see the picture as it lies",
+                f"{shapes} of {name!r}, some of them turned, cut or of another grid",
+                f'Name one run, as `target_layer="{place.name}[0]"`, or pass `method="rise"`',
+            )
+        )
+    return _target(module, search, Choice(site=runs[-1], layout=layouts[-1], sure=sure), name)

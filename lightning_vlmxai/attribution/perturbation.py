@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import ConfigurationError, expected
 from ..tasks import Prediction
-from .capture import first_tensor, replace_first
+from .hooks import changed
 from .methods import cam
 from .subject import Attribution, Subject
 
@@ -96,26 +96,28 @@ def ablationcam(subject: Subject, options: Perturbation) -> Attribution:
     maps, channels = _choose_channels(captured.activations, options.top_channels)
     count = captured.activations.shape[1]
     ablated: list[Tensor] = []
+    first = 0
 
-    def ablate(_module: object, _args: object, output: object) -> object:
-        features = first_tensor(output)
-        if features is None:
-            return None
+    def ablate(features: Tensor) -> Tensor:
+        nonlocal first
         is_first = features.ndim == 4 and features.shape[1] == count
-        axis = 1 if is_first else features.ndim - 1
-        samples = 0 if subject.layout is None else subject.layout.rows
+        samples, axis = 0, 1 if is_first else features.ndim - 1
+        if subject.layout is not None:
+            samples, axis = subject.layout.rows, subject.layout.channels
+        own = features.shape[axis]
         shape = [1] * features.ndim
-        shape[samples], shape[axis] = features.shape[samples], count
-        kept = features.new_ones(features.shape[samples], count)
-        kept.scatter_(1, ablated[-1][:, None], 0.0)
-        return replace_first(output, features * kept.view(shape))
+        shape[samples], shape[axis] = features.shape[samples], own
+        # The channels of a layer that runs several times are numbered through its runs.
+        numbers = torch.arange(first, first + own, device=features.device)
+        first = (first + own) % count
+        return features * (numbers != ablated[-1][:, None]).to(features.dtype).view(shape)
 
     def perturb(rows: Tensor, columns: Tensor) -> Tensor:
-        ablated[:] = [channels[rows, columns]]
+        nonlocal first
+        ablated[:], first = [channels[rows, columns]], 0
         return subject.images[rows]
 
-    handle = subject.layer.register_forward_hook(ablate)
-    try:
+    with changed(subject.layer, ablate, subject.place):
         scores = _ask(
             subject,
             prediction,
@@ -124,8 +126,6 @@ def ablationcam(subject: Subject, options: Perturbation) -> Attribution:
             perturb,
             subject.task.score,
         )
-    finally:
-        handle.remove()
     whole = prediction.scores[:, None]
     return Attribution(raw=cam(maps, (whole - scores) / whole), prediction=prediction)
 

@@ -96,17 +96,20 @@ class Layout:
         return spoilt
 
 
-def read_axes(first: Tensor, last: Tensor, planted: Tensor) -> tuple[Layout, float] | None:
+def read_axes(
+    first: Tensor | None, last: Tensor | None, planted: Tensor
+) -> tuple[Layout, float] | None:
     """Return how four axes are a map, and how sure that is; None if they aren't.
 
     Args:
-        first: How far its places move if channels come first, `[h, w]`.
+        first: How far its places move if channels come first, `[h, w]`; None if they don't.
         last: If they come last, `[h, w]`.
         planted: Where the picture was changed, `[H, W]` bool.
     """
     options = [
         (Layout(rows=0, grid=grid, channels=channels, is_transposed=turned), moved)
         for channels, places in ((1, first), (3, last))
+        if places is not None
         for turned in (False, True)
         for moved in (places.T if turned else places,)
         for grid in ((moved.shape[0], moved.shape[1]),)

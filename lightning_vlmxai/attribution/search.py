@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from typing import Any
+from functools import cached_property
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ..tasks import logits_of
-from .capture import first_tensor, named_layers, replace_first
+from .hooks import Place, named_layers, plain_name
 from .reading import SURE, Layout, read_axes, read_mixed, read_untouched, score_of
-from .sites import Scene, Site, eager
-
-Changes = dict[str, Callable[[Tensor], Tensor]]
-"""What is made of the tensor that a layer gives, by the layer's name."""
+from .sites import Scene, Site
+from .trials import Trials
 
 MOST_TRIES = 12
 """How many layers at most are tried for influence."""
@@ -27,6 +21,8 @@ MOST_TRIES = 12
 _PRODUCTS = ("mm", "conv", "linear", "attention", "matmul", "einsum", "lstm", "gru", "encoder")
 _NORMS = ("layer_norm", "rms_norm", "group_norm", "rsqrt", "var_mean")
 _BENDS = ("relu", "gelu", "silu", "hardswish", "elu", "mish", "sigmoid", "tanh", "softplus")
+_FUNCTIONS = ("add", "relu", "gelu", "silu", "hardswish", "leaky_relu", "elu", "sigmoid", "tanh")
+_MOST_FUNCTIONS = 3
 _SAMPLERS = ("adaptive", "upsample", "interpolate")
 
 
@@ -38,13 +34,22 @@ class Choice:
         site: Where.
         layout: How its tensor is a map of the picture.
         sure: How sure it is that places move where the picture does, in [0, 1].
+        steps: Functions that are called with what the site gives.
+        at: The flow's step of what they make of it; None without functions.
         doubt: What the reader should know; empty if all is well.
     """
 
     site: Site
     layout: Layout
     sure: float
+    steps: tuple[str, ...] = ()
+    at: int | None = None
     doubt: str = ""
+
+    @property
+    def step(self) -> int:
+        """The flow's step that made the tensor."""
+        return self.site.step if self.at is None else self.at
 
 
 class Search:
@@ -59,6 +64,7 @@ class Search:
         self._module = module
         self._scene = scene
         self._flow = scene.flow
+        self._trials = Trials(module, scene)
 
     def choose(self) -> Choice | None:
         """Return the layer to explain; None if there is none."""
@@ -75,6 +81,8 @@ class Search:
         if len(site.shape) == 4:
             return read_axes(moved.first, moved.last, planted)
         places = moved.last
+        if places is None:
+            return None
         count = site.shape[1 - site.rows]
         for (tokens, _), layout in self._untouched.items():
             if tokens == count:
@@ -100,7 +108,11 @@ class Search:
             if (count, 0) in found:
                 continue
             moved = self._scene.moved[site.step].last
-            layout = read_untouched(moved, self._scene.planted, rows=site.rows)
+            layout = (
+                None
+                if moved is None
+                else read_untouched(moved, self._scene.planted, rows=site.rows)
+            )
             if layout is not None:
                 found[count, 0] = layout
         return found
@@ -112,6 +124,11 @@ class Search:
     @cached_property
     def _passages(self) -> set[int]:
         return set(self._flow.passages([self._scene.logits]))
+
+    @cached_property
+    def _given(self) -> dict[int, Site]:
+        """By step, the layer that gave its result first."""
+        return {site.step: site for site in reversed(self._outputs)}
 
     @cached_property
     def _uses(self) -> dict[int, list[int]]:
@@ -132,14 +149,19 @@ class Search:
         for site in self._outputs:
             if site.step in self._passages:
                 groups.setdefault(self._flow.source(site.step), []).append(site)
+        steps = sorted(groups.keys() | self._passages, reverse=True)
         readable = (
             choice
-            for key in sorted(groups, reverse=True)
-            if (choice := self._read_group(groups[key])) is not None
+            for step in steps
+            if (choice := self._read_group(groups.get(step, ())) or self._read_between(step))
+            is not None
         )
         unsure: Choice | None = None
         for choice in itertools.islice(self._without_samplers(readable), MOST_TRIES):
             if not self.matters(choice):
+                continue
+            name = self.name_of(choice)
+            if choice.at is not None and not self._trials.can_be_met(name, choice.site):
                 continue
             if choice.sure < SURE:
                 unsure = unsure or choice
@@ -155,6 +177,35 @@ class Search:
                 return Choice(site=self._named(site), layout=read[0], sure=read[1])
         return None
 
+    def _read_between(self, step: int) -> Choice | None:
+        """Return a passage that no layer gave: made by functions, or given to the next layer."""
+        if step in self._given or self._flow.source(step) == 0:
+            return None
+        choice = self._read_function(step)
+        taken = [s for s in self._scene.sites if s.step == step]
+        if choice is not None or not taken or (read := self.layout_of(taken[0])) is None:
+            return choice
+        return Choice(site=taken[0], layout=read[0], sure=read[1], steps=("input",))
+
+    def _read_function(self, step: int) -> Choice | None:
+        """Return a passage that functions made of what a layer gave, if it is one."""
+        names: list[str] = []
+        at = step
+        while at not in self._given and len(names) < _MOST_FUNCTIONS:
+            made = self._flow.steps[at]
+            name = plain_name(made.name)
+            if name not in _FUNCTIONS or made.shape != self._flow.steps[step].shape:
+                return None
+            names.insert(0, name)
+            at = max(made.parents)
+        site = self._given.get(at)
+        if site is None or site.shape != self._flow.steps[step].shape or not names:
+            return None
+        read = self.layout_of(site)
+        if read is None:
+            return None
+        return Choice(site=site, layout=read[0], sure=read[1], steps=tuple(names), at=step)
+
     def _without_samplers(self, choices: Iterator[Choice]) -> Iterator[Choice]:
         """Yield choices, last first, less those that only resample or normalise the one before."""
         for choice, before in itertools.pairwise(itertools.chain(choices, [None])):
@@ -162,12 +213,12 @@ class Search:
                 yield choice
 
     def _is_same_map(self, before: Choice, choice: Choice) -> bool:
-        steps = self._flow.between(before.site.step, choice.site.step)
+        steps = self._flow.between(before.step, choice.step)
         mixes, samples, norms, bends = (
             any(part in step for part in parts for step in steps)
             for parts in (_PRODUCTS, _SAMPLERS, _NORMS, _BENDS)
         )
-        is_norm = norms and not bends and before.layout == choice.layout
+        is_norm = norms and not bends and not before.steps and before.layout == choice.layout
         return not mixes and (samples or is_norm)
 
     def _refine(self, choice: Choice) -> Choice:
@@ -191,7 +242,9 @@ class Search:
             if read is None:
                 continue
             later = Choice(site=self._named(site), layout=read[0], sure=read[1])
-            if not self._carries(later, choice) or not self.matters(later):
+            if not self._trials.carries(
+                self.name_of(later), self.name_of(choice), choice.layout
+            ) or not self.matters(later):
                 break
             found = later
         return found
@@ -248,9 +301,9 @@ class Search:
         """
         while parents := self._flow.steps[step].parents:
             found = self._flow.steps[step]
-            if "adaptive" in found.name and found.cells is not None and found.cells != (1, 1):
+            if "adaptive" in found.name and found.cells not in ((), (1, 1)):
                 return True
-            step = max(parents, key=lambda n: (math.prod(self._flow.steps[n].cells or (0,)), -n))
+            step = max(parents, key=lambda n: (math.prod(self._flow.steps[n].cells), -n))
         return False
 
     def _named(self, site: Site) -> Site:
@@ -275,114 +328,16 @@ class Search:
         around = (s for s in same if s.done <= used and same[0].name.startswith(f"{s.name}."))
         return [same[0], *around]
 
+    def name_of(self, choice: Choice) -> str:
+        """Return the name of a choice's place."""
+        run = choice.site.run if self._scene.runs[choice.site.name] > 1 else None
+        return str(Place(name=choice.site.name, run=run, steps=choice.steps))
+
     def matters(self, choice: Choice) -> bool:
         """Return whether the logits depend on the places of a choice."""
-        if not choice.layout.has_others and choice.site.step in self._passages:
+        if not choice.layout.has_others and choice.step in self._passages:
             return True  # all of the picture's influence passes, and all of it is places
-        name = choice.site.name
-        return self._differ(
-            {name: lambda features: features},
-            {name: partial(choice.layout.spoil, value=torch.nan)},
-        )
-
-    def _carries(self, later: Choice, choice: Choice) -> bool:
-        """Return whether all that the places of a choice say passes a later one."""
-        kept: list[Tensor] = []
-
-        def keep(features: Tensor) -> Tensor:
-            kept.append(features.clone())
-            return features
-
-        return not self._differ(
-            {choice.site.name: lambda features: features, later.site.name: keep},
-            {
-                choice.site.name: partial(choice.layout.spoil, value=torch.nan),
-                later.site.name: lambda _features: kept[-1],
-            },
-        )
-
-    def _differ(self, clean: Changes, spoilt: Changes) -> bool:
-        """Return whether the logits differ between two ways to change what some layers give.
-
-        What ends before the first of these layers isn't run again, but gives zeros: only behind
-        it do the two ways differ.
-        """
-        begin = min(s.event for s in self._outputs if s.name in clean)
-        skipped = self._done_before(begin, clean)
-        try:
-            before = self._run(clean, skipped)
-        except Exception:  # a network may not like zeros: then all of it runs
-            before = torch.tensor(torch.nan)
-        if not bool(before.isfinite().all()):
-            skipped = {}
-            before = self._run(clean, skipped)
-        behind = self._run(spoilt, skipped)
-        return not torch.allclose(behind, before, rtol=1e-3, atol=1e-5)
-
-    def _done_before(self, event: int, changes: Changes) -> dict[str, Any]:
-        """Return what layers give that are done before an event, the outermost of them."""
-        done: dict[str, Any] = {}
-        later: set[str] = set()
-        for name, _, end, output in self._scene.calls:
-            if end >= event or not _is_plain(output):
-                later.add(name)
-            else:
-                done[name] = output
-        can = {name for name in done if name not in later and name not in changes}
-        return {
-            name: done[name]
-            for name in can
-            if not any(name.startswith(f"{other}.") for other in can)
-        }
-
-    def _run(self, changes: Changes, skipped: dict[str, Any]) -> Tensor:
-        layers = named_layers(self._module)
-        with ExitStack() as stack:
-            for name, change in changes.items():
-
-                def hook(_module: nn.Module, _args: Any, output: Any, change: Any = change) -> Any:
-                    features = first_tensor(output)
-                    return None if features is None else replace_first(output, change(features))
-
-                stack.callback(layers[name].register_forward_hook(hook).remove)
-            for name, output in skipped.items():
-                _skip(stack, layers[name], output, self._scene.pair.images.device)
-            stack.enter_context(torch.no_grad())
-            stack.enter_context(eager())
-            return logits_of(self._scene.pair.run(self._module)).float()
-
-
-def _skip(stack: ExitStack, layer: nn.Module, output: Any, device: torch.device) -> None:
-    """Let a layer give zeros, without running, for as long as the stack is open."""
-
-    def give(*_args: Any, **_kwargs: Any) -> Any:
-        return torch.utils._pytree.tree_map(
-            lambda leaf: (
-                torch.zeros(leaf.shape, dtype=leaf.dtype, device=device)
-                if isinstance(leaf, Tensor)
-                else leaf
-            ),
-            output,
-        )
-
-    had = "forward" in vars(layer)
-    before = vars(layer).get("forward")
-    vars(layer)["forward"] = give
-
-    def restore() -> None:
-        if had:
-            vars(layer)["forward"] = before
-        else:
-            del vars(layer)["forward"]
-
-    stack.callback(restore)
-
-
-def _is_plain(output: Any) -> bool:
-    return all(
-        leaf is None or isinstance(leaf, (Tensor, int, float, str, bool))
-        for leaf in torch.utils._pytree.tree_leaves(output)
-    )
+        return self._trials.matters(self.name_of(choice), choice.layout)
 
 
 def _is_container(layer: nn.Module) -> bool:

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from ..calls import Call
 from ..tasks import logits_of
-from .capture import first_tensor, named_layers
-from .flow import Flow
+from .flow import Flow, unseen
+from .grids import is_alike
+from .hooks import first_tensor, named_layers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,7 @@ class Site:
 
     Args:
         name: Dotted name of the layer.
+        run: Which of its runs it was, from 0.
         is_output: Whether the layer gave it.
         step: Of the flow that made it.
         event: When it was seen; calls of layers begin and end at events.
@@ -33,6 +35,7 @@ class Site:
     """
 
     name: str
+    run: int
     is_output: bool
     step: int
     event: int
@@ -46,12 +49,12 @@ class Movement:
     """How far a tensor's places move with the planted change.
 
     Args:
-        first: Of the places if channels come first: mean over the first axis that isn't rows.
-        last: Of the places if channels come last.
+        first: Of the places if channels come first, `[h, w]`; None if these are no grid.
+        last: The same if they come last, `[h, w]`; of tokens, `[N]`.
     """
 
-    first: Tensor
-    last: Tensor
+    first: Tensor | None
+    last: Tensor | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +67,8 @@ class Scene:
         flow: How the picture went through.
         sites: In the order in which they were seen.
         moved: By step.
-        calls: Name of a layer, the events at which a call began and ended, what it gave.
+        calls: Name of a layer, the events at which a call began and ended, what it gave; None if
+            that isn't made of tensors alone.
         together: Steps of the maps that one layer gave together, in a dict, tuple or list.
         logits: What came out, `[2, ...]`.
     """
@@ -86,7 +90,7 @@ class Scene:
     def describe(self) -> str:
         """Return the last layers that gave a tensor of three or four axes, and their shapes."""
         shapes = {
-            site.name: f"{site.name} {list(site.shape)}" for site in self.sites if site.is_output
+            site.name: f"{site.name} {_one_row(site)}" for site in self.sites if site.is_output
         }
         nothing = "no layer with an output of three or four axes"
         return ", ".join(list(shapes.values())[-12:]) or nothing
@@ -111,6 +115,7 @@ def look(module: nn.Module, call: Call) -> Scene:
     together: list[frozenset[int]] = []
     events = itertools.count()
     begun: dict[str, list[int]] = {}
+    done: Counter[str] = Counter()
 
     def see(name: str, features: Tensor | None, event: int, *, is_output: bool) -> None:
         step = None if features is None else flow.step_of(features)
@@ -120,6 +125,7 @@ def look(module: nn.Module, call: Call) -> Scene:
         sites.append(
             Site(
                 name=name,
+                run=done[name],
                 is_output=is_output,
                 step=step,
                 event=event,
@@ -129,13 +135,14 @@ def look(module: nn.Module, call: Call) -> Scene:
             )
         )
         if rows is not None and step not in moved and features.is_floating_point():
-            moved[step] = _movement(*features.unbind(rows))
+            picture, other = features.unbind(rows)
+            moved[step] = _movement(picture, other, planted)
 
     def before(name: str) -> Any:
         def hook(_module: nn.Module, args: Any) -> None:
             event = next(events)
             begun.setdefault(name, []).append(event)
-            with flow.paused():
+            with unseen():
                 see(name, first_tensor(args), event, is_output=False)
 
         return hook
@@ -144,8 +151,9 @@ def look(module: nn.Module, call: Call) -> Scene:
         def hook(_module: nn.Module, _args: Any, output: Any) -> None:
             event = next(events)
             calls.append((name, begun[name].pop(), event, _outline(output)))
-            with flow.paused():
+            with unseen():
                 see(name, first_tensor(output), event, is_output=True)
+                done[name] += 1
                 together.append(frozenset(flow.step_of(leaf) or 0 for leaf in _maps(output)))
 
         return hook
@@ -199,13 +207,11 @@ def rows_of(features: Tensor) -> int | None:
 
 
 def hookable(module: nn.Module) -> dict[str, nn.Module]:
-    """Return the submodules that can be hooked, by name: those within a script can't."""
-    layers = named_layers(module)
-    scripted = [name for name, layer in layers.items() if isinstance(layer, torch.jit.ScriptModule)]
+    """Return the submodules that can be hooked, by name: scripts can't."""
     return {
         name: layer
-        for name, layer in layers.items()
-        if not any(name.startswith(f"{other}.") for other in scripted)
+        for name, layer in named_layers(module).items()
+        if not isinstance(layer, torch.jit.ScriptModule)
     }
 
 
@@ -214,6 +220,11 @@ def eager() -> Iterator[None]:
     """Run compiled modules as they are written, so that hooks see what they do."""
     with torch.compiler.set_stance("force_eager"):
         yield
+
+
+def _one_row(site: Site) -> list[int]:
+    """Return the shape that the layer gives to one picture, if it has a row a picture."""
+    return [1 if axis == site.rows else side for axis, side in enumerate(site.shape)]
 
 
 def _maps(output: Any) -> list[Tensor]:
@@ -226,25 +237,45 @@ def _maps(output: Any) -> list[Tensor]:
     return [leaf for leaf in [*output, *inner] if isinstance(leaf, Tensor) and leaf.ndim == 4]
 
 
-def _movement(picture: Tensor, changed: Tensor) -> Movement:
+def _movement(picture: Tensor, changed: Tensor, planted: Tensor) -> Movement:
     """Return how far places move, as seen in some of the channels."""
+    size = (planted.shape[0], planted.shape[1])
 
     def mean(axis: int) -> Tensor:
         stride = max(picture.shape[axis] // _CHANNELS, 1)
-        chosen = [slice(None)] * picture.ndim
-        chosen[axis] = slice(None, None, stride)
-        return (changed[tuple(chosen)] - picture[tuple(chosen)]).abs().float().mean(dim=axis)
+        chosen = (slice(None),) * (axis % picture.ndim) + (slice(None, None, stride),)
+        return (changed[chosen] - picture[chosen]).abs_().mean(dim=axis, dtype=torch.float32)
 
-    return Movement(first=mean(0), last=mean(-1))
+    def is_grid(rows: int, columns: int) -> bool:
+        return min(rows, columns) > 1 and (
+            is_alike(rows, columns, size) or is_alike(columns, rows, size)
+        )
+
+    if picture.ndim == 2:
+        return Movement(first=None, last=mean(-1))
+    return Movement(
+        first=mean(0) if is_grid(*picture.shape[1:]) else None,
+        last=mean(-1) if is_grid(*picture.shape[:2]) else None,
+    )
 
 
 _CHANNELS = 32
 """So many channels at least are looked at."""
 
 
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A tensor without its values."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
 def _outline(output: Any) -> Any:
-    """Return what a layer gave, with tensors that hold no memory."""
-    return torch.utils._pytree.tree_map(
-        lambda leaf: torch.empty_like(leaf, device="meta") if isinstance(leaf, Tensor) else leaf,
-        output,
-    )
+    """Return what a layer gave, with outlines for tensors; None if it isn't plain."""
+    if isinstance(output, Tensor):
+        return Outline(tuple(output.shape), output.dtype)
+    if type(output) in (tuple, list):
+        parts = [_outline(part) for part in output]
+        return None if None in parts else type(output)(parts)
+    return None

@@ -11,6 +11,7 @@ from ..calls import Call, as_call
 from ..tasks import Prediction, Task
 from .capture import Capture, capture
 from .grids import Reshape, make_reshape
+from .hooks import Place
 from .reading import Layout
 
 
@@ -34,6 +35,7 @@ class Subject:
     Args:
         module: The model, borrowed.
         layer: Its target layer.
+        place: Which run of it counts, and what functions make of it; all and none if None.
         inputs: What the model is called with, on its device; a tensor is pictures `[B, C, H, W]`.
         task: How the output is read.
         reshape: From the layer's output to a feature map, where that is the user's choice.
@@ -46,6 +48,7 @@ class Subject:
     task: Task
     reshape: Reshape | None = None
     layout: Layout | None = None
+    place: Place | None = None
 
     @property
     def picture_size(self) -> tuple[int, int]:
@@ -86,7 +89,13 @@ class Subject:
             return predictions[-1].scores
 
         captured = capture(
-            self.module, self.layer, self.inputs, target, reshape=self.as_map, gradients=gradients
+            self.module,
+            self.layer,
+            self.inputs,
+            target,
+            place=self.place,
+            reshape=self.as_map,
+            gradients=gradients,
         )
         (prediction,) = predictions
         return captured, prediction.detach()

@@ -303,8 +303,7 @@ class StageRun:
             self._check_names(names)
             reading = probe_set.reading
             asked = replace(self._asked, reading=reading, task=reading.task(self._asked.task))
-            layer = asked.find_layer(live, probe_set.probes[:1])
-            self._explainer = replace(asked, class_names=names, target_layer=layer)
+            self._explainer = replace(asked.settle(live, probe_set.probes[:1]), class_names=names)
         return self._explainer(live, own)
 
     def _choose_probes(self, live: LiveModel) -> ProbeSet:

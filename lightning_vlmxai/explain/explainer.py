@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..attribution import (
     LAYERLESS,
     Perturbation,
+    Place,
     Reshape,
     Subject,
     Target,
@@ -37,6 +38,9 @@ from ..tasks import (
 from .live import LiveModel
 from .masking import soft_mask
 
+AUTO = ("gradcam", "cam", "ablationcam", "occlusion")
+"""What `method="auto"` tries, in this order: the first three need a layer, the first gradients."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explainer:
@@ -46,7 +50,7 @@ class Explainer:
         task: How the model's output is read.
         reading: Which part of it, and whether that holds probabilities.
         method: Name of a method in `attribution.METHODS`, or the path of a pytorch-grad-cam class,
-            such as "pytorch_grad_cam.FinerCAM".
+            such as "pytorch_grad_cam.FinerCAM"; "auto" is the first of `AUTO` that is possible.
         target_layer: Dotted name of the layer; found once a call if None. RISE and Occlusion need
             none.
         reshape_transform: From the layer's output to a feature map `[B, C, h, w]`, where
@@ -72,7 +76,8 @@ class Explainer:
     perturbation: Perturbation = field(default_factory=Perturbation)
 
     def __post_init__(self) -> None:
-        find_method(self.method)
+        if self.method != "auto":
+            find_method(self.method)
         soft_mask(torch.zeros(()), alpha=self.alpha, beta=self.beta)
         if self.fill not in get_args(Fill):
             fills = ", ".join(get_args(Fill))
@@ -96,8 +101,8 @@ class Explainer:
             },
         }
 
-    def find_layer(self, live: LiveModel, probes: Sequence[Probe]) -> str | None:
-        """Return the name of the target layer, found with one probe's forward if none was given.
+    def settle(self, live: LiveModel, probes: Sequence[Probe]) -> Explainer:
+        """Return the explainer with the layer, and the method if that is "auto", that it found.
 
         Args:
             live: The model; it is left as it was.
@@ -107,18 +112,39 @@ class Explainer:
         Raises:
             AttributionError: If there is no such layer.
         """
-        if self.target_layer is not None or self.method in LAYERLESS or not probes:
-            return self.target_layer
+        if not probes:
+            return self
+        if self.method == "auto":
+            return self._first_that_works(live, probes[:1])
+        if self.target_layer is not None or self.method in LAYERLESS:
+            return self
         with live.lent() as module:
             found = locate(module, self._prepared(probes[0].call, module))
-            if found.doubt:
+        name = live.outer_name(found.name)
+        if found.doubt:
+            warnings.warn(
+                f"vlmxai: target_layer={name!r} was found, but {found.doubt}. Pass "
+                '`method="rise"` or `method="occlusion"`, which need no layer, or name another '
+                "`target_layer`.",
+                stacklevel=2,
+            )
+        return replace(self, target_layer=name)
+
+    def _first_that_works(self, live: LiveModel, probes: Sequence[Probe]) -> Explainer:
+        failures: list[AttributionError] = []
+        for method in AUTO:
+            try:
+                settled = replace(self, method=method).settle(live, probes)
+                settled(live, probes)
+            except AttributionError as error:
+                failures.append(error)
+                continue
+            if failures:
                 warnings.warn(
-                    f"vlmxai: target_layer={live.outer_name(found.name)!r} was found, but "
-                    f'{found.doubt}. Pass `method="rise"` or `method="occlusion"`, which need '
-                    "no layer, or name another `target_layer`.",
-                    stacklevel=2,
+                    f'vlmxai: method="auto" explains by "{method}". {failures[0]}', stacklevel=2
                 )
-            return live.outer_name(found.name)
+            return settled
+        raise failures[0]
 
     def __call__(self, live: LiveModel, probes: Sequence[Probe]) -> list[Explanation]:
         """Return the explanations of each probe, in order; the module is left as it was.
@@ -134,6 +160,8 @@ class Explainer:
             AttributionError: If the model can't be explained as asked.
             ConfigurationError: If labels or class names don't fit the model.
         """
+        if self.method == "auto" and probes:
+            return self.settle(live, probes)(live, probes)
         of_shape: defaultdict[str, list[int]] = defaultdict(list)
         for position, probe in enumerate(probes):
             of_shape[str(probe.call.shapes)].append(position)
@@ -174,7 +202,8 @@ class Explainer:
             return Target(name="", layer=module)
         one = call.take(torch.tensor([0]))
         if name is not None and self.reshape_transform is not None:
-            return Target(name=name, layer=resolve_target_layer(module, name, one))
+            layer = resolve_target_layer(module, name, one)
+            return Target(name=name, layer=layer, place=Place.parse(name))
         return locate(module, one, name)
 
     def _explain_each(
@@ -210,6 +239,7 @@ class Explainer:
             task=task,
             reshape=self.reshape_transform,
             layout=target.layout,
+            place=target.place,
         )
         attribution = attribute(subject, self.method, perturbation=self.perturbation)
         prediction = attribution.prediction.cpu()

@@ -180,7 +180,7 @@ def test_a_layer_without_influence_is_refused_with_candidates() -> None:
 def test_an_unknown_name_is_refused_with_candidates() -> None:
     """A misspelt layer is answered with names and shapes, or names alone without a picture."""
     net = _Net().eval()
-    with pytest.raises(AttributionError, match=rf"submodule, got 'blok'\. {CANDIDATES}"):
+    with pytest.raises(AttributionError, match=rf"no script, got 'blok'\. {CANDIDATES}"):
         resolve_target_layer(net, "blok", IMAGES[:1])
     with pytest.raises(AttributionError, match=r"Name one of: block, block\.0, block\.1\."):
         resolve_target_layer(net, "block.7")

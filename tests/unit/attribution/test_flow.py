@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_vlmxai.attribution.flow import Flow
+from lightning_vlmxai.attribution.flow import Flow, unseen
 
 PICTURE = torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(0))
 
@@ -88,10 +88,10 @@ def test_scripts_are_looked_into() -> None:
     assert "add" in _names(script)
 
 
-def test_a_pause_sees_nothing() -> None:
-    """What is done in a pause is no step."""
+def test_what_is_unseen_is_no_step() -> None:
+    """What is done unseen leaves nothing behind."""
     picture = PICTURE.clone()
     with torch.no_grad(), Flow(picture) as flow:
-        with flow.paused():
+        with unseen():
             F.relu(picture)
         assert len(flow.steps) == 1

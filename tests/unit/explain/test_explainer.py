@@ -54,8 +54,9 @@ def test_probes_of_several_sizes_keep_their_order() -> None:
     explanations = Explainer()(LiveModel(net), probes)
     assert [e.probe_index for e in explanations] == [0, 1, 2, 3]
     assert [tuple(e.saliency.shape) for e in explanations] == [(8, 8), (8, 12), (8, 8), (8, 12)]
-    # For each size one forward to look at the layers, and one to explain.
-    assert len(runs) == 4
+    # For each size one forward to look at the layers, and one to explain; and for the first the
+    # end of one, to meet the function behind the last layer.
+    assert len(runs) == 5
 
 
 def test_a_batch_says_what_single_probes_say() -> None:
