@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench report neutrality projects
+.PHONY: demo test check bench report neutrality projects test-floor
 
 demo: .venv/ready
 	$(BIN)/python examples/digits_red_dot.py
@@ -21,6 +21,10 @@ check: .venv/ready
 projects: .venv-projects/ready
 	.venv-projects/bin/python tests/projects/table.py
 	OMP_NUM_THREADS=1 .venv-projects/bin/python -m pytest tests/projects tests/unit/probes
+
+# The tests on the oldest versions that are promised, against the built wheel; give PYTHON=python3.10.
+test-floor: .venv-floor/ready
+	OMP_NUM_THREADS=1 .venv-floor/bin/pytest -n auto --dist loadfile tests
 
 neutrality: .venv/ready
 	$(BIN)/python tests/neutrality.py
@@ -43,6 +47,15 @@ report: .venv/ready
 .venv-projects/ready: pyproject.toml
 	$(PYTHON) -m venv .venv-projects
 	.venv-projects/bin/python -m pip install --quiet --editable '.[projects]'
+	touch $@
+
+.venv-floor/ready: pyproject.toml tests/floor.txt
+	$(PYTHON) -m venv .venv-floor
+	.venv-floor/bin/python -m pip install --quiet build
+	rm -rf .venv-floor/dist
+	.venv-floor/bin/python -m build --quiet --wheel --outdir .venv-floor/dist .
+	.venv-floor/bin/python -m pip install --quiet --constraint tests/floor.txt \
+		"$$(ls .venv-floor/dist/*.whl)[dev]"
 	touch $@
 
 .venv/ready: pyproject.toml

@@ -123,8 +123,12 @@ def account(folder: Path) -> tuple[int, int, float]:
     return int(sums[0]), int(sums[1]), round(sums[2], 6)
 
 
-def kill_and_resume(folder: Path, ranks: int, kills: int, seed: int) -> tuple[str, bool]:
-    """Run a fit that is killed so many times; return a line about it, and whether all was well."""
+def kill_and_resume(folder: Path, ranks: int, kills: int, seed: int) -> tuple[str, bool, int]:
+    """Run a fit that is killed at most so many times.
+
+    Returns:
+        A line about it, whether all was well, and how often it was killed.
+    """
     draw = random.Random(seed)  # noqa: S311
     whole, parts = folder / "whole", folder / "parts"
     found = {}
@@ -161,7 +165,7 @@ def kill_and_resume(folder: Path, ranks: int, kills: int, seed: int) -> tuple[st
         "way at a kill)"
     )
     fine = same and not repeated and rounds == list(range(EPOCHS)) and paid[whole] == paid[parts]
-    return line, fine
+    return line, fine, len(killed)
 
 
 def end_in_order(folder: Path, ranks: int, seed: int) -> tuple[str, bool]:
@@ -208,10 +212,9 @@ def main() -> None:
                 line, fine = end_in_order(folder, arguments.ranks, seed)
                 left -= 1
             else:
-                line, fine = kill_and_resume(
-                    folder, arguments.ranks, min(left, arguments.each), seed
-                )
-                left -= arguments.each
+                most = min(left, arguments.each)
+                line, fine, killed = kill_and_resume(folder, arguments.ranks, most, seed)
+                left -= killed
             print(line, flush=True)
             all_fine, seed = all_fine and fine, seed + 1
     sys.exit(0 if all_fine else 1)
