@@ -192,7 +192,9 @@ def torchcam_layer(module: nn.Module, size: tuple[int, int]) -> str | None:
     return found
 
 
-def row_of(zoo: str, name: str, make: Callable[[], nn.Module], size: tuple[int, int]) -> dict:
+def row_of(
+    zoo: str, name: str, make: Callable[[], nn.Module], size: tuple[int, int], most: float = 1e9
+) -> dict[str, Any]:
     """Return what is measured of a model."""
     torch.manual_seed(0)
     row: dict[str, Any] = {"zoo": zoo, "name": name, "size": size}
@@ -201,6 +203,8 @@ def row_of(zoo: str, name: str, make: Callable[[], nn.Module], size: tuple[int, 
     except Exception as error:
         return row | {"skipped": f"{type(error).__name__}: {error}"[:200]}
     row["parameters"] = sum(p.numel() for p in model.parameters())
+    if row["parameters"] > most:
+        return row | {"skipped": "too large"}
     for parameter in model.parameters():
         if not parameter.any():  # fresh heads and scales are often zero
             torch.nn.init.normal_(parameter, std=0.05)
@@ -281,6 +285,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("zoos", nargs="+", choices=list(ZOOS))
     parser.add_argument("--only", default="")
+    parser.add_argument("--most", type=float, default=60.0, help="million parameters")
     parser.add_argument("--out", type=Path, default=Path("zoo.jsonl"))
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -294,7 +299,7 @@ def main() -> None:
         for name, make, size in ZOOS[zoo]():
             if options.only not in name or (zoo, name) in done:
                 continue
-            rows.append(row_of(zoo, name, make, size))
+            rows.append(row_of(zoo, name, make, size, options.most * 1e6))
             with options.out.open("a") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
             sys.stdout.flush()

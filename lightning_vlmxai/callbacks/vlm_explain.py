@@ -58,11 +58,13 @@ class VLMExplainCallback(ValidationWatcher):
         task: How the model's output is read; `Classification()` if None.
         class_names: In the order of the model's outputs; if None, those of data set or data module,
             where every label that was seen fits, else numbers.
-        target_layer: Dotted name of the layer to explain; the last feature map if None.
+        target_layer: Dotted name of the layer to explain, perhaps with a run and functions behind
+            it, as in `"norm[1].relu()"`; the last that all of the picture passes if None.
         reshape_transform: From that layer's output to a feature map `[B, C, h, w]`, where tokens or
             channels-last maps are not folded as they should be.
         method: Name of an attribution method, or the path of a pytorch-grad-cam class, such as
-            `"pytorch_grad_cam.FinerCAM"`.
+            `"pytorch_grad_cam.FinerCAM"`; `"auto"` is Grad-CAM, where gradients are cut CAM, else
+            Ablation-CAM, and Occlusion for models without a feature map.
         perturbation: Bounds of Score-CAM, Ablation-CAM, RISE and Occlusion.
         alpha: Sharpness of the mask, > 0 (Eq. 1).
         beta: Threshold of the mask, in [0, 1] (Eq. 1).

@@ -1,4 +1,8 @@
-"""Noise with coloured cells: one has the colour of a class, the rest have others."""
+"""Noise with coloured cells: one has the colour of a class, the rest have others.
+
+The last class is that no cell has such a colour; without it, a network may tell one of the colours
+by the absence of the others, and then no place is the right one.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,19 @@ from torch import Tensor
 
 GRID = (4, 6)
 CELL = 8
-CLASSES = 4
+CLASSES = 5
 _OTHERS = 23
-_OF_CLASSES = torch.tensor([[1.0, -1, -1], [-1, 1, -1], [-1, -1, 1], [1, 1, -1]])
+_OF_CLASSES = torch.tensor([[1.0, -1, -1], [-1, 1, -1], [-1, -1, 1], [1, 1, -1], [0.8, 0.8, 0.8]])
 _OF_OTHERS = torch.tensor([[0.8, 0.8, 0.8], [-0.8, -0.8, -0.8], [-0.8, 0.8, 0.8], [0.8, -0.8, 0.8]])
 
 
-def draw(count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+def draw(count: int, seed: int, *, with_none: bool = False) -> tuple[Tensor, Tensor, Tensor]:
     """Return pictures `[count, 3, 32, 48]`, their classes and the numbers of their cells."""
     generator = torch.Generator().manual_seed(seed)
     rows, columns = GRID
     noise = 0.3 * torch.randn(count, 3, rows * CELL, columns * CELL, generator=generator)
-    classes = torch.randint(CLASSES, (count,), generator=generator)
+    classes = torch.randint(0 if with_none else 1, CLASSES, (count,), generator=generator) - 1
+    classes = classes.where(classes >= 0, CLASSES - 1)
     order = torch.rand(count, rows * columns, generator=generator).argsort(dim=1)
     others = torch.randint(len(_OF_OTHERS), (count, _OTHERS), generator=generator)
     colours = torch.zeros(count, rows * columns, 3)

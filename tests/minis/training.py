@@ -24,7 +24,7 @@ def train(name: str, seed: int, steps: int = 400) -> nn.Module:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps)
     for step in range(steps):
-        images, classes, _ = draw(48, seed=1000 * seed + step)
+        images, classes, _ = draw(48, seed=1000 * seed + step, with_none=True)
         loss = F.cross_entropy(model(images), classes)
         optimizer.zero_grad()
         loss.backward()
