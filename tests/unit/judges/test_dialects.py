@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -10,6 +11,10 @@ from hypothesis import strategies as st
 
 from helpers_judge import judge_all, make_judge, make_request
 from lightning_vlmxai.judges.answers import Unusable, read_answer
+from lightning_vlmxai.judges.interview import Interviewer
+from lightning_vlmxai.judges.openai_client import Call
+from lightning_vlmxai.judges.prompts import load_prompt
+from lightning_vlmxai.judges.replies import Reply as ServerReply
 from lightning_vlmxai.judges.replies import read_body
 from lightning_vlmxai.judges.server_errors import find_error, read_error, reason_of
 from lightning_vlmxai.judges.thoughts import after_thoughts
@@ -319,3 +324,28 @@ def test_one_score_out_of_range_is_no_other_scale():
         judge = make_judge(server.base_url, concurrency=1)
         verdicts = judge_all(judge, [make_request(i, lit=i / 8) for i in range(5)])
     assert [v.score for v in verdicts] == [3, 4, 2, 5, 1]
+
+
+def test_of_calls_under_way_together_one_explores():
+    """Asked sixteen at once, in one loop, the ladder is climbed by one alone."""
+    sent: list[str] = []
+
+    class Session:
+        async def send(self, body, call, *, max_retries=None):
+            sent.append(body.get("response_format", {}).get("type", "text"))
+            await asyncio.sleep(0)
+            if sent[-1] != "text" and "response_format" in body:
+                return ServerReply(reason=UnscoredReason.BAD_REQUEST, status=400, detail="format")
+            return ServerReply(text="Score: 4", status=200)
+
+    async def ask() -> None:
+        interviewer = Interviewer(
+            Session(), model="m", prompt=load_prompt("concise", "masked"), settings={}
+        )
+        call = Call(scope="round", may_try=lambda: None, on_response=lambda: None)
+        outcomes = await asyncio.gather(*(interviewer.ask([], call) for _ in range(16)))
+        assert [outcome.answer.score for outcome in outcomes] == [4] * 16
+
+    asyncio.run(ask())
+    # One error may be a passing one, so that a second judgement meets it too.
+    assert sent == ["json_schema", "json_object", "text", "json_schema", *["text"] * 15]
