@@ -164,8 +164,6 @@ def compare(combination: Combination, folder: Path, make: Make = VLMExplainCallb
                 method=combination.method,
                 lag=combination.lag,
                 isolation=combination.isolation,
-                # Scripted parts can't be looked through for one.
-                target_layer="network.features" if "scripted" in combination.parts else None,
                 perturbation=Perturbation(top_channels=3, masks=8),
                 run_dir=folder / "vlmxai",
             )

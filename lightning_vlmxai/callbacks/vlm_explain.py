@@ -68,8 +68,7 @@ class VLMExplainCallback(ValidationWatcher):
         perturbation: Bounds of Score-CAM, Ablation-CAM, RISE and Occlusion.
         alpha: Sharpness of the mask, > 0 (Eq. 1).
         beta: Threshold of the mask, in [0, 1] (Eq. 1).
-        fill: What stands where the mask takes the picture away: "black" (the paper's), "blur",
-            "grey" or "mean".
+        fill: What stands where the mask hides: "black" (the paper's), "blur", "grey" or "mean".
         threshold: High means `score >= threshold`, in [0, 5].
         probe_size: Number of probes, chosen once among the rows of a validation, each class by its
             share.
