@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from fault_rows import PROBES, WAITING, Result, Row, rows
+from fault_kinds import PROBES, WAITING, Result, Row
+from fault_rows import rows
 from lightning_vlmxai.judges import VLMJudge, describe_failures
 from lightning_vlmxai.judges.worker import JudgeWorker
 from lightning_vlmxai.records import JudgeRequest

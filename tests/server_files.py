@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fault_rows import ONE, Answer, Row, first
+from fault_kinds import ONE, Answer, Row, first
 from openai_server import Reply, Seen, verdict
 
 FOLDER = Path(__file__).parent / "data" / "servers"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 import fault_table
-from fault_rows import PROBES, Result, Row, rows
+from fault_kinds import PROBES, Result, Row
+from fault_rows import rows
 from fault_table import all_rows, told
 from lightning_vlmxai.judges.flow import CircuitBreaker
 
