@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, WeightAveraging
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, random_split
 from torchmetrics.classification import MulticlassAccuracy
@@ -24,6 +25,9 @@ from neutral_parts import PARTS, Box
 
 CLASSES = ("red", "green", "blue", "white")
 SIDE, BATCH, TRAIN, VALIDATE = 16, 8, 36, 16
+
+HAS_AVERAGING = importlib.util.find_spec("lightning.pytorch.callbacks.weight_averaging") is not None
+"""Lightning averages weights from 2.6 on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -325,8 +329,12 @@ def make_trainer(
     combination: Combination, folder: Path, *, first: list[Any], last: list[Any], **settings: Any
 ) -> pl.Trainer:
     """Return the trainer; `first` and `last` are the callbacks around the combination's own."""
-    averaging = {"ema": EMAWeightAveraging, "mean": WeightAveraging}.get(combination.averaging)
-    own: list[Any] = [averaging()] if averaging else []
+    own: list[Any] = []
+    if combination.averaging:
+        from lightning.pytorch.callbacks import weight_averaging  # of Lightning 2.6
+
+        kinds = {"ema": "EMAWeightAveraging", "mean": "WeightAveraging"}
+        own.append(getattr(weight_averaging, kinds[combination.averaging])())
     if combination.checkpoint:
         own.append(
             ModelCheckpoint(

@@ -75,9 +75,9 @@ def behind_cuts(module: nn.Module, call: Call) -> list[str]:
         stack.enter_context(torch.enable_grad())
         try:
             logits = logits_of(call.take(torch.tensor([0])).run(module))
-            if not logits.requires_grad:
-                return []
             leaves = [leaf for _, leaf in added]
+            if not leaves or not logits.requires_grad:
+                return []
             found = torch.autograd.grad(logits.sum(), leaves, allow_unused=True)
         except RuntimeError:  # tensors of inference mode can't be recorded
             return []

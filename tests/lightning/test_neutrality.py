@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from lightning_vlmxai import VLMExplainCallback
-from neutral_fit import Combination
+from neutral_fit import HAS_AVERAGING, Combination
 from neutral_state import find_difference
 from neutrality import AXES, compare, describe, make_cover, make_matrix, make_pairwise
 
@@ -32,6 +32,8 @@ COVER = make_cover()
 @pytest.mark.parametrize("combination", COVER, ids=map(str, range(len(COVER))))
 def test_not_a_bit_of_a_training_differs(combination: Combination, tmp_path: Path) -> None:
     """With every value of every axis at least once, all states and metrics are equal."""
+    if combination.averaging and not HAS_AVERAGING:
+        pytest.skip("Lightning averages weights from 2.6 on")
     assert compare(combination, tmp_path).differences == [], describe(combination)
 
 

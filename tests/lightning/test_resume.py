@@ -257,6 +257,7 @@ def test_a_state_that_was_loaded_is_saved_again_before_the_first_round(tmp_path:
     assert [o["start"]["number"] for o in opened[0]] == [o["start"]["number"] for o in opened[1]]
 
 
+@pytest.mark.filterwarnings("ignore:.*newer than your current Lightning version")
 def test_a_checkpoint_of_the_first_layout_is_resumed(tmp_path: Path) -> None:
     """State is plain types: a file written when the modules lay elsewhere goes on without a word.
 
