@@ -1,0 +1,15 @@
+"""Verdicts and what tests them go in; figures that say how far to trust them come out."""
+
+from .correction import (
+    CorrectedDifference,
+    CorrectedRate,
+    corrected_difference,
+    corrected_rate,
+)
+
+__all__ = [
+    "CorrectedDifference",
+    "CorrectedRate",
+    "corrected_difference",
+    "corrected_rate",
+]
