@@ -6,10 +6,13 @@ from .correction import (
     corrected_difference,
     corrected_rate,
 )
+from .faithfulness import FAITHFULNESS, faithfulness
 
 __all__ = [
+    "FAITHFULNESS",
     "CorrectedDifference",
     "CorrectedRate",
     "corrected_difference",
     "corrected_rate",
+    "faithfulness",
 ]
