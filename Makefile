@@ -39,6 +39,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/watching.py
 	$(BIN)/python benchmarks/imports.py
 	$(BIN)/python benchmarks/isolation.py
+	$(BIN)/python benchmarks/correction.py
 
 # RUN=folder of a run, or of its logs
 report: .venv/ready

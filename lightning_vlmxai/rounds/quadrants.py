@@ -65,12 +65,12 @@ def assign_quadrant(score: float, *, is_correct: bool, threshold: float = 2.5) -
     return Quadrant.CORRECT_LOW if is_correct else Quadrant.WRONG_LOW
 
 
-def wilson_interval(successes: int, total: int, *, z: float = 1.959963984540054) -> Interval:
+def wilson_interval(successes: float, total: float, *, z: float = 1.959963984540054) -> Interval:
     """Return Wilson's score interval of a proportion (95 % by default).
 
     Args:
         successes: In [0, total].
-        total: At least 1.
+        total: At least 1; of weighted ratings it is an effective number, and need not be whole.
         z: Normal quantile of the confidence.
 
     Raises:
