@@ -81,9 +81,9 @@ class Clerk:
         return judge_by_light(seen)
 
     def repeated(self, kills: list[float]) -> int:
-        """Return how many were asked for again though an answer was there before the kill."""
+        """Return how many were asked for again though an answer was there before the next kill."""
         return sum(
-            any(first + SETTLED_S < kill < again for kill in kills)
+            first + SETTLED_S < min((kill for kill in kills if kill > first), default=again)
             for times in self.answered.values()
             for first, again in pairwise(times)
         )
