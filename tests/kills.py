@@ -71,27 +71,29 @@ class Clerk:
     """Answers, and knows what of it was asked for twice."""
 
     def __init__(self) -> None:
-        self.answered: dict[str, list[float]] = defaultdict(list)
+        self.answered: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        """When each picture was asked about, and answered, each time."""
 
     def __call__(self, seen: Seen) -> Reply:
         """Answer after a moment."""
+        asked = time.monotonic()
         time.sleep(0.15)
         digest = hashlib.sha256(seen.label.encode() + b"".join(seen.picture_bytes)).hexdigest()
-        self.answered[digest].append(time.monotonic())
+        self.answered[digest].append((asked, time.monotonic()))
         return judge_by_light(seen)
 
     def repeated(self, kills: list[float]) -> int:
         """Return how many were asked for again though an answer was there before the next kill."""
         return sum(
-            first + SETTLED_S < min((kill for kill in kills if kill > first), default=again)
+            answered + SETTLED_S < min((kill for kill in kills if kill > asked), default=again)
             for times in self.answered.values()
-            for first, again in pairwise(times)
+            for (asked, answered), (again, _) in pairwise(times)
         )
 
     @property
     def last(self) -> float:
         """When the last answer was sent."""
-        return max((times[-1] for times in self.answered.values()), default=0.0)
+        return max((times[-1][1] for times in self.answered.values()), default=0.0)
 
 
 def start(folder: Path, base_url: str, ranks: int) -> subprocess.Popen[bytes]:
