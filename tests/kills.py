@@ -85,7 +85,7 @@ class Clerk:
     def repeated(self, kills: list[float]) -> int:
         """Return how many were asked for again though an answer was there before the next kill."""
         return sum(
-            answered + SETTLED_S < min((kill for kill in kills if kill > asked), default=again)
+            answered + SETTLED_S < min([again, *(kill for kill in kills if kill > asked)])
             for times in self.answered.values()
             for (asked, answered), (again, _) in pairwise(times)
         )

@@ -28,7 +28,7 @@ class Halting:
 
     def __init__(self) -> None:
         self.asked: list[int] = []
-        self.hangs = threading.Event()
+        self.hangs, self.goes_on = threading.Event(), threading.Event()
 
     def check(self) -> None:
         """Lack nothing."""
@@ -44,7 +44,8 @@ class Halting:
         self.asked.append(request.probe_index)
         if request.probe_index >= 2:
             self.hangs.set()
-            await asyncio.sleep(3600)
+            while not self.goes_on.is_set():
+                await asyncio.sleep(0.005)
         return Verdict.scored(request.probe_index)
 
 
@@ -91,6 +92,24 @@ def test_a_wait_that_is_cut_short_sends_nothing_more(worker: JudgeWorker) -> Non
     """`is_over` turns true while the first round is waited for; the second is given up as well."""
     kept = two_rounds(worker, is_over=lambda: True)
     assert [told(closed) for closed in kept.drain()] == [[0, 1, CLOSED, CLOSED], [CLOSED] * 4]
+    assert worker._judge.asked == [0, 1, 2]
+
+
+def test_what_was_given_up_is_not_asked_when_there_is_room(
+    worker: JudgeWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that hangs answers in the last moments; probe 3, next in line, is not sent."""
+    monkeypatch.setattr(worker_module, "INTERRUPTED_S", 60.0)
+
+    def is_over() -> bool:
+        # Requests that wait are given up at once, long before this one is answered.
+        threading.Timer(0.5, worker._judge.goes_on.set).start()
+        return True
+
+    kept = two_rounds(worker, is_over=is_over)
+    first, second = kept.drain()
+    assert told(first) == [0, 1, 2, CLOSED]
+    assert told(second) == [CLOSED] * 4
     assert worker._judge.asked == [0, 1, 2]
 
 
