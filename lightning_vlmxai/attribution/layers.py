@@ -166,7 +166,11 @@ def _read_named(module: nn.Module, call: Call, scene: Scene, search: Search, nam
             )
         )
     sure = min(found[1] for found in read if found is not None)
-    if len(runs) > 1 and (len(set(layouts)) > 1 or sure < SURE):
+    # Each by itself: a flipped run moves otherwise than the first of its kind.
+    clear = (
+        search.clarity_of(run, layout) >= SURE for run, layout in zip(runs, layouts, strict=True)
+    )
+    if len(runs) > 1 and (len(set(layouts)) > 1 or not all(clear)):
         raise AttributionError(
             expected(
                 "target_layer",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,9 @@ SURE = 0.7
 
 MIXED = 0.85
 """The same for tokens whose grid is only guessed from their number."""
+
+AGAINST = 0.9
+"""The same for axes that lie otherwise than those of their kind did before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,37 +100,48 @@ class Layout:
         return spoilt
 
 
-def read_axes(
-    first: Tensor | None, last: Tensor | None, planted: Tensor
-) -> tuple[Layout, float] | None:
-    """Return how four axes are a map, and how sure that is; None if they aren't.
+def score_axes(first: Tensor | None, last: Tensor | None, planted: Tensor) -> dict[Layout, float]:
+    """Return the ways in which four axes may be a map, the customary first, and their scores.
 
     Args:
         first: How far its places move if channels come first, `[h, w]`; None if they don't.
         last: If they come last, `[h, w]`.
         planted: Where the picture was changed, `[H, W]` bool.
     """
-    options = [
-        (Layout(rows=0, grid=grid, channels=channels, is_transposed=turned), moved)
+    return {
+        Layout(rows=0, grid=grid, channels=channels, is_transposed=turned): separation(
+            moved, planted_cells(planted, grid)
+        )
         for channels, places in ((1, first), (3, last))
         if places is not None
         for turned in (False, True)
         for moved in (places.T if turned else places,)
         for grid in ((moved.shape[0], moved.shape[1]),)
         if min(grid) > 1 and is_alike(*grid, (planted.shape[0], planted.shape[1]))
-    ]
-    scored = [
-        (layout, separation(moved, planted_cells(planted, layout.grid)))
-        for layout, moved in options
-        if not layout.is_transposed or layout.grid[0] * layout.grid[1] > FEW_CELLS
-    ]
-    if not scored:
+        if not turned or grid[0] * grid[1] > FEW_CELLS
+    }
+
+
+def read_axes(
+    scores: Mapping[Layout, float], known: Mapping[Layout, float]
+) -> tuple[Layout, float] | None:
+    """Return how four axes are a map, and how sure that is; None if they aren't.
+
+    Args:
+        scores: Of the ways in which they may be one.
+        known: The same of the first tensor with such axes, whose places say most: further on a
+            trained network has spread what it knows over all of them.
+    """
+    if not scores:
         return None
+    customary = next(iter(scores))
+    if min(customary.grid) < FEW_CELLS:
+        return customary, max(scores[customary], SURE)
     # The first of equals: channels first, rows before columns.
-    layout, score = max(scored, key=lambda pair: pair[1])
-    if min(layout.grid) < FEW_CELLS:
-        return scored[0][0], max(scored[0][1], SURE)
-    return layout, score
+    found, rival = max(scores, key=lambda way: known[way]), max(scores, key=lambda way: scores[way])
+    if scores[rival] >= AGAINST and scores[found] <= 0.5:
+        return rival, scores[rival]
+    return found, known[found]
 
 
 def read_untouched(moved: Tensor, planted: Tensor, *, rows: int) -> Layout | None:
@@ -196,14 +211,6 @@ def read_mixed(
             if best is None or score > best[1] + 1e-6:
                 best = (layout, score)
     return best if best is not None and best[1] >= MIXED else None
-
-
-def score_of(layout: Layout, moved: Tensor, planted: Tensor) -> float:
-    """Return how sure it is that tokens are a map in that layout, in [0, 1]."""
-    places = moved[layout.patches]
-    height, width = layout.grid
-    seen = places.reshape(width, height).T if layout.is_transposed else places.reshape(layout.grid)
-    return separation(seen, planted_cells(planted, layout.grid))
 
 
 def planted_cells(planted: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -8,10 +8,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from torch import nn
+from torch import Tensor, nn
 
 from .hooks import Place, named_layers, plain_name
-from .reading import SURE, Layout, read_axes, read_mixed, read_untouched, score_of
+from .reading import (
+    SURE,
+    Layout,
+    planted_cells,
+    read_axes,
+    read_mixed,
+    read_untouched,
+    score_axes,
+    separation,
+)
 from .sites import Scene, Site
 from .trials import Trials
 
@@ -79,42 +88,63 @@ class Search:
             return None
         planted = self._scene.planted
         if len(site.shape) == 4:
-            return read_axes(moved.first, moved.last, planted)
-        places = moved.last
-        if places is None:
-            return None
-        count = site.shape[1 - site.rows]
-        for (tokens, _), layout in self._untouched.items():
-            if tokens == count:
-                found = Layout(
-                    rows=site.rows,
-                    grid=layout.grid,
-                    channels=2,
-                    start=layout.start,
-                    ends=layout.ends,
-                    is_transposed=layout.is_transposed,
-                )
-                return found, score_of(found, places, planted)
-        return read_mixed(places, planted, list(self._untouched.values()), rows=site.rows)
+            return read_axes(score_axes(moved.first, moved.last, planted), self._axes)
+        known = self._tokens.get(site.shape[1 - site.rows])
+        return None if known is None else (replace(known[0], rows=site.rows), known[1])
+
+    def clarity_of(self, site: Site, layout: Layout) -> float:
+        """Return the chance that a site's places move more where the picture is changed."""
+        moved, planted = self._scene.moved[site.step], self._scene.planted
+        if layout.start is None:
+            return score_axes(moved.first, moved.last, planted).get(layout, 0.5)
+        if moved.last is None:
+            return 0.5
+        places = moved.last[layout.patches]
+        sides = layout.grid[::-1] if layout.is_transposed else layout.grid
+        seen = places.reshape(sides)
+        cells = planted_cells(planted, layout.grid)
+        return separation(seen.T if layout.is_transposed else seen, cells)
 
     @cached_property
-    def _untouched(self) -> dict[tuple[int, int], Layout]:
-        """Layouts of tokens as they were before they were mixed, the first of each number."""
-        found: dict[tuple[int, int], Layout] = {}
-        for site in self._scene.sites:
-            if len(site.shape) != 3 or site.rows is None or site.step not in self._scene.moved:
+    def _axes(self) -> dict[Layout, float]:
+        """The ways in which four axes may be maps, with the score of the first tensor of each."""
+        found: dict[Layout, float] = {}
+        for site in sorted(self._scene.sites, key=lambda site: site.step):
+            moved = self._scene.moved.get(site.step)
+            if len(site.shape) == 4 and site.rows is not None and moved is not None:
+                ways = score_axes(moved.first, moved.last, self._scene.planted)
+                found = ways | found
+        return found
+
+    @cached_property
+    def _tokens(self) -> dict[int, tuple[Layout, float]]:
+        """By their number how tokens are a map, and how sure that is.
+
+        The first of a number that aren't mixed yet say it, else the first that can be read.
+        """
+        planted = self._scene.planted
+        untouched: dict[int, tuple[Layout, float]] = {}
+        mixed: list[tuple[int, Tensor]] = []
+        for site in sorted(self._scene.sites, key=lambda site: site.step):
+            moved = self._scene.moved.get(site.step)
+            if len(site.shape) != 3 or site.rows is None or moved is None or moved.last is None:
                 continue
             count = site.shape[1 - site.rows]
-            if (count, 0) in found:
+            if count in untouched:
                 continue
-            moved = self._scene.moved[site.step].last
-            layout = (
-                None
-                if moved is None
-                else read_untouched(moved, self._scene.planted, rows=site.rows)
-            )
-            if layout is not None:
-                found[count, 0] = layout
+            layout = read_untouched(moved.last, planted, rows=0)
+            if layout is None:
+                mixed.append((count, moved.last))
+            else:
+                untouched[count] = layout, 1.0
+        found = dict(untouched)
+        ways = [layout for layout, _ in untouched.values()]
+        for count, places in mixed:
+            if (
+                count not in found
+                and (read := read_mixed(places, planted, ways, rows=0)) is not None
+            ):
+                found[count] = read
         return found
 
     @cached_property

@@ -9,6 +9,7 @@ from lightning_vlmxai.attribution.reading import (
     read_axes,
     read_mixed,
     read_untouched,
+    score_axes,
     separation,
 )
 from lightning_vlmxai.attribution.sites import plant
@@ -85,10 +86,29 @@ def test_axes_are_read_by_what_moves() -> None:
         (cells.T, nothing, 1, True),
         (nothing, cells.T, 3, True),
     ):
-        found = read_axes(first, last, planted)
+        ways = score_axes(first, last, planted)
+        found = read_axes(ways, ways)
         assert found is not None
         assert (found[0].channels, found[0].is_transposed, found[1]) == (channels, turned, 1.0)
-    assert read_axes(torch.rand(8, 50), torch.rand(4, 50), planted) is None
+    nowhere = score_axes(torch.rand(8, 50), torch.rand(4, 50), planted)
+    assert nowhere == {}
+    assert read_axes(nowhere, nowhere) is None
+
+
+def test_axes_lie_as_the_first_of_their_kind() -> None:
+    """What a network has spread over all places says nothing, what lies plainly otherwise does."""
+    _, planted = plant(torch.zeros(2, 1, 56, 56))
+    cells = torch.tensor(_touched(planted, 7, 7)).float()
+    noise = torch.rand(7, 7, generator=torch.Generator().manual_seed(1))
+    known = score_axes(cells, None, planted)
+    upright = next(iter(known))
+    spread = noise + 0.3 * cells.T
+    late = score_axes(spread, None, planted)
+    assert max(late, key=lambda way: late[way]).is_transposed
+    assert read_axes(late, known) == (upright, 1.0)
+    turned = read_axes(score_axes(cells.T, None, planted), known)
+    assert turned is not None
+    assert turned[0].is_transposed
 
 
 def test_separation_is_the_share_of_pairs_in_order() -> None:
