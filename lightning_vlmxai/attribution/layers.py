@@ -117,6 +117,20 @@ def locate(module: nn.Module, inputs: Tensor | Call, name: str | None = None) ->
     return _target(module, search, choice)
 
 
+def candidates(module: nn.Module, inputs: Tensor | Call, *, most: int = 8) -> list[Target]:
+    """Return layers that could be explained, the last first: all of the picture passes each.
+
+    Call it inside `live.borrowed`.
+
+    Args:
+        module: The model.
+        inputs: As for `locate`.
+        most: At most so many, evenly from all.
+    """
+    search = Search(module, look(module, as_call(inputs)))
+    return [_target(module, search, choice) for choice in search.candidates(most)]
+
+
 def _target(module: nn.Module, search: Search, choice: Choice, name: str = "") -> Target:
     """Return a choice as a target, under a name of the user's own if there is one."""
     doubt = choice.doubt

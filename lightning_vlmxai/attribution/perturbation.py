@@ -147,8 +147,9 @@ def rise(subject: Subject, options: Perturbation) -> Attribution:
     def perturb(rows: Tensor, columns: Tensor) -> Tensor:
         return subject.images[rows] * make(columns).unsqueeze(1).to(subject.images.dtype)
 
-    asked = prediction.scores.new_ones(len(subject.images), options.masks, dtype=torch.bool)
-    weights = _ask(subject, prediction, asked, options.batch_size, perturb, subject.task.confidence)
+    weights = ask_all(
+        subject, prediction, options.masks, options.batch_size, perturb, subject.task.confidence
+    )
     raw = weights.new_zeros(len(subject.images), *subject.picture_size)
     for columns in _chunks(options.masks, options.batch_size, weights.device):
         raw += cam(make(columns).expand(len(raw), -1, -1, -1), weights[:, columns])
@@ -192,8 +193,9 @@ def occlusion(subject: Subject, options: Perturbation) -> Attribution:
     def perturb(rows: Tensor, columns: Tensor) -> Tensor:
         return images[rows].where(~make(columns).unsqueeze(1), grey[rows])
 
-    asked = prediction.scores.new_ones(len(images), len(corners), dtype=torch.bool)
-    scores = _ask(subject, prediction, asked, options.batch_size, perturb, subject.task.score)
+    scores = ask_all(
+        subject, prediction, len(corners), options.batch_size, perturb, subject.task.score
+    )
     lost = prediction.scores.float()[:, None] - scores
     windows = make(torch.arange(len(corners), device=images.device)).float()
     with torch.autocast(images.device.type, enabled=False):
@@ -237,6 +239,19 @@ def _choose_channels(activations: Tensor, top: int | None) -> tuple[Tensor, Tens
         return activations, torch.arange(count, device=activations.device).expand(batch, -1)
     channels = activations.flatten(2).std(dim=2, correction=0).topk(top, dim=1).indices
     return activations.take_along_dim(channels[:, :, None, None], dim=1), channels
+
+
+def ask_all(
+    subject: Subject,
+    prediction: Prediction,
+    count: int,
+    batch_size: int,
+    perturb: Callable[[Tensor, Tensor], Tensor],
+    read: Callable[[object, Prediction], Tensor],
+) -> Tensor:
+    """Return what the model says to so many perturbations of each sample, `[B, count]`."""
+    asked = torch.ones(len(subject.images), count, dtype=torch.bool, device=subject.images.device)
+    return _ask(subject, prediction, asked, batch_size, perturb, read)
 
 
 def _ask(

@@ -81,6 +81,14 @@ class Search:
             return self._choose_dense() or self._choose_passage()
         return self._choose_passage() or self._choose_stream()
 
+    def candidates(self, most: int) -> list[Choice]:
+        """Return layers that all influence passes, the last first, at most so many of them."""
+        groups = (self._groups[step] for step in sorted(self._groups, reverse=True))
+        read = (choice for sites in groups if (choice := self._read_group(sites)) is not None)
+        found = list(self._without_samplers(read))
+        some = [found[i * len(found) // most] for i in range(most)] if len(found) > most else found
+        return [choice for choice in some if self.matters(choice)]
+
     def layout_of(self, site: Site) -> tuple[Layout, float] | None:
         """Return how a site's tensor is a map, and how sure that is; None if it isn't one."""
         moved = self._scene.moved.get(site.step)
@@ -156,6 +164,15 @@ class Search:
         return set(self._flow.passages([self._scene.logits]))
 
     @cached_property
+    def _groups(self) -> dict[int, list[Site]]:
+        """By step, the layers that gave a passage that holds its memory."""
+        groups: dict[int, list[Site]] = {}
+        for site in self._outputs:
+            if site.step in self._passages:
+                groups.setdefault(self._flow.source(site.step), []).append(site)
+        return groups
+
+    @cached_property
     def _given(self) -> dict[int, Site]:
         """By step, the layer that gave its result first."""
         return {site.step: site for site in reversed(self._outputs)}
@@ -175,10 +192,7 @@ class Search:
 
     def _choose_passage(self) -> Choice | None:
         """Return the last readable tensor that everything passes and whose places matter."""
-        groups: dict[int, list[Site]] = {}
-        for site in self._outputs:
-            if site.step in self._passages:
-                groups.setdefault(self._flow.source(site.step), []).append(site)
+        groups = self._groups
         steps = sorted(groups.keys() | self._passages, reverse=True)
         readable = (
             choice

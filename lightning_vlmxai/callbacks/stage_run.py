@@ -14,7 +14,14 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from .. import disk
 from ..errors import JudgeError
-from ..explain import Explainer, LiveModel, disagreement, find_disagreements, share_agreed
+from ..explain import (
+    Explainer,
+    LiveModel,
+    disagreement,
+    find_disagreements,
+    share_agreed,
+    spread,
+)
 from ..judges import FailureReporter, Judge, JudgeWorker, describe_failures
 from ..probes import ProbeCollector, ProbeSet
 from ..records import Explanation, Probe, Round
@@ -22,6 +29,7 @@ from ..report import print_summary, write_report
 from ..rounds import Faults, Ranks, RoundBook, with_probe, without_probe
 from ..sinks import RunFolderSink, Sink, finish_sinks, make_sinks, read_settings
 from .isolating import Isolation
+from .map_check import MapCheck
 from .names import check_names
 from .round_settings import RoundSettings, warn_of_changes
 
@@ -97,6 +105,7 @@ class StageRun:
         self._worker = JudgeWorker(judge)
         self._probe_set: ProbeSet | None = None
         self._doubted: set[str] = set()
+        self._check = MapCheck()
         self._agreement: float | None = None
         self._book: RoundBook | None = None
         self._folder: RunFolderSink | None = None
@@ -155,7 +164,7 @@ class StageRun:
             VLMExplainError: If the model can't be explained; in a fit that was rehearsed, that is
                 a warning and a round without samples.
         """
-        probe_set, explained = self._isolation.run(live, self._explain_probes)
+        probe_set, explained = self._isolation.run(live, self._explain_and_check)
         if self._agreement is None and explained.explanations:
             if self.is_rehearsed:
                 with self._faults.passed_over("The proof", "so this round has no judged samples"):
@@ -259,6 +268,15 @@ class StageRun:
         probe_set = self._choose_probes(live)
         return probe_set, self._explain_together(live, probe_set)
 
+    def _explain_and_check(self, live: LiveModel) -> tuple[ProbeSet, _Explained]:
+        probe_set, explained = self._explain_probes(live)
+        if self._ranks.rank == 0 and self._explainer and self._check.is_due(self.next_round):
+            live, found = replace(live, network=probe_set.network), explained.explanations
+            with self._faults.passed_over("The check of the maps", "so nothing is known of them"):
+                if line := self._check.look(self._explainer, live, probe_set.probes, found):
+                    self._doubt(line)
+        return probe_set, explained
+
     def _explain_together(self, live: LiveModel, probe_set: ProbeSet) -> _Explained:
         """Explain this rank's share of the probes, and return what all ranks explained."""
         live = replace(live, network=probe_set.network)
@@ -303,7 +321,9 @@ class StageRun:
             self._check_names(names)
             reading = probe_set.reading
             asked = replace(self._asked, reading=reading, task=reading.task(self._asked.task))
-            self._explainer = replace(asked.settle(live, probe_set.probes[:1]), class_names=names)
+            self._explainer = replace(
+                asked.settle(live, spread(probe_set.probes, 16)), class_names=names
+            )
         return self._explainer(live, own)
 
     def _choose_probes(self, live: LiveModel) -> ProbeSet:
@@ -388,6 +408,7 @@ class StageRun:
                 "watch_classes": list(self._settings.watch_classes),
                 "network": self._probe_set.answer if self._probe_set else "",
                 "agreement": self._agreement,
+                "doubts": self._check.doubts,
                 **self._describe(),
             }
             if self._probe_set is None:  # nothing was explained: they are the checkpoint's
