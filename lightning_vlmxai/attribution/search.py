@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from torch import nn
+from torch import Tensor, nn
 
 from .hooks import Place, named_layers, plain_name
-from .reading import SURE, Layout, read_axes, read_mixed, read_untouched, score_of
+from .reading import (
+    SURE,
+    Layout,
+    Way,
+    others_of,
+    read_axes,
+    read_mixed,
+    read_untouched,
+    score_of,
+)
 from .sites import Scene, Site
 from .trials import Trials
 
@@ -84,38 +93,37 @@ class Search:
         if places is None:
             return None
         count = site.shape[1 - site.rows]
-        for (tokens, _), layout in self._untouched.items():
-            if tokens == count:
-                found = Layout(
-                    rows=site.rows,
-                    grid=layout.grid,
-                    channels=2,
-                    start=layout.start,
-                    ends=layout.ends,
-                    is_transposed=layout.is_transposed,
-                )
-                return found, score_of(found, places, planted)
-        return read_mixed(places, planted, list(self._untouched.values()), rows=site.rows)
+        known = self._untouched.get(count)
+        if known is not None:
+            found = replace(known, rows=site.rows)
+            return found, score_of(found, places, planted)
+        return read_mixed(places, planted, self._ways(count), rows=site.rows)
 
     @cached_property
-    def _untouched(self) -> dict[tuple[int, int], Layout]:
-        """Layouts of tokens as they were before they were mixed, the first of each number."""
-        found: dict[tuple[int, int], Layout] = {}
+    def _first(self) -> dict[int, tuple[int, Tensor]]:
+        """By number of tokens, axis of the rows and movement where so many were seen first."""
+        found: dict[int, tuple[int, Tensor]] = {}
         for site in self._scene.sites:
-            if len(site.shape) != 3 or site.rows is None or site.step not in self._scene.moved:
-                continue
-            count = site.shape[1 - site.rows]
-            if (count, 0) in found:
-                continue
-            moved = self._scene.moved[site.step].last
-            layout = (
-                None
-                if moved is None
-                else read_untouched(moved, self._scene.planted, rows=site.rows)
-            )
-            if layout is not None:
-                found[count, 0] = layout
+            moved = self._scene.moved.get(site.step)
+            if len(site.shape) == 3 and site.rows is not None and moved and moved.last is not None:
+                found.setdefault(site.shape[1 - site.rows], (site.rows, moved.last))
         return found
+
+    @cached_property
+    def _untouched(self) -> dict[int, Layout]:
+        """By number of tokens, their layout as long as they weren't mixed."""
+        read = {
+            count: read_untouched(moved, rows=rows) for count, (rows, moved) in self._first.items()
+        }
+        return {count: layout for count, layout in read.items() if layout is not None}
+
+    def _ways(self, count: int) -> Iterable[Way]:
+        """Return how so many tokens may lie: as earlier ones do, or less those that stay."""
+        others = others_of(self._first[count][1])
+        if others != (0, 0):
+            return [(*others, False)]
+        known = [(k.start or 0, k.ends, k.is_transposed) for k in self._untouched.values()]
+        return dict.fromkeys([*known, (0, 0, False)])
 
     @cached_property
     def _influential(self) -> set[int]:
