@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -14,12 +14,13 @@ from .hooks import Place, named_layers, plain_name
 from .reading import (
     SURE,
     Layout,
-    planted_cells,
+    Way,
+    others_of,
     read_axes,
     read_mixed,
     read_untouched,
     score_axes,
-    separation,
+    score_of,
 )
 from .sites import Scene, Site
 from .trials import Trials
@@ -97,7 +98,7 @@ class Search:
         planted = self._scene.planted
         if len(site.shape) == 4:
             return read_axes(score_axes(moved.first, moved.last, planted), self._axes)
-        known = self._tokens.get(site.shape[1 - site.rows])
+        known = None if moved.last is None else self._tokens.get(site.shape[1 - site.rows])
         return None if known is None else (replace(known[0], rows=site.rows), known[1])
 
     def clarity_of(self, site: Site, layout: Layout) -> float:
@@ -105,13 +106,7 @@ class Search:
         moved, planted = self._scene.moved[site.step], self._scene.planted
         if layout.start is None:
             return score_axes(moved.first, moved.last, planted).get(layout, 0.5)
-        if moved.last is None:
-            return 0.5
-        places = moved.last[layout.patches]
-        sides = layout.grid[::-1] if layout.is_transposed else layout.grid
-        seen = places.reshape(sides)
-        cells = planted_cells(planted, layout.grid)
-        return separation(seen.T if layout.is_transposed else seen, cells)
+        return 0.5 if moved.last is None else score_of(layout, moved.last, planted)
 
     @cached_property
     def _axes(self) -> dict[Layout, float]:
@@ -120,40 +115,45 @@ class Search:
         for site in sorted(self._scene.sites, key=lambda site: site.step):
             moved = self._scene.moved.get(site.step)
             if len(site.shape) == 4 and site.rows is not None and moved is not None:
-                ways = score_axes(moved.first, moved.last, self._scene.planted)
-                found = ways | found
+                found = score_axes(moved.first, moved.last, self._scene.planted) | found
         return found
 
     @cached_property
     def _tokens(self) -> dict[int, tuple[Layout, float]]:
-        """By their number how tokens are a map, and how sure that is.
-
-        The first of a number that aren't mixed yet say it, else the first that can be read.
-        """
+        """By their number how tokens are a map, and how sure that is, as the first of them say."""
+        found = {count: (layout, 1.0) for count, layout in self._untouched.items()}
         planted = self._scene.planted
-        untouched: dict[int, tuple[Layout, float]] = {}
-        mixed: list[tuple[int, Tensor]] = []
-        for site in sorted(self._scene.sites, key=lambda site: site.step):
-            moved = self._scene.moved.get(site.step)
-            if len(site.shape) != 3 or site.rows is None or moved is None or moved.last is None:
-                continue
-            count = site.shape[1 - site.rows]
-            if count in untouched:
-                continue
-            layout = read_untouched(moved.last, planted, rows=0)
-            if layout is None:
-                mixed.append((count, moved.last))
-            else:
-                untouched[count] = layout, 1.0
-        found = dict(untouched)
-        ways = [layout for layout, _ in untouched.values()]
-        for count, places in mixed:
-            if (
-                count not in found
-                and (read := read_mixed(places, planted, ways, rows=0)) is not None
-            ):
-                found[count] = read
+        for count, (rows, moved) in self._first.items():
+            if count not in found:
+                read = read_mixed(moved, planted, self._ways(count), rows=rows)
+                found |= {} if read is None else {count: read}
         return found
+
+    @cached_property
+    def _first(self) -> dict[int, tuple[int, Tensor]]:
+        """By number of tokens, axis of the rows and movement where so many were seen first."""
+        found: dict[int, tuple[int, Tensor]] = {}
+        for site in self._scene.sites:
+            moved = self._scene.moved.get(site.step)
+            if len(site.shape) == 3 and site.rows is not None and moved and moved.last is not None:
+                found.setdefault(site.shape[1 - site.rows], (site.rows, moved.last))
+        return found
+
+    @cached_property
+    def _untouched(self) -> dict[int, Layout]:
+        """By number of tokens, their layout as long as they weren't mixed."""
+        read = {
+            count: read_untouched(moved, rows=rows) for count, (rows, moved) in self._first.items()
+        }
+        return {count: layout for count, layout in read.items() if layout is not None}
+
+    def _ways(self, count: int) -> Iterable[Way]:
+        """Return how so many tokens may lie: as earlier ones do, or less those that stay."""
+        others = others_of(self._first[count][1])
+        if others != (0, 0):
+            return [(*others, False)]
+        known = [(k.start or 0, k.ends, k.is_transposed) for k in self._untouched.values()]
+        return dict.fromkeys([*known, (0, 0, False)])
 
     @cached_property
     def _influential(self) -> set[int]:

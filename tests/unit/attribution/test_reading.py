@@ -16,13 +16,18 @@ from lightning_vlmxai.attribution.sites import plant
 from lightning_vlmxai.errors import AttributionError
 
 
-def _touched(planted: Tensor, rows: int, columns: int) -> list[list[bool]]:
-    """Return of each cell whether any of its pixels was changed, looked at one by one."""
-    tall, wide = planted.shape[0] // rows, planted.shape[1] // columns
+def _touched(planted: Tensor, rows: int, columns: int, overlap: int = 0) -> list[list[bool]]:
+    """Return of each cell whether any pixel in or near it was changed, looked at one by one."""
+    height, width = planted.shape
+    tall, wide = height // rows, width // columns
     pixels = planted.tolist()
+
+    def ends(cell: int, side: int, limit: int) -> tuple[int, int]:
+        return max(cell * side - overlap, 0), min((cell + 1) * side + overlap, limit) - 1
+
     return [
         [
-            any(pixels[r * tall + i][c * wide + j] for i in (0, tall - 1) for j in (0, wide - 1))
+            any(pixels[i][j] for i in ends(r, tall, height) for j in ends(c, wide, width))
             for c in range(columns)
         ]
         for r in range(rows)
@@ -34,17 +39,18 @@ def _row_of_tokens(cells: list[list[bool]], start: int, ends: int, *, down: bool
     return torch.tensor([0.0] * start + [float(cell) for cell in flat] + [0.0] * ends)
 
 
+@pytest.mark.parametrize("overlap", [0, 1])
 @pytest.mark.parametrize("down", [False, True])
-def test_tokens_of_any_grid_are_read_by_what_moves(down: bool) -> None:
-    """From 4 x 4 to 32 x 32, with others before and behind, patches square or not: none wrong."""
+def test_tokens_of_any_grid_are_read_by_what_moves(down: bool, overlap: int) -> None:
+    """From 4 x 4 to 32 x 32, others before and behind, patches square or not, apart or not."""
     for rows in range(4, 33):
         for columns in range(4, 33):
             start, ends = (7 * rows + columns) % 10, (rows + 3 * columns) % 10
             tall, wide = ((2, 2), (4, 2), (2, 6))[(rows + columns) % 3]
             _, planted = plant(torch.zeros(2, 1, rows * tall, columns * wide))
-            cells = _touched(planted, rows, columns)
+            cells = _touched(planted, rows, columns, overlap)
             moved = _row_of_tokens(cells, start, ends, down=down)
-            layout = read_untouched(moved, planted, rows=0)
+            layout = read_untouched(moved, rows=0)
             assert layout is not None
             assert (layout.grid, layout.start, layout.ends, layout.is_transposed) == (
                 (rows, columns),
@@ -56,9 +62,8 @@ def test_tokens_of_any_grid_are_read_by_what_moves(down: bool) -> None:
 
 def test_tokens_that_all_move_or_none_are_not_read_as_untouched() -> None:
     """Mixed tokens and latents say nothing here."""
-    _, planted = plant(torch.zeros(2, 1, 32, 32))
-    assert read_untouched(torch.ones(17), planted, rows=0) is None
-    assert read_untouched(torch.zeros(17), planted, rows=0) is None
+    assert read_untouched(torch.ones(17), rows=0) is None
+    assert read_untouched(torch.zeros(17), rows=0) is None
 
 
 def test_mixed_tokens_follow_those_that_came_before() -> None:
@@ -68,8 +73,7 @@ def test_mixed_tokens_follow_those_that_came_before() -> None:
     moved = _row_of_tokens(cells, 5, 0, down=False) + 0.1 * torch.rand(
         29, generator=torch.Generator().manual_seed(0)
     )
-    earlier = Layout(rows=0, grid=(8, 12), channels=2, start=5)
-    found = read_mixed(moved, planted, [earlier], rows=1)
+    found = read_mixed(moved, planted, [(5, 0, True), (5, 0, False), (0, 0, False)], rows=1)
     assert found is not None
     assert (found[0].grid, found[0].start, found[0].rows) == ((4, 6), 5, 1)
     assert found[1] == 1.0
