@@ -7,12 +7,15 @@ from .correction import (
     corrected_rate,
 )
 from .faithfulness import FAITHFULNESS, faithfulness
+from .sampling import Drawn, draw_sample
 
 __all__ = [
     "FAITHFULNESS",
     "CorrectedDifference",
     "CorrectedRate",
+    "Drawn",
     "corrected_difference",
     "corrected_rate",
+    "draw_sample",
     "faithfulness",
 ]
