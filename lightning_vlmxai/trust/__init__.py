@@ -1,5 +1,6 @@
 """Verdicts and what tests them go in; figures that say how far to trust them come out."""
 
+from .agreement import AGREEMENT, Agreed, agreement, krippendorff_alpha
 from .correction import (
     CorrectedDifference,
     CorrectedRate,
@@ -10,12 +11,16 @@ from .faithfulness import FAITHFULNESS, faithfulness
 from .sampling import Drawn, draw_sample
 
 __all__ = [
+    "AGREEMENT",
     "FAITHFULNESS",
+    "Agreed",
     "CorrectedDifference",
     "CorrectedRate",
     "Drawn",
+    "agreement",
     "corrected_difference",
     "corrected_rate",
     "draw_sample",
     "faithfulness",
+    "krippendorff_alpha",
 ]
