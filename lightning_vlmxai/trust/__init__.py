@@ -8,6 +8,7 @@ from .correction import (
     corrected_rate,
 )
 from .faithfulness import FAITHFULNESS, faithfulness
+from .masks import mask_agreement
 from .sampling import Drawn, draw_sample
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "draw_sample",
     "faithfulness",
     "krippendorff_alpha",
+    "mask_agreement",
 ]
