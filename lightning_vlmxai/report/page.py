@@ -10,10 +10,11 @@ from ..records import Quadrant
 from .figures import Figures, add_costs, count_classes, count_round
 from .html import NAMES, SHORT, render_page, show_value, write_page
 from .pictures import PictureCache, Pictures, Wanted, address_of, load_pictures
+from .rating import describe_draws
 from .reader import Run, RunRound, RunSample, read_run
 from .text import one_line
 
-SCRIPTS = ("dom.js", "chart.js", "overview.js", "gallery.js", "probe.js", "main.js")
+SCRIPTS = ("dom.js", "chart.js", "overview.js", "gallery.js", "probe.js", "rate.js", "main.js")
 PICTURE_SIDE, SALIENCY_SIDE = 288, 112
 """Longest sides of embedded pictures in pixels; a saliency map is smooth and needs few."""
 
@@ -74,6 +75,7 @@ def make_report(
             "rounds": [_describe_round(of, figures[of.key]) for of in run.rounds],
             "curve": [run.rounds.index(of) for of in run.curve],
             **pack_samples(samples, {of.key: i for i, of in enumerate(run.rounds)}, numbers),
+            "rate": describe_draws(run, numbers, {id(s): i for i, s in enumerate(samples)}),
         },
         pictures=list(pictures.sources.values()),
         build=build,

@@ -14,7 +14,8 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from ..records import Round, Sample
+from ..records import Explanation, Round, Sample
+from ..trust import mask_agreement
 from .pictures import masked_image, to_image
 
 _log = logging.getLogger(__name__)
@@ -167,7 +168,14 @@ def _describe(closed: Round, sample: Sample) -> dict[str, Any]:
         "tokens": v.usage.tokens,
         "cost_usd": v.usage.cost_usd,
         "latency_s": v.latency_s,
+        "reference": _compare(e),
     }
+
+
+def _compare(e: Explanation) -> dict[str, float] | None:
+    if e.reference_mask is None or not e.reference_mask.any():
+        return None
+    return mask_agreement(e.mask, e.reference_mask)
 
 
 def _dump(record: Mapping[str, Any]) -> str:
