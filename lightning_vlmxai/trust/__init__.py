@@ -16,25 +16,38 @@ from .correction import (
     corrected_difference,
     corrected_rate,
 )
+from .examination import Examination, examine, find_faults
+from .examination_lines import compare, describe_answers, describe_figures
 from .faithfulness import FAITHFULNESS, faithfulness
+from .scenes import SCENE_NAMES, draw_scenes
+from .subjects import read_subjects
 
 __all__ = [
     "FAITHFULNESS",
     "KINDS",
+    "SCENE_NAMES",
     "Area",
     "ControlFigures",
     "CorrectedDifference",
     "CorrectedRate",
     "Drawn",
+    "Examination",
     "Outcome",
     "Share",
     "Subject",
     "area_under",
+    "compare",
     "control_figures",
     "corrected_difference",
     "corrected_rate",
+    "describe_answers",
+    "describe_figures",
     "draw_controls",
+    "draw_scenes",
+    "examine",
     "faithfulness",
+    "find_faults",
     "outcomes_of",
+    "read_subjects",
     "subjects_of",
 ]

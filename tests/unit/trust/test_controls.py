@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import fields, replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -220,8 +221,10 @@ def test_no_byte_that_is_sent_tells_the_truth() -> None:
         good: {c.request.probe_index for c in drawn if c.is_good == good} for good in (True, False)
     }
     assert sides[True] == sides[False]
-    # Nor does the order: halves of a long row are mixed.
-    assert 4 <= sum(control.is_good for control in drawn[:20]) <= 16
+    # Nor does the order: neither the first half nor every second one is of one sort.
+    for part in (drawn[:20], drawn[::2]):
+        assert 4 <= sum(control.is_good for control in part) <= 16
+    assert any(one.is_good == two.is_good for one, two in pairwise(drawn))
 
 
 @pytest.mark.parametrize("beta", [0.4, 0.6, 0.8])
