@@ -19,11 +19,13 @@ from .correction import (
 from .examination import Examination, examine, find_faults
 from .examination_lines import compare, describe_answers, describe_figures
 from .faithfulness import FAITHFULNESS, faithfulness
+from .judge_watch import JUDGE_METRICS, JudgeWatch, round_auc
 from .scenes import SCENE_NAMES, draw_scenes
 from .subjects import read_subjects
 
 __all__ = [
     "FAITHFULNESS",
+    "JUDGE_METRICS",
     "KINDS",
     "SCENE_NAMES",
     "Area",
@@ -32,6 +34,7 @@ __all__ = [
     "CorrectedRate",
     "Drawn",
     "Examination",
+    "JudgeWatch",
     "Outcome",
     "Share",
     "Subject",
@@ -49,5 +52,6 @@ __all__ = [
     "find_faults",
     "outcomes_of",
     "read_subjects",
+    "round_auc",
     "subjects_of",
 ]

@@ -156,6 +156,7 @@ def test_each_bad_judge_is_found_out(
     lines = lines_of(told)
     assert lines["result"] == "NOT good enough"
     assert words in told
+    assert ("heed the name" in told) == (answer is deaf_to_names)
     for kind, said in of_kind.items():
         assert said in lines[kind]
 
@@ -256,7 +257,7 @@ def test_several_are_compared_on_the_same_controls(
         options = ["--styles", "original", "concise", "--views", "masked", "both", "--repeats", "1"]
         assert run(server, *options, model="a") == 0
         compared = capsys.readouterr().out
-        assert run(server, "--repeats", "1", model="a b") == 1
+        assert run(server, "--repeats", "1", model="b a") == 1
     rows = [line for line in compared.splitlines() if re.match(r"a \(.*\d+/\d+", line)]
     assert [re.findall(r"original|concise|masked|both", row) for row in rows] == [
         ["original", "masked"],
@@ -265,9 +266,9 @@ def test_several_are_compared_on_the_same_controls(
         ["concise", "both"],
     ]
     rows = capsys.readouterr().out.splitlines()[-2:]
-    assert rows[0].endswith("  good enough")
-    assert rows[1].startswith("b ")
-    assert rows[1].endswith("NOT good enough")
+    assert rows[0].startswith("b ")
+    assert rows[0].endswith("NOT good enough")
+    assert rows[1].endswith("  good enough")
 
 
 def test_an_unknown_price_is_no_price(known: Known, capsys: pytest.CaptureFixture[str]) -> None:
