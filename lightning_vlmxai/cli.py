@@ -1,4 +1,4 @@
-"""The command `vlmxai`: reports of runs."""
+"""The command `vlmxai`: reports of runs, and what is done before one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TextIO
 
 from jsonargparse import ArgumentParser
 
+from .cli_judge import make_judge_parser, run_judge
 from .errors import ConfigurationError, expected
 from .report import (
     PictureCache,
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _make_parser().parse_args(None if arguments is None else list(arguments))
     given = options[options.command]
     try:
+        if options.command == "judge":
+            return run_judge(given)
         if options.command == "summary":
             print_summary(find_run_dir(given.run))
         elif given.watch:
@@ -60,6 +63,7 @@ def _make_parser() -> ArgumentParser:
     summary.add_argument("run", type=Path, help="a run folder, or a log folder that holds one")
     commands.add_subcommand("report", report, help="write a page of a run, or of two side by side")
     commands.add_subcommand("summary", summary, help="print a run's figures")
+    commands.add_subcommand("judge", make_judge_parser(), help="test a judge before a training")
     return parser
 
 
