@@ -14,7 +14,8 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from ..records import Round, Sample
+from ..explain import apply_mask
+from ..records import JudgedControl, Round, Sample
 from .pictures import masked_image, to_image
 
 _log = logging.getLogger(__name__)
@@ -29,6 +30,10 @@ class RunFolderSink:
     `<index>-saliency.png` beside it the saliency map in grey. A resumed run goes on in the folder
     and appends rounds again that came after its checkpoint: the last line of a (stage, round,
     probe) stands. The folder is made when the first round is written.
+
+    `controls.jsonl` has a line for each picture with a known answer that was judged with a round,
+    with its `kind` and `right_answer` (`images/<stage>-<round>/control-<number>.png` is what
+    the judge saw): these are no samples, and count in no rate.
 
     `late.jsonl` has lines like those of `samples.jsonl`, with `is_late`, for verdicts that came
     after their deadline; `samples.jsonl` keeps these as unscored, and no figure counts them.
@@ -63,7 +68,17 @@ class RunFolderSink:
                 _save(to_image(sample.explanation.pixels), picture)
                 self._pictured.add(record["picture"])
             lines.append(_dump(record))
+        controls = []
+        for number, judged in enumerate(closed.controls):
+            record = _describe_control(closed, judged, number)
+            request = judged.control.request
+            masked = apply_mask(request.pixels, request.mask, fill=request.fill)
+            _save(to_image(masked), self.path / record["image"])
+            controls.append(_dump(record))
         # Pictures first: a line never points to a picture that is not there.
+        if controls:
+            with (self.path / "controls.jsonl").open("a", encoding="utf-8") as file:
+                file.writelines(controls)
         with (self.path / "samples.jsonl").open("a", encoding="utf-8") as file:
             file.writelines(lines)
         with (self.path / "rounds.jsonl").open("a", encoding="utf-8") as file:
@@ -167,6 +182,35 @@ def _describe(closed: Round, sample: Sample) -> dict[str, Any]:
         "tokens": v.usage.tokens,
         "cost_usd": v.usage.cost_usd,
         "latency_s": v.latency_s,
+    }
+
+
+def _describe_control(closed: Round, judged: JudgedControl, number: int) -> dict[str, Any]:
+    """Return a line of `controls.jsonl`."""
+    control, v = judged.control, judged.verdict
+    return {
+        "round": closed.number,
+        "stage": closed.stage,
+        "epoch": closed.epoch,
+        "step": closed.step,
+        "fingerprint": closed.fingerprint,
+        "control": number,
+        "kind": control.kind,
+        "right_answer": "High" if control.is_good else "Low",
+        "probe": control.request.probe_index,
+        "named": control.request.label_name,
+        "score": v.score,
+        "reason": None if v.reason is None else v.reason.value,
+        "detail": v.detail,
+        "evaluation": v.evaluation,
+        "justification": v.justification,
+        "spread": v.spread,
+        "is_cached": v.is_cached,
+        "calls": v.usage.calls,
+        "tokens": v.usage.tokens,
+        "cost_usd": v.usage.cost_usd,
+        "latency_s": v.latency_s,
+        "image": f"images/{closed.stage}-{closed.number:04d}/control-{number:03d}.png",
     }
 
 
