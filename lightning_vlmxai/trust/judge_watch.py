@@ -35,7 +35,8 @@ FALSE_ALARMS = 0.007
 _SHARES = (("area", 2, 0.5), ("area", 4, 0.2), ("ties", 2, 0.3))
 """Of that chance: what is looked at, over how many last rounds, and its share."""
 _SPENT_SLOWLY = 8
-_WEAK = 0.75
+_WEAK, _LEAST_KNOWN = 0.75, 16
+"""A judge is weak whose area is surely below this, by so many controls at least."""
 _TENTHS = 10
 
 
@@ -189,7 +190,9 @@ class JudgeWatch:
     def _describe_weakness(self) -> str:
         pooled = self._rounds[-POOLED:]
         area = _figures_of(pooled, self._threshold).auc
-        if self._is_weak or area is None or area.interval.upper >= _WEAK:
+        if self._is_weak or area is None or area.good + area.bad < _LEAST_KNOWN:
+            return ""
+        if area.interval.upper >= _WEAK:
             return ""
         self._is_weak = True
         return (
