@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..records import Quadrant
 from ..trust import CorrectedRate, corrected_rate
@@ -104,4 +105,29 @@ def correct_run(
         of.key: correct_round(of, own, threshold)
         for of in run.rounds
         if (own := [one for one in ratings if one.round == of.key])
+    }
+
+
+def describe_corrected(
+    corrected: dict[str, tuple[list[Corrected], list[str]]],
+) -> dict[str, dict[str, Any]]:
+    """Return corrected rates as a page's scripts read them."""
+    return {
+        key: {"rows": [_describe(row) for row in rows], "notes": notes}
+        for key, (rows, notes) in corrected.items()
+    }
+
+
+def _describe(row: Corrected) -> dict[str, Any]:
+    told: dict[str, Any] = {"name": row.name, "quadrant": list(Quadrant).index(row.quadrant)}
+    if row.rate is None:
+        return told
+    rate = row.rate
+    return told | {
+        "judge": [rate.judge, *rate.judge_interval],
+        "corrected": [rate.corrected, *rate.interval],
+        "people": [rate.people, *rate.people_interval],
+        "rated": rate.rated,
+        "raters": row.raters,
+        "power": rate.power,
     }

@@ -17,6 +17,7 @@ from sklearn.metrics import cohen_kappa_score, f1_score, jaccard_score
 
 from lightning_vlmxai.cli import main
 from lightning_vlmxai.records import Round
+from lightning_vlmxai.report import write_report
 from lightning_vlmxai.report.agreements import FILE, Agreements, load_agreements
 from lightning_vlmxai.report.rating import digest_round, list_rateable, name_sample
 from lightning_vlmxai.report.ratings import load_ratings
@@ -385,3 +386,36 @@ def test_a_round_that_is_not_there_is_refused(run: Path, capsys: Out) -> None:
     """With those that are."""
     assert main(["agree", str(run), "--round", "fit-7"]) == 2
     assert "Pass one of: fit-0, fit-1." in capsys.readouterr().err
+
+
+def test_the_summary_has_the_corrected_rates(run: Path, capsys: Out) -> None:
+    """Of the last judged round, or which one was rated instead."""
+    main(["agree", str(run), str(rate(run, "ann", seed=0, key="fit-0"))])
+    capsys.readouterr()
+    main(["summary", str(run)])
+    assert "People rated fit-0, not round fit-1." in capsys.readouterr().out
+    main(["agree", str(run), str(rate(run, "ann", seed=0))])
+    lines = [line for line in capsys.readouterr().out.splitlines() if "Low, of the" in line]
+    main(["summary", str(run)])
+    told = capsys.readouterr().out
+    for line in lines[-2:]:
+        assert line.replace(" (1 person):", ":") in told
+
+
+def test_what_a_folder_keeps_is_not_trusted(run: Path) -> None:
+    """Broken or hostile files are told or left out, in the report as well."""
+    main(["agree", str(run), str(rate(run, "ann", seed=0))])
+    kept = json.loads((run / FILE).read_text())
+    kept["rounds"][0]["pairs"][0]["first"] = "<img src=x onerror=alert(1)>"
+    kept["rounds"][0]["pairs"].append({"figures": {"kappa": {"value": "much", "interval": [1]}}})
+    (run / FILE).write_text(json.dumps(kept))
+    (run / "ratings" / "broken.json").write_text('{"format": "vlmxai-')
+    (run / "ratings" / "out.json").symlink_to(run.parent)
+    page = write_report(run).read_text()
+    assert "<img src=x" not in page
+    assert "&lt;img src=x" in page
+    for name in ("broken", "out"):
+        assert f"ratings/{name}.json was left out: " in page
+    for text in ('{"rounds": 3}', "[]", "\xff"):
+        (run / FILE).write_text(text)
+        assert load_agreements(read_run(run)) == []
