@@ -240,6 +240,9 @@ def area_p_value(then: Sequence[ControlRound], now: Sequence[ControlRound]) -> f
         [[_tenths(score) for r in rounds for score in getattr(r, name)] for rounds in (then, now)]
         for name in ("good", "bad")
     )
+    # Most judges score in halves or whole numbers: in these there are fewer sums.
+    unit = math.gcd(*good[0], *good[1], *bad[0], *bad[1]) or 1
+    good, bad = ([[score // unit for score in scores] for scores in of] for of in (good, bad))
     seen = sum(good[1]) - sum(bad[1])
     of_good, of_bad = (_sums(before + after, len(after)) for before, after in (good, bad))
     below = of_good.cumsum()
@@ -273,7 +276,7 @@ def _tenths(score: float) -> int:
 
 def _sums(values: Sequence[int], size: int) -> NDArray[np.float64]:
     """Return how likely each sum of so many values is, drawn without putting back."""
-    ways = np.zeros((size + 1, size * 5 * _TENTHS + 1))
+    ways = np.zeros((size + 1, size * max(values, default=0) + 1))
     ways[0, 0] = 1.0
     for value in values:
         ways[1:, value:] += ways[:-1, : ways.shape[1] - value]
