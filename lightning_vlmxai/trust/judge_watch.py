@@ -154,7 +154,7 @@ class JudgeWatch:
         self._tests += 1
         was, self.is_fallen = self.is_fallen, False
         for what, last, share in _SHARES:
-            then, now = self._rounds[:-last][:FIRST], self._rounds[-last:]
+            then, now = times_of(self._rounds, last)
             if len(then) >= LEAST_FIRST and len(now) == last:
                 p = area_p_value(then, now) if what == "area" else ties_p_value(then, now)
                 if p <= share * level_of(self._tests):
@@ -208,6 +208,13 @@ class JudgeWatch:
             return of
         low, high = area.interval
         return f"AUC {area.value:.2f} [{low:.2f}, {high:.2f}] in {of} ({area.good + area.bad})"
+
+
+def times_of(
+    rounds: Sequence[ControlRound], last: int
+) -> tuple[Sequence[ControlRound], Sequence[ControlRound]]:
+    """Return the first rounds, none of which is among the last ones, and so many last ones."""
+    return rounds[:-last][:FIRST], rounds[-last:]
 
 
 def round_auc(controls: Sequence[JudgedControl]) -> float | None:
