@@ -2,9 +2,11 @@
 
     python benchmarks/zoo.py torchvision timm transformers smp --out zoo.jsonl
 
-Random weights. *found*: a layer was found; *finite*: its Grad-CAM map is finite and not constant;
-*planted*: noise in a corner of the picture moves the layer's map most in that quarter, counted over
-the four corners. Beside it the same for torchcam's automatic layer, where torchcam is installed.
+Random weights; batch norms are given the statistics of noise, without which deep networks' signals
+fade. Small classifiers are given larger pictures where they take them. *found*: a layer was found;
+*finite*: its Grad-CAM map is finite and not constant; *planted*: noise in a corner of the picture
+moves the layer's map most in that quarter, counted over the four corners. Beside it the same for
+torchcam's automatic layer, where torchcam is installed.
 """
 
 from __future__ import annotations
@@ -31,6 +33,10 @@ Model = tuple[str, Callable[[], nn.Module], tuple[int, int]]
 """Name, how it is made, and the size of its pictures."""
 
 SIZE = (192, 256)
+LARGE = (320, 448)
+_HEAVY = 30e6
+"""From so many parameters on classifiers' pictures have the first size, below the second."""
+
 _SMALL = (
     "test_",
     "atto",
@@ -182,6 +188,18 @@ def corners_hit(
     return int(hits)
 
 
+def _calibrate(model: nn.Module, size: tuple[int, int]) -> None:
+    """Give batch norms the statistics of noise; also the first forward, which is slow."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.train()
+        norm.reset_running_stats()
+        norm.momentum = None
+    with torch.no_grad():
+        model(torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(5)))
+    model.eval()
+
+
 def torchcam_layer(module: nn.Module, size: tuple[int, int]) -> str | None:
     """Return torchcam's automatic layer; None if it finds none or isn't installed."""
     try:
@@ -208,15 +226,24 @@ def row_of(
     for parameter in model.parameters():
         if not parameter.any():  # fresh heads and scales are often zero
             torch.nn.init.normal_(parameter, std=0.05)
-    images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1))
-    try:
-        with torch.no_grad():
-            model(images[:1])  # the first is slow
-            start = time.perf_counter()
-            is_dense = logits_of(model(images[:1])).ndim == 4
-            forward = time.perf_counter() - start
-    except Exception as error:
-        return row | {"skipped": f"{type(error).__name__}: {error}"[:200]}
+    is_light = row["parameters"] < _HEAVY and "lraspp" not in name and "deeplab" not in name
+    options = [LARGE, size] if is_light and zoo != "smp" else [size]
+    for size in options:
+        row["size"] = size
+        images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1))
+        try:
+            _calibrate(model, size)
+            with torch.no_grad():
+                start = time.perf_counter()
+                is_dense = logits_of(model(images[:1])).ndim == 4
+                forward = time.perf_counter() - start
+        except Exception as error:
+            row["skipped"] = f"{type(error).__name__}: {error}"[:200]
+        else:
+            row.pop("skipped", None)
+            break
+    if "skipped" in row:
+        return row
     task = Segmentation() if is_dense else Classification()
     try:
         with borrowed(model):
