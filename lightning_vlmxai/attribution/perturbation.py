@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -117,15 +118,15 @@ def ablationcam(subject: Subject, options: Perturbation) -> Attribution:
         ablated[:], first = [channels[rows, columns]], 0
         return subject.images[rows]
 
-    with changed(subject.layer, ablate, subject.place):
-        scores = _ask(
-            subject,
-            prediction,
-            torch.ones_like(channels, dtype=torch.bool),
-            options.batch_size,
-            perturb,
-            subject.task.score,
-        )
+    scores = _ask(
+        subject,
+        prediction,
+        torch.ones_like(channels, dtype=torch.bool),
+        options.batch_size,
+        perturb,
+        subject.task.score,
+        inside=lambda: changed(subject.layer, ablate, subject.place),
+    )
     whole = prediction.scores[:, None]
     return Attribution(raw=cam(maps, (whole - scores) / whole), prediction=prediction)
 
@@ -261,6 +262,8 @@ def _ask(
     batch_size: int,
     perturb: Callable[[Tensor, Tensor], Tensor],
     read: Callable[[object, Prediction], Tensor],
+    *,
+    inside: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Tensor:
     """Return what the model says to each perturbation that is asked about, else 0; `[B, N]`.
 
@@ -271,6 +274,7 @@ def _ask(
         batch_size: Perturbed pictures a forward.
         perturb: From numbers of samples and of perturbations, `[n]` each, to pictures.
         read: From the output and the samples' predictions to one number each.
+        inside: What is done around each forward; the runs of a layer are counted anew in each.
     """
     rows, columns = asked.nonzero(as_tuple=True)
     chunks = _chunks(len(rows), batch_size, rows.device)
@@ -278,7 +282,8 @@ def _ask(
     with torch.no_grad():
         for done, chunk in enumerate(chunks, start=1):
             row, column = rows[chunk], columns[chunk]
-            output = subject.run(perturb(row, column), row)
+            with inside():
+                output = subject.run(perturb(row, column), row)
             answers[row, column] = read(output, prediction.rows(row)).float()
             if len(chunks) >= 100 and done % (len(chunks) // 10) == 0:
                 logger.info("%d of %d forwards of perturbed pictures", done, len(chunks))

@@ -78,7 +78,7 @@ class Layout:
                     "target_layer",
                     f"a layer that always gives a map of {height} x {width} cells",
                     f"a tensor {list(features.shape)}",
-                    "Pass `reshape_transform`, or pictures of one size",
+                    'Pass `method="occlusion"`, which needs no layer, or `reshape_transform`',
                 )
             )
         return found.transpose(2, 3) if self.is_transposed else found

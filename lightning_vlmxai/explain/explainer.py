@@ -361,8 +361,8 @@ def _halve(size: int, error: RuntimeError) -> int:
                 "memory",
                 "enough to explain one probe",
                 error,
-                "Free some, or pass a smaller `perturbation` batch if the method asks for many "
-                "forwards",
+                "Free some, or pass `perturbation=Perturbation(batch_size=1)` if the method asks "
+                "for many forwards",
             )
         ) from error
     if torch.cuda.is_available():
