@@ -148,3 +148,15 @@ def test_flat_maps_point_nowhere_and_chance_is_blind() -> None:
     assert not good.is_worse_than(good)
     assert last_of_the_best([("late", worse), ("mid", good), ("early", good)])[0] == "mid"
     assert compare_layers(Explainer(), LiveModel(_Net(scale=0.01).eval()), _probes(4)) == []
+
+
+def test_a_resumed_run_stays_at_what_auto_had_chosen() -> None:
+    """The second half is explained as the first was, whatever the weights say by now."""
+    live, probes = LiveModel(_Net(turned=True).eval()), _probes()
+    with pytest.warns(UserWarning, match="explains at"):
+        before = Explainer(method="auto").settle(live, probes)
+    after = Explainer(method="auto").as_before(before.describe())
+    assert (after.method, after.target_layer) == ("gradcam", "stem.1")
+    assert Explainer(method="auto").as_before({}).method == "auto"
+    own = Explainer(method="hirescam", target_layer="turn")
+    assert own.as_before(before.describe()) is own
