@@ -50,7 +50,8 @@ def main() -> None:
     torch.set_num_threads(1)
     ratios = []
     print(
-        "| model | million parameters | forward | search | search / forward |\n|---|---|---|---|---|"
+        "| model | million parameters | forward | search | search / forward |\n"
+        "|---|---|---|---|---|"
     )
     for name in options.models or MODELS:
         torch.manual_seed(0)
