@@ -1,20 +1,35 @@
 """A run folder goes in; a page to look through, or a table in the terminal, comes out."""
 
+from .agreements import Agreements, Pair, agree_round, write_agreements
 from .compare import make_comparison, write_comparison
+from .corrected import Corrected, correct_run
 from .page import make_report, write_report
 from .pictures import PictureCache
-from .reader import find_run_dir, is_run_dir
+from .ratings import Ratings, find_twins, load_ratings, read_ratings, store_ratings
+from .reader import find_run_dir, is_run_dir, read_run
 from .summary import print_summary
 from .watch import ReportServer
 
 __all__ = [
+    "Agreements",
+    "Corrected",
+    "Pair",
     "PictureCache",
+    "Ratings",
     "ReportServer",
+    "agree_round",
+    "correct_run",
     "find_run_dir",
+    "find_twins",
     "is_run_dir",
+    "load_ratings",
     "make_comparison",
     "make_report",
     "print_summary",
+    "read_ratings",
+    "read_run",
+    "store_ratings",
+    "write_agreements",
     "write_comparison",
     "write_report",
 ]

@@ -7,13 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from ..records import Quadrant
+from .agreements import load_agreements
+from .corrected import correct_run, describe_corrected
 from .figures import Figures, add_costs, count_classes, count_round
 from .html import NAMES, SHORT, render_page, show_value, write_page
 from .pictures import PictureCache, Pictures, Wanted, address_of, load_pictures
+from .rating import describe_draws
+from .ratings import load_ratings
 from .reader import Run, RunRound, RunSample, read_run
 from .text import one_line
 
-SCRIPTS = ("dom.js", "chart.js", "overview.js", "gallery.js", "probe.js", "main.js")
+SCRIPTS = (
+    "dom.js",
+    "chart.js",
+    "people.js",
+    "overview.js",
+    "gallery.js",
+    "probe.js",
+    "rate.js",
+    "main.js",
+)
 PICTURE_SIDE, SALIENCY_SIDE = 288, 112
 """Longest sides of embedded pictures in pixels; a saliency map is smooth and needs few."""
 
@@ -67,6 +80,8 @@ def make_report(
     pictures = load_pictures(run_dir, address, _rank_pictures(run), cache)
     numbers = {path: number for number, path in enumerate(pictures.sources)}
     figures = {of.key: count_round(of) for of in run.rounds}
+    ratings, unread = load_ratings(run)
+    corrected = correct_run(run, ratings)
     return render_page(
         "report.html",
         scripts=SCRIPTS,
@@ -74,13 +89,17 @@ def make_report(
             "rounds": [_describe_round(of, figures[of.key]) for of in run.rounds],
             "curve": [run.rounds.index(of) for of in run.curve],
             **pack_samples(samples, {of.key: i for i, of in enumerate(run.rounds)}, numbers),
+            "rate": describe_draws(run, numbers, {id(s): i for i, s in enumerate(samples)}),
+            "corrected": describe_corrected(corrected),
         },
         pictures=list(pictures.sources.values()),
         build=build,
         title=name_run(run),
         run=run,
         facts=list_facts(run),
-        notices=[*run.notices, *note_pictures(pictures)],
+        notices=[*note_doubts(run), *run.notices, *unread, *note_pictures(pictures)],
+        corrected=corrected,
+        agreements=load_agreements(run),
         rounds=[(of, figures[of.key], add_costs(of.samples)) for of in run.rounds],
         total=add_costs(samples),
     )
@@ -97,6 +116,13 @@ def list_facts(run: Run) -> list[tuple[str, str]]:
     """Return how a run was made, as names and values for a page's head."""
     facts = [(name, show_value(run.settings[key])) for key, name in FACTS if key in run.settings]
     return [*facts, ("Probes", one_line(run.fingerprint) or "unknown fingerprint")]
+
+
+def note_doubts(run: Run) -> list[str]:
+    """Return notices of what the run itself doubted of its maps."""
+    doubts = run.settings.get("doubts")
+    lines = doubts if isinstance(doubts, list) else []
+    return [one_line(f"Told while it ran: {line}", 600) for line in lines if isinstance(line, str)]
 
 
 def note_pictures(pictures: Pictures) -> list[str]:

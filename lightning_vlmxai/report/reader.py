@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,11 +11,15 @@ from typing import Any
 from ..errors import ConfigurationError, expected
 from ..records import Quadrant
 from ..rounds import assign_quadrant
-from .costs import add_known
+from .costs import CallTotals, total_calls
 from .text import in_folder, visible
+from .values import number as _number
+from .values import text as _text
+from .values import whole as _whole
 
 RUN_FILES = ("run.json", "rounds.jsonl", "samples.jsonl")
 """Any of these makes a folder a run folder."""
+_CALLS = "judge_calls.jsonl"
 STAGES = ("fit", "validate", "test")
 
 _Key = tuple[str, int]
@@ -33,6 +36,7 @@ class RunSample:
         image: Path of what the judge saw, in the run folder.
         saliency: Path of the saliency map.
         picture: Path of the whole picture.
+        measures: What was measured beside the judge, as "reference/iou" or "faithfulness/deletion".
     """
 
     stage: str
@@ -61,6 +65,7 @@ class RunSample:
     picture: str
     part: int | None = None
     late_score: float | None = None
+    measures: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def place(self) -> tuple[int, int | None]:
@@ -85,17 +90,6 @@ class RunRound:
     def key(self) -> str:
         """Name of the round in a page's addresses."""
         return f"{self.stage}-{self.number}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallTotals:
-    """What `judge_calls.jsonl` adds up to, rehearsal and retries among it."""
-
-    requests: int = 0
-    tries: int = 0
-    tokens: int = 0
-    cost_usd: float | None = 0.0
-    failed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,7 +229,7 @@ def read_run(path: Path) -> Run:
         path=path,
         settings=settings,
         rounds=rounds,
-        calls=_call_totals(reading),
+        calls=total_calls(reading.lines(_CALLS)) if (path / _CALLS).is_file() else None,
         notices=tuple(reading.notices),
     )
 
@@ -332,7 +326,19 @@ def _sample(line: dict[str, Any], threshold: float) -> RunSample:
         saliency=_text(line.get("saliency")),
         # Folders written before lines told the picture's path have it all the same.
         picture=_text(line.get("picture")) or f"images/{stage}/{probe:06d}.png",
+        measures=_measures(line),
     )
+
+
+def _measures(line: dict[str, Any]) -> dict[str, float]:
+    told = {kind: line.get(kind) for kind in ("reference", "faithfulness")}
+    return {
+        f"{kind}/{name}": value
+        for kind, of in told.items()
+        if isinstance(of, dict)
+        for name in of
+        if (value := _number(of[name])) is not None
+    }
 
 
 def _add_late(line: dict[str, Any], samples: dict[_Key, _Samples]) -> None:
@@ -363,38 +369,3 @@ def _note_gaps(reading: _Reading, rounds: tuple[RunRound, ...], order: list[_Key
                 f"Rounds {left[0]} to {left[-1]} of the {visible(stage, 40)} were written before "
                 f"the run was resumed; the resumed run has come to round {numbers[-1]}."
             )
-
-
-def _call_totals(reading: _Reading) -> CallTotals | None:
-    if not (reading.path / "judge_calls.jsonl").is_file():
-        return None
-    requests = tries = tokens = failed = 0
-    costs = []
-    for line in reading.lines("judge_calls.jsonl"):
-        requests += 1
-        tries += _whole(line.get("tries")) or 0
-        tokens += _whole(line.get("tokens")) or 0
-        failed += _number(line.get("score")) is None
-        costs.append(_number(line.get("cost_usd")))
-    return CallTotals(
-        requests=requests, tries=tries, tokens=tokens, cost_usd=add_known(costs), failed=failed
-    )
-
-
-def _text(value: object) -> str:
-    return "" if value is None else value if isinstance(value, str) else str(value)
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _whole(value: object) -> int | None:
-    number = _number(value)
-    return None if number is None else int(number)

@@ -10,9 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ..records import Quadrant
+from .corrected import correct_run
 from .figures import Cost, Figures, add_costs, count_classes, count_round
 from .html import NAMES, show_dollars
-from .reader import RunRound, read_run
+from .ratings import load_ratings
+from .reader import Run, RunRound, read_run
 from .text import one_line
 
 
@@ -32,7 +34,8 @@ def print_summary(
     def say(line: str) -> None:
         console.print(_plain(line, console), soft_wrap=True)
 
-    rounds = [of for of in read_run(run_dir).rounds if of.stage == stage]
+    run = read_run(run_dir)
+    rounds = [of for of in run.rounds if of.stage == stage]
     judged = [of for of in rounds if count_round(of).judged]
     if not judged:
         said = "no round has been written" if not rounds else "no sample was judged"
@@ -43,7 +46,7 @@ def print_summary(
             f"vlmxai: {stage} round {judged[-1].number}, {now.judged} of {now.probes} probes judged"
         )
         console.print(_table(judged))
-        for line in _worst_classes(judged[-1]):
+        for line in (*_corrected(run, judged[-1]), *_worst_classes(judged[-1])):
             say(line)
     if rounds:
         samples = [sample for of in rounds for sample in of.samples]
@@ -70,6 +73,17 @@ def _table(judged: Sequence[RunRound]) -> Table:
     change = [_change(now.average_score, then.average_score)] if is_change else []
     table.add_row("average score", _number(now.average_score), "", *change)
     return table
+
+
+def _corrected(run: Run, of: RunRound) -> list[str]:
+    """Return what people's ratings make of the rates; nothing where nobody rated."""
+    ratings, notices = load_ratings(run)
+    found = correct_run(run, ratings)
+    if of.key not in found:
+        rated = ", ".join(found)
+        return [*notices, *([f"People rated {rated}, not round {of.key}."] if rated else [])]
+    rows, notes = found[of.key]
+    return [*notices, *(f"{row.name}: {row.rate or 'nobody rated one'}" for row in rows), *notes]
 
 
 def _worst_classes(of: RunRound) -> list[str]:

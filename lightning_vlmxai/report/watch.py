@@ -15,7 +15,14 @@ from .pictures import is_picture
 Make = Callable[[Sequence[Path], Sequence[str], str], str]
 """From run folders, their addresses and the name of a build to a page."""
 
-_WATCHED = ("run.json", "rounds.jsonl", "samples.jsonl", "late.jsonl", "judge_calls.jsonl")
+_WATCHED = (
+    "run.json",
+    "rounds.jsonl",
+    "samples.jsonl",
+    "late.jsonl",
+    "judge_calls.jsonl",
+    "agreement.json",
+)
 
 
 class ReportServer(ThreadingHTTPServer):
@@ -69,7 +76,7 @@ class ReportServer(ThreadingHTTPServer):
 
 
 def _stamp(run_dir: Path) -> list[tuple[int, int]]:
-    # A folder's files are only ever added to.
+    # A folder's files are added to; what people agree on is written anew.
     files = (run_dir / name for name in _WATCHED)
     return [(stat.st_mtime_ns, stat.st_size) for f in files if f.exists() for stat in [f.stat()]]
 

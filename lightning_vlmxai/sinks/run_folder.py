@@ -15,7 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..explain import apply_mask
-from ..records import JudgedControl, Round, Sample
+from ..records import Explanation, JudgedControl, Round, Sample
+from ..trust import mask_agreement
 from .pictures import masked_image, to_image
 
 _log = logging.getLogger(__name__)
@@ -96,9 +97,10 @@ class RunFolderSink:
     def write_late(self, late: Round) -> None:
         """Append verdicts that came after the deadline of their round."""
         with (self.path / "late.jsonl").open("a", encoding="utf-8") as file:
-            file.writelines(
-                _dump({**self._describe(late, sample), "is_late": True}) for sample in late.samples
-            )
+            for sample in late.samples:
+                record = self._describe(late, sample)
+                del record["reference"]  # the masks are gone by then; `samples.jsonl` has it
+                file.write(_dump({**record, "is_late": True}))
 
     def _describe(self, closed: Round, sample: Sample) -> dict[str, Any]:
         """Return a line of `samples.jsonl`."""
@@ -182,7 +184,14 @@ def _describe(closed: Round, sample: Sample) -> dict[str, Any]:
         "tokens": v.usage.tokens,
         "cost_usd": v.usage.cost_usd,
         "latency_s": v.latency_s,
+        "reference": _compare(e),
     }
+
+
+def _compare(e: Explanation) -> dict[str, float] | None:
+    if e.reference_mask is None or not e.reference_mask.any():
+        return None
+    return mask_agreement(e.mask, e.reference_mask)
 
 
 def _describe_control(closed: Round, judged: JudgedControl, number: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Verdicts and what tests them go in; figures that say how far to trust them come out."""
 
+from .agreement import AGREEMENT, Agreed, agreement, krippendorff_alpha
 from .control_figures import (
     Area,
     ControlFigures,
@@ -20,14 +21,18 @@ from .examination import Examination, examine, find_faults
 from .examination_lines import compare, describe_answers, describe_figures
 from .faithfulness import FAITHFULNESS, faithfulness
 from .judge_watch import JUDGE_METRICS, JudgeWatch, round_auc
+from .masks import mask_agreement
+from .sampling import Sampled, draw_sample
 from .scenes import SCENE_NAMES, draw_scenes
 from .subjects import read_subjects
 
 __all__ = [
+    "AGREEMENT",
     "FAITHFULNESS",
     "JUDGE_METRICS",
     "KINDS",
     "SCENE_NAMES",
+    "Agreed",
     "Area",
     "ControlFigures",
     "CorrectedDifference",
@@ -36,8 +41,10 @@ __all__ = [
     "Examination",
     "JudgeWatch",
     "Outcome",
+    "Sampled",
     "Share",
     "Subject",
+    "agreement",
     "area_under",
     "compare",
     "control_figures",
@@ -46,10 +53,13 @@ __all__ = [
     "describe_answers",
     "describe_figures",
     "draw_controls",
+    "draw_sample",
     "draw_scenes",
     "examine",
     "faithfulness",
     "find_faults",
+    "krippendorff_alpha",
+    "mask_agreement",
     "outcomes_of",
     "read_subjects",
     "round_auc",

@@ -40,9 +40,12 @@ def open_page(browser: Browser) -> Iterator[Open]:
         *,
         width: int = 1280,
         dark: bool = False,
+        touch: bool = False,
     ) -> Page:
         context = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light"
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if dark else "light",
+            has_touch=touch,
         )
         contexts.append(context)
         page = context.new_page()

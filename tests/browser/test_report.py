@@ -234,15 +234,15 @@ def test_every_part_is_reached_by_the_keyboard(open_page: Open, report: Path) ->
     page.keyboard.press("Enter")
     expect(page.locator("#gallery .cards")).to_be_visible()
     reached = []
-    for _ in range(12):
+    for _ in range(13):
         page.keyboard.press("Tab")
         reached.append(
             page.evaluate("document.activeElement.name || document.activeElement.className")
         )
-    assert reached[2:10] == [
+    assert reached[3:11] == [
         "round", "quadrant", "class", "reason", "sort", "view-masked", "view-heat", "view-whole",
     ]  # fmt: skip
-    assert reached[10].startswith("card")
+    assert reached[11].startswith("card")
 
 
 def test_hostile_text_is_text(open_page: Open, report: Path) -> None:
@@ -296,6 +296,7 @@ def test_no_view_is_wider_than_the_screen(
         "#/gallery?round=all&view=heat",
         "#/probe/3",
         "#/figures",
+        "#/rate",
         "#/made",
     ):
         page.evaluate(f"location.hash = '{route}'")
@@ -338,7 +339,7 @@ def test_a_folder_without_rounds_has_a_page(open_page: Open, tmp_path: Path) -> 
     """Every view opens, and none shows a figure."""
     page = open_page(write_report(tmp_path))
     expect(page.locator("#overview")).to_contain_text("No round yet")
-    for route in ("#/gallery", "#/probe/3", "#/figures", "#/made"):
+    for route in ("#/gallery", "#/probe/3", "#/figures", "#/rate", "#/made"):
         page.evaluate(f"location.hash = '{route}'")
         page.wait_for_timeout(20)
     assert "0.00" not in page.locator("body").inner_text()

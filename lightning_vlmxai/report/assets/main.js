@@ -5,7 +5,7 @@ let opened = null; // the sample whose card was followed, to come back to
 function route() {
   const [path, query] = location.hash.replace(/^#/, "").split("?");
   const [, view = "", number] = path.split("/");
-  const name = ["gallery", "figures", "made"].includes(view) ? view : view === "probe" && /^\d+$/.test(number ?? "") ? "probe" : "overview";
+  const name = ["gallery", "figures", "rate", "made"].includes(view) ? view : view === "probe" && /^\d+$/.test(number ?? "") ? "probe" : "overview";
   const parameters = new URLSearchParams(query ?? "");
   const isNew = document.body.dataset.view !== name;
   document.body.dataset.view = name;
@@ -15,6 +15,7 @@ function route() {
     else link.removeAttribute("aria-current");
   });
   if (name === "gallery") gallery($("#gallery"), parameters);
+  if (name === "rate") rate($("#rate"), parameters);
   if (name === "probe") probe($("#probe"), Number(number), parameters);
   if (!isNew) return;
   window.scrollTo(0, 0);

@@ -142,7 +142,7 @@ function overview(section) {
     state.round = key;
     const round = page.rounds.find((of) => of.key === key);
     chosen.replaceChildren(h("div", { class: "pair" },
-      h("div", null, h("h2", null, "Quadrants of the round"), matrix(round)),
+      h("div", null, h("h2", null, "Quadrants of the round"), matrix(round), correctedRates(round)),
       h("div", null, h("h2", null, "True classes, worst Correct-Low first"), classTable(round, state))));
     $("select", picker).value = key;
     charts.querySelectorAll(".chart").forEach((chart) => chart.redraw());

@@ -1,0 +1,32 @@
+"""Plain values out of JSON, whatever stands there."""
+
+from __future__ import annotations
+
+import math
+
+
+def text(value: object) -> str:
+    """Return a value as text; None is empty."""
+    return "" if value is None else value if isinstance(value, str) else str(value)
+
+
+def number(value: object) -> float | None:
+    """Return a finite number, or None.
+
+    Example:
+        >>> number(3), number(True), number("3"), number(float("nan"))
+        (3.0, None, None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None
+
+
+def whole(value: object) -> int | None:
+    """Return a number without what is behind its point, or None."""
+    found = number(value)
+    return None if found is None else int(found)
