@@ -175,6 +175,20 @@ def test_the_first_bad_round_does_not_count_yet_without_an_alarm(tmp_path: Path)
     assert [auc >= 0.75 for auc in logger.curves["vlmxai/judge/auc"].values()] == [True] * 3
 
 
+def test_a_round_under_an_alarm_does_not_count_whatever_its_auc(tmp_path: Path) -> None:
+    """A constant judge's .5 would be enough for this gate."""
+    gate = QuadrantStopping(divergence_threshold=0.2, min_judge_auc=0.3)
+    with (
+        pytest.warns(UserWarning, match="a judge that has fallen"),
+        pytest.warns(UserWarning, match="worse than at first"),
+    ):
+        _, logger, epochs = fit(
+            tmp_path, falling(constant, 5), gate, epochs=9, lag=0, controls=CONTROLS
+        )
+    assert list(logger.curves["vlmxai/judge/alarm"].values()) == [0.0] * 5 + [1.0] * 4
+    assert epochs == 9
+
+
 class PlantedError(RuntimeError):
     """Ends a run where it stands."""
 
