@@ -1,4 +1,4 @@
-"""The command `vlmxai`: reports of runs."""
+"""The command `vlmxai`: reports of runs, and what is done before one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TextIO
 from jsonargparse import ArgumentParser
 
 from .cli_agree import make_agree_parser, run_agree
+from .cli_judge import make_judge_parser, run_judge
 from .errors import ConfigurationError, expected
 from .report import (
     PictureCache,
@@ -36,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "agree":
             return run_agree(given)
+        if options.command == "judge":
+            return run_judge(given)
         if options.command == "summary":
             print_summary(find_run_dir(given.run))
         elif given.watch:
@@ -64,6 +67,7 @@ def _make_parser() -> ArgumentParser:
     commands.add_subcommand("agree", make_agree_parser(), help="hold a judge to people's ratings")
     commands.add_subcommand("report", report, help="write a page of a run, or of two side by side")
     commands.add_subcommand("summary", summary, help="print a run's figures")
+    commands.add_subcommand("judge", make_judge_parser(), help="test a judge before a training")
     return parser
 
 

@@ -17,6 +17,9 @@ from .calls import Call
 Fill = Literal["black", "blur", "grey", "mean"]
 """What stands where the mask takes the picture away."""
 
+ControlKind = Literal["object", "whole", "elsewhere", "shuffled", "other label"]
+"""How a picture with a known answer was made; see `trust.draw_controls`."""
+
 
 class Quadrant(str, Enum):
     """Score crossed with correctness: one of the four outcomes of a judged sample."""
@@ -292,6 +295,32 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """A picture whose answer is known, to test a judge with.
+
+    Args:
+        kind: How it was made: what is known, and what no judge is told.
+        request: What a judge is told, as of any other picture.
+    """
+
+    kind: ControlKind
+    request: JudgeRequest
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the right answer is High."""
+        return self.kind in ("object", "whole")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedControl:
+    """A control with its verdict. It counts in no rate."""
+
+    control: Control
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """An explanation with its verdict.
 
@@ -328,6 +357,7 @@ class Round:
         metrics: Name (without prefix) to value. An empty denominator has no entry.
         missing: Number of probes that could not be explained: they count as unscored.
         failure: Why; empty if none.
+        controls: Pictures with known answers that were judged beside the samples.
     """
 
     number: int
@@ -339,6 +369,7 @@ class Round:
     metrics: Mapping[str, float]
     missing: int = 0
     failure: str = ""
+    controls: tuple[JudgedControl, ...] = ()
 
     @property
     def judged(self) -> int:

@@ -56,6 +56,7 @@ class Combination:
     parts: tuple[str, ...] = ()
     hook: str = ""
     isolation: str = "auto"
+    controls: int = 0
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):

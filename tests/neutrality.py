@@ -164,6 +164,7 @@ def compare(combination: Combination, folder: Path, make: Make = VLMExplainCallb
                 method=combination.method,
                 lag=combination.lag,
                 isolation=combination.isolation,
+                controls=combination.controls,
                 perturbation=Perturbation(top_channels=3, masks=8),
                 run_dir=folder / "vlmxai",
             )
@@ -254,6 +255,7 @@ def make_matrix() -> list[Combination]:
     if shutil.which("g++"):  # which inductor compiles with
         for compiled in ("in place", "part", "function"):
             chosen.append(Combination(compiled=compiled, backend="inductor"))
+    chosen += [Combination(controls=8, lag=lag, augment="global") for lag in (0, 1)]
     chosen += [Combination(accumulate=4, validate="every 2 batches", lag=lag) for lag in (0, 1)]
     return list(dict.fromkeys(chosen))
 

@@ -84,16 +84,22 @@ def coarse(request: JudgeRequest) -> Verdict:
     return Verdict.scored(round(5 * float((request.mask >= 0.5).float().mean()), 1))
 
 
-def validate(scene: Scene) -> Any:
+def validate(scene: Scene, **settings: Any) -> Any:
     """Explain fixed weights, once."""
     torch.manual_seed(3)
-    callback = scene.callback(ScriptedJudge(coarse), probe_size=13, watch_classes=["red"])
+    settings = {"probe_size": 13, "watch_classes": ["red"], **settings}
+    callback = scene.callback(ScriptedJudge(coarse), **settings)
     trainer = scene.trainer(callback)
     (logged,) = trainer.validate(
         TinyModule(), DataLoader(Squares(16, seed=1), batch_size=8), verbose=False
     )
     ours = {k: v for k, v in logged.items() if k.startswith("vlmxai")}
     return {**told_of(callback), "logged": ours}
+
+
+def controls(scene: Scene) -> Any:
+    """Explain fixed weights with an uneven number of controls beside."""
+    return validate(scene, controls=5)
 
 
 def fit(scene: Scene) -> Any:

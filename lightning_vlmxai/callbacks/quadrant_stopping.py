@@ -12,8 +12,11 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from ..errors import ConfigurationError, expected
 from ..records import Round
 from ..rounds import BOUNDED_METRICS, RoundSource
+from ..sinks import metric_name
+from ..trust import round_auc
 from .monitors import nearest
 
+_AUC = metric_name("judge/auc")
 BOUNDS = ("point", "lower", "upper")
 
 
@@ -41,6 +44,10 @@ class QuadrantStopping(EarlyStopping):
         min_coverage: Rounds with a smaller share of judged probes don't count, in [0, 1].
         min_judged: Nor do those with fewer judged probes (of its class, for a class's metric), at
             least 1.
+        min_judge_auc: Nor do rounds whose judge failed its controls, in [0, 1]; 0 asks for none. It
+            failed where the AUC of the round's own controls or of the last rounds' is below, where
+            none was answered, or where it has fallen from what it was at first (see
+            `controls` of `VLMExplainCallback`, which has to be above 0).
         verbose: Say more.
 
     Raises:
@@ -65,12 +72,14 @@ class QuadrantStopping(EarlyStopping):
         bound: str = "point",
         min_coverage: float = 0.0,
         min_judged: int = 1,
+        min_judge_auc: float = 0.0,
         verbose: bool = False,
     ) -> None:
         for name, is_right, rule, got in (
             ("bound", bound in BOUNDS, f"one of {', '.join(BOUNDS)}", bound),
             ("min_coverage", 0 <= min_coverage <= 1, "in [0, 1]", min_coverage),
             ("min_judged", min_judged >= 1, "at least 1", min_judged),
+            ("min_judge_auc", 0 <= min_judge_auc <= 1, "in [0, 1]", min_judge_auc),
         ):
             if not is_right:
                 raise ConfigurationError(expected(name, rule, repr(got), f"Pass {name} so"))
@@ -100,6 +109,7 @@ class QuadrantStopping(EarlyStopping):
         )
         self._min_coverage = min_coverage
         self._min_judged = min_judged
+        self._min_judge_auc = min_judge_auc
         self._source: RoundSource | None = None
         self._seen: int | None = None
         self._in_vain = 0
@@ -127,6 +137,15 @@ class QuadrantStopping(EarlyStopping):
                     repr(self._asked),
                     f"Nearest are {', '.join(nearest(self._asked, names, 3))}; a class's own "
                     "metrics need its name in `watch_classes`",
+                )
+            )
+        if self._min_judge_auc and _AUC not in self._source.metric_names:
+            raise ConfigurationError(
+                expected(
+                    "min_judge_auc",
+                    "0 without controls, by which a judge is known",
+                    self._min_judge_auc,
+                    "Pass VLMExplainCallback(controls=8)",
                 )
             )
 
@@ -172,6 +191,18 @@ class QuadrantStopping(EarlyStopping):
             return f"{judged} judged probes, of min_judged={self._min_judged}"
         if latest.metrics["coverage"] < self._min_coverage:
             return f"a coverage of {latest.metrics['coverage']:.2f}, of {self._min_coverage:g}"
+        return self._lack_of_judge(latest) if self._min_judge_auc else ""
+
+    def _lack_of_judge(self, latest: Round) -> str:
+        """Return how a round's judge failed its controls; empty if it did not."""
+        own, pooled = round_auc(latest.controls), latest.metrics.get(_name_in_round(_AUC))
+        if own is None or pooled is None:
+            return "no answer to its good or to its bad controls, so that its judge is not known"
+        if latest.metrics["judge/alarm"]:
+            return "a judge that has fallen from what it was at first"
+        least = self._min_judge_auc
+        if min(own, pooled) < least:
+            return f"a judge's AUC of {own:.2f} (last rounds {pooled:.2f}), of {least:g}"
         return ""
 
     def _count(self, latest: Round) -> tuple[int, int]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_warn
 
 from ..errors import ConfigurationError, expected
+from ..rounds import QUADRANT_METRICS, ROUND_METRICS
+from ..sinks import metric_name
+from ..trust import JUDGE_METRICS
 
 ISOLATIONS = ("auto", "borrow", "copy", "trust")
 
@@ -25,15 +28,23 @@ class RoundSettings:
     lag: int
     every_n_validations: int
     deadline_s: float
-    watch_classes: tuple[str, ...]
+    watch_classes: Sequence[str]
     isolation: str = "auto"
+    controls: int = 0
+    seed: int = 0
 
     def __post_init__(self) -> None:
+        if isinstance(self.watch_classes, str):
+            got = repr(self.watch_classes)
+            remedy = "Pass [name] for one class"
+            raise ConfigurationError(expected("watch_classes", "a list of names", got, remedy))
+        object.__setattr__(self, "watch_classes", tuple(self.watch_classes))
         for name, is_right, rule in (
             ("threshold", 0 <= self.threshold <= 5, "in [0, 5]"),
             ("lag", self.lag >= 0, "at least 0"),
             ("every_n_validations", self.every_n_validations >= 1, "at least 1"),
             ("deadline_s", self.deadline_s > 0, "positive"),
+            ("controls", self.controls == 0 or self.controls >= 2, "0, or at least 2"),
         ):
             if not is_right:
                 got = repr(getattr(self, name))
@@ -47,6 +58,13 @@ class RoundSettings:
     def pace(self) -> dict[str, int]:
         """When figures come: `lag` and `every_n_validations`."""
         return {"lag": self.lag, "every_n_validations": self.every_n_validations}
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The full name of every metric that a run may log."""
+        watched = (f"class/{c}/{name}" for c in self.watch_classes for name in QUADRANT_METRICS)
+        judge = JUDGE_METRICS if self.controls else ()
+        return tuple(metric_name(name) for name in (*ROUND_METRICS, *judge, *watched))
 
 
 def warn_of_changes(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -18,11 +18,12 @@ from ..explain import Explainer, LiveModel, disagreement, find_disagreements, sh
 from ..judges import FailureReporter, Judge, JudgeWorker, describe_failures
 from ..probes import ProbeCollector, ProbeSet
 from ..records import Explanation, Probe, Round
-from ..report import print_summary, write_report
 from ..rounds import Faults, Ranks, RoundBook, with_probe, without_probe
-from ..sinks import RunFolderSink, Sink, finish_sinks, make_sinks, read_settings
+from ..sinks import read_settings
+from .controlling import Controlling
 from .isolating import Isolation
 from .names import check_names
+from .publishing import Publisher
 from .round_settings import RoundSettings, warn_of_changes
 
 
@@ -88,7 +89,6 @@ class StageRun:
         self._settings = settings
         self._failures = failures
         self._faults = Faults()
-        self._loggers = loggers
         self._model_name = model_name
         self._ranks = ranks
         self._isolation = Isolation(settings.isolation, ranks)
@@ -99,8 +99,24 @@ class StageRun:
         self._doubted: set[str] = set()
         self._agreement: float | None = None
         self._book: RoundBook | None = None
-        self._folder: RunFolderSink | None = None
-        self._sinks: list[Sink] = []
+        self._controls_then: dict[str, Any] = {}
+        self._publisher = Publisher(
+            run_dir=run_dir,
+            stage=stage,
+            loggers=loggers,
+            faults=self._faults,
+            settings=self._describe_run,
+        )
+        self._controlling = Controlling(
+            settings.controls,
+            judge=judge,
+            explainer=explainer,
+            threshold=settings.threshold,
+            seed=settings.seed,
+            doubt=self._doubt,
+            faults=self._faults,
+        )
+        self._controlling.load_state_dict(self._saved.get("controls", {}))
 
     @property
     def next_round(self) -> int:
@@ -180,6 +196,7 @@ class StageRun:
 
     def _begin_rounds(self, probe_set: ProbeSet) -> RoundBook:
         """Open the book, if it isn't yet; rounds of a resumed run are judged from now on."""
+        self._controlling.names = self._asked.class_names or probe_set.class_names or ()
         if self._book is None:
             lag = self._settings.lag if self.stage == "fit" else 0
             self._book = self._make_book(lag=lag, number=self._first_round)
@@ -223,6 +240,8 @@ class StageRun:
     def conclude(self) -> None:
         """Write what is judged by now, and the report: the run ends here, in an error maybe."""
         if self._book is not None:
+            # What closes here is open in the state, where it is looked at again.
+            self._controls_then = self._controlling.state_dict()
             with self._faults.passed_over("Closing the rounds", "so open ones are missing"):
                 self._publish(self._book.conclude(), is_told=False)
         self.finish()
@@ -230,16 +249,7 @@ class StageRun:
     def finish(self) -> None:
         """Write the report, print the summary, hand the report to the loggers: on rank 0."""
         self.is_finished = True
-        if self._folder is None:
-            return
-        report: Path | None = None
-        with self._faults.passed_over("Writing the report", "so there is none"):
-            report = write_report(self.run_dir)
-        with self._faults.passed_over("Printing the summary", "so there is none"):
-            print_summary(self.run_dir, stage=self.stage, report=report)
-        if report is not None:
-            with self._faults.passed_over("Logging the report", "so it is in its folder only"):
-                finish_sinks(self._sinks, report)
+        self._publisher.finish()
 
     def close(self) -> None:
         """End the judge's thread. Safe to call twice."""
@@ -253,6 +263,7 @@ class StageRun:
             "fingerprint": self._probe_set.fingerprint,
             "settings": self._describe(),
             "rounds": self._book.state_dict(with_pictures=self._is_last()),
+            "controls": self._controls_then or self._controlling.state_dict(),
         }
 
     def _explain_probes(self, live: LiveModel) -> tuple[ProbeSet, _Explained]:
@@ -354,24 +365,18 @@ class StageRun:
             number=number,
             is_over=self._is_over,
             reuse_iou=getattr(self._judge, "reuse_iou", None),
+            # The rehearsal has none.
+            draw_controls=(lambda *_: []) if number < 0 else self._controlling.draw,
         )
 
     def _publish(self, rounds: list[Round], *, is_told: bool = True) -> list[Round]:
         """Hand closed rounds, and what came in late, to the sinks of rank 0."""
+        rounds = [self._controlling.look(closed) for closed in rounds]
         for closed in rounds:
-            for sink in self._open_sinks():
-                with self._faults.passed_over(
-                    f"{type(sink).__name__}.write", "so this round is missing there"
-                ):
-                    sink.write(closed)
+            self._publisher.write(closed)
             if is_told:
                 self._report(closed)
-        for late in self._book.take_late() if self._book else []:
-            if self._folder is not None:
-                with self._faults.passed_over(
-                    "RunFolderSink.write_late", "so late verdicts are missing there"
-                ):
-                    self._folder.write_late(late)
+        self._publisher.write_late(self._book.take_late() if self._book else [])
         return rounds
 
     def _report(self, closed: Round) -> None:
@@ -379,19 +384,17 @@ class StageRun:
         if self._ranks.rank == 0 or self._failures.raises:
             self._failures.report([sample.verdict for sample in closed.samples])
 
-    def _open_sinks(self) -> list[Sink]:
-        """Return the sinks, made with the first round: by then layer and names are known."""
-        if self._loggers is not None and not self._sinks:
-            settings = {
-                "model": self._model_name,
-                **self._settings.pace,
-                "watch_classes": list(self._settings.watch_classes),
-                "network": self._probe_set.answer if self._probe_set else "",
-                "agreement": self._agreement,
-                **self._describe(),
-            }
-            if self._probe_set is None:  # nothing was explained: they are the checkpoint's
-                settings = read_settings(self.run_dir) | self._saved["settings"]
-            self._folder = RunFolderSink(self.run_dir, settings)
-            self._sinks = [*make_sinks(self._loggers, settings), self._folder]
-        return self._sinks
+    def _describe_run(self) -> dict[str, Any]:
+        """Return how the run was made, for its folder and loggers."""
+        settings = {
+            "model": self._model_name,
+            **self._settings.pace,
+            "watch_classes": list(self._settings.watch_classes),
+            **({"controls": self._settings.controls} if self._settings.controls else {}),
+            "network": self._probe_set.answer if self._probe_set else "",
+            "agreement": self._agreement,
+            **self._describe(),
+        }
+        if self._probe_set is None:  # nothing was explained: they are the checkpoint's
+            settings = read_settings(self.run_dir) | self._saved["settings"]
+        return settings

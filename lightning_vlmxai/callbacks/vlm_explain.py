@@ -24,8 +24,8 @@ from ..probes import (
     unpack_item,
 )
 from ..records import Fill, Round
-from ..rounds import QUADRANT_METRICS, ROUND_METRICS, Ranks
-from ..sinks import metric_name, prefixed_metrics
+from ..rounds import Ranks
+from ..sinks import prefixed_metrics
 from ..tasks import DENSE, Classification, Output, Task
 from .environment import (
     check_environment,
@@ -96,6 +96,8 @@ class VLMExplainCallback(ValidationWatcher):
         isolation: How training is kept from the explanations: "auto" borrows the network where the
             rehearsal, with a copy, leaves all as it was, and else explains a copy each round;
             "borrow" and "copy" do one of them and look once; "trust" borrows and doesn't look.
+        controls: So many pictures with known answers, drawn anew, are judged with each round: they
+            count in no rate, and say as `vlmxai/judge/auc` and the like how good the judge is.
         on_judge_error: "warn" goes on training whatever the judge does, "raise" ends it.
         run_dir: Where samples and pictures are written, after what is there. If None, a resumed
             run goes on in the folder of its checkpoint, and any other makes a fresh `vlmxai`
@@ -138,6 +140,7 @@ class VLMExplainCallback(ValidationWatcher):
         deadline_s: float = 120.0,
         watch_classes: Sequence[str] = (),
         isolation: str = "auto",
+        controls: int = 0,
         on_judge_error: str = "warn",
         run_dir: str | Path | None = None,
     ) -> None:
@@ -145,18 +148,16 @@ class VLMExplainCallback(ValidationWatcher):
         if probe_size < 1:
             got = repr(probe_size)
             raise ConfigurationError(expected("probe_size", "at least 1", got, "Pass 64, say"))
-        if isinstance(watch_classes, str):
-            got = repr(watch_classes)
-            remedy = "Pass [name] for one class"
-            raise ConfigurationError(expected("watch_classes", "a list of names", got, remedy))
         self.judge: Judge = judge or ReferenceMaskJudge()
         self._settings = RoundSettings(
             threshold=threshold,
             lag=lag,
             every_n_validations=every_n_validations,
             deadline_s=deadline_s,
-            watch_classes=tuple(watch_classes),
+            watch_classes=watch_classes,
             isolation=isolation,
+            controls=controls,
+            seed=seed,
         )
         self._copies = isolation in ("auto", "copy")
         self._explainer = Explainer(
@@ -202,10 +203,7 @@ class VLMExplainCallback(ValidationWatcher):
     @property
     def metric_names(self) -> tuple[str, ...]:
         """The full name of every metric that this callback may log."""
-        watched = (
-            f"class/{c}/{name}" for c in self._settings.watch_classes for name in QUADRANT_METRICS
-        )
-        return tuple(metric_name(name) for name in (*ROUND_METRICS, *watched))
+        return self._settings.metric_names
 
     @property
     def run_dir(self) -> Path | None:
@@ -262,7 +260,8 @@ class VLMExplainCallback(ValidationWatcher):
         )
         if isinstance(self.judge, PaidJudge) and not is_dev_run(trainer):
             self.judge.bind(run_dir, world_size=trainer.world_size)
-            estimate = self.judge.estimate(pictures=self._probes.size, rounds=rounds or 1)
+            pictures = self._probes.size + self._settings.controls
+            estimate = self.judge.estimate(pictures=pictures, rounds=rounds or 1)
             tell_estimate(estimate, rounds=rounds, task=self._explainer.task)
         rank_zero_info(f"vlmxai: judge {self.judge.name}; samples and pictures in {run_dir}")
 

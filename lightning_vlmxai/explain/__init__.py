@@ -3,7 +3,7 @@
 from .explainer import Explainer, ask_with_gradients, make_request
 from .isolation import Changes, Proof, copy_module, name_few
 from .live import LiveModel
-from .masking import apply_mask, mask_iou, overlay
+from .masking import apply_mask, mask_iou, overlay, soft_mask
 from .proof import disagreement, find_disagreements, share_agreed
 from .rng import isolated_generators, isolated_rng
 from .watch import Watch
@@ -26,4 +26,5 @@ __all__ = [
     "name_few",
     "overlay",
     "share_agreed",
+    "soft_mask",
 ]

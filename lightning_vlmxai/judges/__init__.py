@@ -3,12 +3,15 @@
 from .base import Judge, PaidJudge
 from .budget import Budget
 from .failures import FailureReporter, describe_failures
+from .prompts import STYLES, VIEWS
 from .reference import ReferenceMaskJudge, overlap_score
 from .vlm import VLMJudge
 from .worker import INTERRUPTED_S, JudgeWorker, Ticket
 
 __all__ = [
     "INTERRUPTED_S",
+    "STYLES",
+    "VIEWS",
     "Budget",
     "FailureReporter",
     "Judge",

@@ -35,7 +35,8 @@ class Judge(Protocol):
 
     `open`, `judge` and `close` run in one event loop, on the worker's thread. A judge returns an
     unscored verdict rather than raising; what it raises all the same is recorded as
-    `unscored(judge_error)`.
+    `unscored(judge_error)`. One that does not heed the label says so with `reads_labels = False`:
+    then no control tests whether it does.
     """
 
     @property

@@ -79,6 +79,7 @@ class ReferenceMaskJudge:
 
     name = "reference-mask (overlap with ground truth, not a VLM)"
     concurrency = 1
+    reads_labels = False
 
     def __init__(self, tolerance: float = 1 / 32) -> None:
         if not (math.isfinite(tolerance) and 0 <= tolerance <= 0.5):

@@ -2,8 +2,12 @@
 
 from .collector import ProbeCollector
 from .loaders import Loaded
+from .making import mask_values
+from .names import choose_names, find_names
 from .normalizations import Normalization
+from .pictures import read_picture
 from .probe_set import ProbeSet, ProbeSettings
+from .reference_masks import understand
 from .samples import Item, unpack_dense, unpack_item
 
 __all__ = [
@@ -13,6 +17,11 @@ __all__ = [
     "ProbeCollector",
     "ProbeSet",
     "ProbeSettings",
+    "choose_names",
+    "find_names",
+    "mask_values",
+    "read_picture",
+    "understand",
     "unpack_dense",
     "unpack_item",
 ]

@@ -135,6 +135,16 @@ def read_user_picture(made: Any, index: int) -> Tensor:
     return in_colour(picture)
 
 
+def read_picture(image: Tensor) -> Tensor | None:
+    """Return an image that is a picture, `[3, H, W]` float32 in [0, 1]; None if it is none.
+
+    Args:
+        image: `[C, H, W]` or `[H, W]`.
+    """
+    picture = to_picture(image[None] if image.ndim == 2 else image)
+    return None if picture is None else in_colour(picture)
+
+
 def in_colour(picture: Tensor) -> Tensor:
     """Return a picture of one or three channels as three, `[3, H, W]`."""
     return picture.expand(3, -1, -1).contiguous()

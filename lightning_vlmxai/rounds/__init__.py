@@ -1,7 +1,8 @@
 """Explanations and their verdicts go in, validation by validation; closed rounds come out."""
 
-from .book import RoundBook, with_probe, without_probe
+from .book import RoundBook
 from .faults import Faults
+from .open_round import with_probe, without_probe
 from .quadrants import (
     BOUNDED_METRICS,
     QUADRANT_METRICS,

@@ -6,72 +6,44 @@ import concurrent.futures
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from typing import Any
-
-import torch
 
 from ..explain import make_request
 from ..judges import INTERRUPTED_S, JudgeWorker, Ticket
-from ..records import Explanation, Probe, Round, Sample, UnscoredReason, Verdict
+from ..records import (
+    Control,
+    Explanation,
+    JudgedControl,
+    Probe,
+    Round,
+    Sample,
+    UnscoredReason,
+    Verdict,
+)
 from .drift import DriftMemory, Shift
+from .open_round import (
+    NOTHING,
+    Late,
+    OpenRound,
+    RoundStart,
+    Told,
+    sent,
+    to_dict,
+    with_probe,
+    without_probe,
+)
 from .quadrants import assign_quadrant, round_metrics
 from .ranks import Ranks
 from .reuse import VerdictReuse, from_state, to_state
 
-_NOTHING = torch.empty(0)
+DrawControls = Callable[[Sequence[Explanation], int, str], Sequence[Control]]
+"""Controls of a round, from its explanations, number and stage: the same ones on every rank."""
+
 _OF_PROBE = ("pixels", "reference_mask")
 
 LATE_GRACE_S = 10.0
 """How long the end of a run waits, beyond the deadlines, for verdicts that are paid for."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundStart:
-    """What is known of a round when it is opened: plain values.
-
-    Args:
-        number: `Round.number`.
-        stage: `Round.stage`.
-        epoch: `Round.epoch`.
-        step: `Round.step`.
-        missing: `Round.missing`.
-        failure: `Round.failure`.
-    """
-
-    number: int
-    stage: str
-    epoch: int
-    step: int
-    missing: int = 0
-    failure: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _OpenRound:
-    start: RoundStart
-    explanations: tuple[Explanation, ...]
-    shifts: tuple[Shift | None, ...]
-    known: tuple[Verdict | None, ...]
-    ticket: Ticket
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Late:
-    """A request that was under way at its round's deadline."""
-
-    start: RoundStart
-    explanation: Explanation
-    future: concurrent.futures.Future[Verdict]
-    give_up_at: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Told:
-    """What a rank tells the others when a round is closed."""
-
-    verdicts: tuple[Verdict, ...]
-    late: tuple[Round, ...]
 
 
 class RoundBook:
@@ -91,6 +63,8 @@ class RoundBook:
         reuse_iou: Agreement of a probe's mask with the one last judged, in (0, 1], from which its
             verdict stays while the prediction does; None asks anew.
         is_over: Asked in every wait whether the run is to end: then it is cut short.
+        draw_controls: Gives the pictures with known answers that are judged after the samples of
+            a round, and count in none of its figures.
     """
 
     def __init__(
@@ -106,19 +80,21 @@ class RoundBook:
         number: int = 0,
         reuse_iou: float | None = None,
         is_over: Callable[[], bool] = lambda: False,
+        draw_controls: DrawControls = lambda *_: (),
     ) -> None:
         self._worker = worker
         self._run_is_over = is_over
+        self._draw_controls = draw_controls
         self._lag = lag
         self._deadline_s = deadline_s
         self._threshold = threshold
         self._watch_classes = watch_classes
         self._ranks = ranks or Ranks()
         self._fingerprint = fingerprint
-        self._open: deque[_OpenRound] = deque()
+        self._open: deque[OpenRound] = deque()
         self._drift = DriftMemory()
         self._reuse = VerdictReuse(reuse_iou)
-        self._late: list[_Late] = []
+        self._late: list[Late] = []
         self._late_rounds: list[Round] = []
         self._concluded: dict[str, Any] | None = None
         self.next_number = number
@@ -152,7 +128,7 @@ class RoundBook:
             failure=failure,
         )
         self.next_number += 1
-        known = [self._reuse.find(make_request(e)) for e in _sent(explanations)]
+        known = [self._reuse.find(make_request(e)) for e in sent(explanations)]
         self._submit(start, explanations, [self._drift.look(e) for e in explanations], known)
 
     def collect(self) -> list[Round]:
@@ -190,10 +166,9 @@ class RoundBook:
             opened = self._open.popleft()
             left = max(0.0, ends - time.monotonic())
             own = iter(opened.ticket.collect(left, is_over=lambda: True))
-            share = set(self._ranks.share(range(len(_sent(opened.explanations)))))
+            share = set(self._ranks.share(range(opened.questions)))
             of_all = (
-                next(own) if place in share else elsewhere
-                for place in range(len(_sent(opened.explanations)))
+                next(own) if place in share else elsewhere for place in range(opened.questions)
             )
             closed.append(self._settle(opened, of_all))
         self._late_rounds += self._take_in_late()
@@ -229,9 +204,9 @@ class RoundBook:
             "reuse": self._reuse.state_dict(),
             "open": [
                 {
-                    "start": _to_dict(opened.start),
+                    "start": to_dict(opened.start),
                     "explanations": [
-                        _to_dict(e, without=() if with_pictures else _OF_PROBE)
+                        to_dict(e, without=() if with_pictures else _OF_PROBE)
                         for e in opened.explanations
                     ],
                     "shifts": [shift and tuple(shift) for shift in opened.shifts],
@@ -253,13 +228,13 @@ class RoundBook:
         of_index = {probe.index: probe for probe in probes}
         for saved in state["open"]:
             explanations = [
-                with_probe(Explanation(**told, pixels=_NOTHING), of_index[told["probe_index"]])
+                with_probe(Explanation(**told, pixels=NOTHING), of_index[told["probe_index"]])
                 if "pixels" not in told
                 else Explanation(**told)
                 for told in saved["explanations"]
             ]
             shifts = [shift and Shift(*shift) for shift in saved["shifts"]]
-            known = saved.get("known", [None] * len(_sent(explanations)))
+            known = saved.get("known", [None] * len(sent(explanations)))
             verdicts = [told and from_state(told) for told in known]
             self._submit(RoundStart(**saved["start"]), explanations, shifts, verdicts)
 
@@ -271,8 +246,16 @@ class RoundBook:
         known: Sequence[Verdict | None],
     ) -> None:
         self._give_up_overdue()
-        own, held = self._ranks.share(_sent(explanations)), self._ranks.share(known)
-        requests = [make_request(e, round_number=start.number, stage=start.stage) for e in own]
+        controls = tuple(self._draw_controls(explanations, start.number, start.stage))
+        told = [
+            *(
+                make_request(e, round_number=start.number, stage=start.stage)
+                for e in sent(explanations)
+            ),
+            *(control.request for control in controls),
+        ]
+        requests = self._ranks.share(told)
+        held = self._ranks.share([*known, *(None for _ in controls)])
         try:
             asked = self._worker.submit(
                 [r for r, verdict in zip(requests, held, strict=True) if verdict is None]
@@ -282,11 +265,12 @@ class RoundBook:
             refused = Verdict.unscored(UnscoredReason.JUDGE_ERROR, str(error))
             ticket = Ticket.answered([refused] * len(requests))
         self._open.append(
-            _OpenRound(
+            OpenRound(
                 start=start,
                 explanations=tuple(explanations),
                 shifts=tuple(shifts),
                 known=tuple(known),
+                controls=controls,
                 ticket=ticket,
             )
         )
@@ -294,22 +278,22 @@ class RoundBook:
     def _close_first(self, on_verdict: Callable[[int], object] | None = None) -> Round:
         opened = self._open[0]
         verdicts = opened.ticket.collect(self._deadline_s, on_verdict, is_over=self._is_over)
-        sent = _sent(opened.explanations)
-        own = self._ranks.share(sent)
+        own = self._ranks.share(opened.sent)
         self._late += [
-            _Late(
+            Late(
                 start=opened.start,
-                explanation=replace(without_probe(own[place]), saliency=_NOTHING, mask=_NOTHING),
+                explanation=replace(without_probe(own[place]), saliency=NOTHING, mask=NOTHING),
                 future=future,
                 give_up_at=time.monotonic() + self._deadline_s,
             )
             for place, future in opened.ticket.late.items()
+            if place < len(own)  # a control that comes late is of no use
         ]
         told = self._tell(verdicts)
         # Not before: a wait that is interrupted leaves the round open, and in the state.
         self._open.popleft()
-        of_all = iter([told[i % len(told)].verdicts[i // len(told)] for i in range(len(sent))])
-        return self._settle(opened, of_all)
+        every = range(opened.questions)
+        return self._settle(opened, (told[i % len(told)].verdicts[i // len(told)] for i in every))
 
     def _is_over(self) -> bool:
         """Return whether the run is to end, and then send nothing more."""
@@ -319,8 +303,8 @@ class RoundBook:
                 opened.ticket.give_up()
         return is_over
 
-    def _settle(self, opened: _OpenRound, of_all: Iterator[Verdict]) -> Round:
-        """Return a round with the verdicts on its explanations that were sent."""
+    def _settle(self, opened: OpenRound, of_all: Iterator[Verdict]) -> Round:
+        """Return a round with the verdicts on what was sent: explanations, then controls."""
         blank = Verdict.unscored(UnscoredReason.BLANK_SALIENCY, "the saliency map is constant")
         samples = []
         for explanation, shift in zip(opened.explanations, opened.shifts, strict=True):
@@ -334,7 +318,9 @@ class RoundBook:
         metrics = round_metrics(
             samples, missing=opened.start.missing, watch_classes=self._watch_classes
         )
-        return self._to_round(opened.start, samples, metrics)
+        closed = self._to_round(opened.start, samples, metrics)
+        judged = (JudgedControl(control=c, verdict=next(of_all)) for c in opened.controls)
+        return replace(closed, controls=tuple(judged))
 
     def _to_sample(self, explanation: Explanation, verdict: Verdict) -> Sample:
         quadrant = None
@@ -348,15 +334,15 @@ class RoundBook:
         self, start: RoundStart, samples: Sequence[Sample], metrics: Mapping[str, float]
     ) -> Round:
         return Round(
-            **_to_dict(start),
+            **to_dict(start),
             fingerprint=self._fingerprint,
             samples=tuple(samples),
             metrics=metrics,
         )
 
-    def _tell(self, verdicts: Sequence[Verdict]) -> list[_Told]:
+    def _tell(self, verdicts: Sequence[Verdict]) -> list[Told]:
         """Gather verdicts, and what came in late, over all ranks."""
-        told = self._ranks.gather(_Told(verdicts=tuple(verdicts), late=self._take_in_late()))
+        told = self._ranks.gather(Told(verdicts=tuple(verdicts), late=self._take_in_late()))
         self._late_rounds += [late for one in told for late in one.late]
         return told
 
@@ -365,7 +351,7 @@ class RoundBook:
         self._late = [late for late in self._late if late not in done]
         return tuple(self._to_late_round(late) for late in done if not late.future.cancelled())
 
-    def _to_late_round(self, late: _Late) -> Round:
+    def _to_late_round(self, late: Late) -> Round:
         return self._to_round(
             late.start, [self._to_sample(late.explanation, late.future.result())], {}
         )
@@ -376,22 +362,3 @@ class RoundBook:
         for late in self._late:
             if late.give_up_at <= now:
                 late.future.cancel()
-
-
-def without_probe(explanation: Explanation) -> Explanation:
-    """Return an explanation without what every rank has of its probe."""
-    return replace(explanation, pixels=_NOTHING, reference_mask=None)
-
-
-def with_probe(explanation: Explanation, probe: Probe) -> Explanation:
-    """Return the explanation of a probe with what `without_probe` left out."""
-    return replace(explanation, pixels=probe.pixels, reference_mask=probe.reference_mask)
-
-
-def _sent(explanations: Sequence[Explanation]) -> list[Explanation]:
-    return [explanation for explanation in explanations if not explanation.is_blank]
-
-
-def _to_dict(record: Any, without: Sequence[str] = ()) -> dict[str, Any]:
-    """Return a record's own values by name, without copying them."""
-    return {f.name: getattr(record, f.name) for f in fields(record) if f.name not in without}

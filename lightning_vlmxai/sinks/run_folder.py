@@ -14,7 +14,8 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from ..records import Explanation, Round, Sample
+from ..explain import apply_mask
+from ..records import Explanation, JudgedControl, Round, Sample
 from ..trust import mask_agreement
 from .pictures import masked_image, to_image
 
@@ -30,6 +31,10 @@ class RunFolderSink:
     `<index>-saliency.png` beside it the saliency map in grey. A resumed run goes on in the folder
     and appends rounds again that came after its checkpoint: the last line of a (stage, round,
     probe) stands. The folder is made when the first round is written.
+
+    `controls.jsonl` has a line for each picture with a known answer that was judged with a round,
+    with its `kind` and `right_answer` (`images/<stage>-<round>/control-<number>.png` is what
+    the judge saw): these are no samples, and count in no rate.
 
     `late.jsonl` has lines like those of `samples.jsonl`, with `is_late`, for verdicts that came
     after their deadline; `samples.jsonl` keeps these as unscored, and no figure counts them.
@@ -64,7 +69,17 @@ class RunFolderSink:
                 _save(to_image(sample.explanation.pixels), picture)
                 self._pictured.add(record["picture"])
             lines.append(_dump(record))
+        controls = []
+        for number, judged in enumerate(closed.controls):
+            record = _describe_control(closed, judged, number)
+            request = judged.control.request
+            masked = apply_mask(request.pixels, request.mask, fill=request.fill)
+            _save(to_image(masked), self.path / record["image"])
+            controls.append(_dump(record))
         # Pictures first: a line never points to a picture that is not there.
+        if controls:
+            with (self.path / "controls.jsonl").open("a", encoding="utf-8") as file:
+                file.writelines(controls)
         with (self.path / "samples.jsonl").open("a", encoding="utf-8") as file:
             file.writelines(lines)
         with (self.path / "rounds.jsonl").open("a", encoding="utf-8") as file:
@@ -176,6 +191,35 @@ def _compare(e: Explanation) -> dict[str, float] | None:
     if e.reference_mask is None or not e.reference_mask.any():
         return None
     return mask_agreement(e.mask, e.reference_mask)
+
+
+def _describe_control(closed: Round, judged: JudgedControl, number: int) -> dict[str, Any]:
+    """Return a line of `controls.jsonl`."""
+    control, v = judged.control, judged.verdict
+    return {
+        "round": closed.number,
+        "stage": closed.stage,
+        "epoch": closed.epoch,
+        "step": closed.step,
+        "fingerprint": closed.fingerprint,
+        "control": number,
+        "kind": control.kind,
+        "right_answer": "High" if control.is_good else "Low",
+        "probe": control.request.probe_index,
+        "named": control.request.label_name,
+        "score": v.score,
+        "reason": None if v.reason is None else v.reason.value,
+        "detail": v.detail,
+        "evaluation": v.evaluation,
+        "justification": v.justification,
+        "spread": v.spread,
+        "is_cached": v.is_cached,
+        "calls": v.usage.calls,
+        "tokens": v.usage.tokens,
+        "cost_usd": v.usage.cost_usd,
+        "latency_s": v.latency_s,
+        "image": f"images/{closed.stage}-{closed.number:04d}/control-{number:03d}.png",
+    }
 
 
 def _dump(record: Mapping[str, Any]) -> str:

@@ -362,7 +362,7 @@ def test_a_report_that_fails_costs_a_warning(
     def fail(_run_dir: Path) -> Path:
         raise OSError("no space left")
 
-    monkeypatch.setattr("lightning_vlmxai.callbacks.stage_run.write_report", fail)
+    monkeypatch.setattr("lightning_vlmxai.callbacks.publishing.write_report", fail)
     callback = VLMExplainCallback(ScriptedJudge([Verdict.scored(1)]), probe_size=4)
     with pytest.warns(UserWarning, match="Writing the report failed, so there is none"):
         trainer = fit(tmp_path, callback)

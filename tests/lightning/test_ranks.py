@@ -22,7 +22,7 @@ from openai_server import OpenAIServer, verdict
 HERE = Path(ranks_script.__file__).parent
 SCENARIOS = [
     "validate", "fit", "neutral", "judge_fails", "explaining_fails", "one_probe", "stream",
-    "resume", "sync_batch_norm", "paid", "faults",
+    "resume", "sync_batch_norm", "paid", "faults", "controls",
 ]  # fmt: skip
 
 Told = dict[str, Any]
@@ -64,6 +64,22 @@ def test_two_ranks_find_the_matrix_and_figures_of_one(told: list[Told], tmp_path
     assert first["metrics"] == pytest.approx(alone["metrics"])
     assert first["logged"] == pytest.approx(alone["logged"])
     assert first["metrics"]["coverage"] == 1
+
+
+def test_two_ranks_share_the_controls_of_one(
+    told: list[Told], folder: Path, tmp_path: Path
+) -> None:
+    """Both know all five verdicts, which count in no other figure."""
+    alone = ranks_script.controls(ranks_script.Scene(tmp_path, 1, ""))
+    first, second = (rank["controls"] for rank in told)
+    assert first["metrics"] == second["metrics"] == pytest.approx(alone["metrics"])
+    assert {"judge/auc", "judge/auc_lower", "judge/alarm"} <= first["metrics"].keys()
+    assert first["logged"] == pytest.approx(alone["logged"])
+    assert first["metrics"]["judge/answered"] == 1
+    for run in (folder / "controls" / "run", tmp_path / "run"):
+        assert len(read_lines(run / "controls.jsonl")) == 5
+    without = told[0]["validate"]["metrics"]
+    assert {k: v for k, v in first["metrics"].items() if "judge/" not in k} == without
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from tiny import Separable, Squares, loader, make_trainer
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*blank_saliency",
+    "ignore:.*the judge hardly tells",  # it scores by a hash
     "ignore:You.re resuming from a checkpoint that ended before",
     "ignore:Be aware that when using `ckpt_path`",
 )
@@ -103,6 +104,17 @@ def samples_of(run_dir: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in line.items() if k != "latency_s"} for line in last.values()]
 
 
+def controls_of(run_dir: Path) -> list[dict[str, Any]]:
+    """Return the last line of each control likewise; none of a run without any."""
+    file = run_dir / "controls.jsonl"
+    last = (
+        {(line["round"], line["control"]): line for line in read_lines(file)}
+        if file.exists()
+        else {}
+    )
+    return [{k: v for k, v in line.items() if k != "latency_s"} for line in last.values()]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_a_run_that_is_interrupted_anywhere_ends_as_if_it_never_was(
     tmp_path: Path, seed: int
@@ -110,6 +122,7 @@ def test_a_run_that_is_interrupted_anywhere_ends_as_if_it_never_was(
     """Curves, run folder, patience, end and weights are equal to the last digit."""
     draw = random.Random(seed)  # noqa: S311
     pace = {"lag": draw.randrange(4), "every_n_validations": draw.randint(1, 2)}
+    pace["controls"] = 4 * (seed % 2)
     whole, broken = MemoryLogger(), MemoryLogger()
     *ended, whole_dir, weights = run(tmp_path / "whole", whole, pace, at=None, save_at=set())
     at = sorted(draw.sample(range(1, ended[0] + 1), k=2))
@@ -126,6 +139,8 @@ def test_a_run_that_is_interrupted_anywhere_ends_as_if_it_never_was(
     assert len(whole.curves["vlmxai/average_score"]) > 2
     assert rounds_of(broken_dir) == rounds_of(whole_dir)
     assert samples_of(broken_dir) == samples_of(whole_dir)
+    assert controls_of(broken_dir) == controls_of(whole_dir)
+    assert bool(controls_of(whole_dir)) == ("vlmxai/judge/auc" in whole.curves) == bool(seed % 2)
 
 
 def test_the_gate_stops_some_of_these_runs(tmp_path: Path) -> None:

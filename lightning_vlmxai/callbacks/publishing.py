@@ -1,0 +1,81 @@
+"""Where closed rounds and the report go: sinks of rank 0, made with the first round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+
+from ..records import Round
+from ..report import print_summary, write_report
+from ..rounds import Faults
+from ..sinks import RunFolderSink, Sink, finish_sinks, make_sinks
+
+
+class Publisher:
+    """Hands rounds to the loggers and the run folder. A sink that fails costs a warning.
+
+    Args:
+        run_dir: Where samples and pictures go.
+        stage: "fit", "validate" or "test".
+        loggers: Of the trainer; None on other ranks than 0, which write nothing.
+        faults: Passes over what fails.
+        settings: Gives how the run was made, in plain values; asked once, at the first round.
+    """
+
+    def __init__(
+        self,
+        *,
+        run_dir: Path,
+        stage: str,
+        loggers: Sequence[Logger] | None,
+        faults: Faults,
+        settings: Callable[[], Mapping[str, Any]],
+    ) -> None:
+        self._run_dir = run_dir
+        self._stage = stage
+        self._loggers = loggers
+        self._faults = faults
+        self._settings = settings
+        self._folder: RunFolderSink | None = None
+        self._sinks: list[Sink] = []
+
+    def write(self, closed: Round) -> None:
+        """Hand a closed round to every sink."""
+        for sink in self._open():
+            with self._faults.passed_over(
+                f"{type(sink).__name__}.write", "so this round is missing there"
+            ):
+                sink.write(closed)
+
+    def write_late(self, rounds: Iterable[Round]) -> None:
+        """Keep what came in after its deadline."""
+        for late in rounds:
+            if self._folder is not None:
+                with self._faults.passed_over(
+                    "RunFolderSink.write_late", "so late verdicts are missing there"
+                ):
+                    self._folder.write_late(late)
+
+    def finish(self) -> None:
+        """Write the report, print the summary, hand the report to the loggers."""
+        if self._folder is None:
+            return
+        report: Path | None = None
+        with self._faults.passed_over("Writing the report", "so there is none"):
+            report = write_report(self._run_dir)
+        with self._faults.passed_over("Printing the summary", "so there is none"):
+            print_summary(self._run_dir, stage=self._stage, report=report)
+        if report is not None:
+            with self._faults.passed_over("Logging the report", "so it is in its folder only"):
+                finish_sinks(self._sinks, report)
+
+    def _open(self) -> list[Sink]:
+        """Return the sinks, made with the first round: by then layer and names are known."""
+        if self._loggers is not None and not self._sinks:
+            settings = self._settings()
+            self._folder = RunFolderSink(self._run_dir, settings)
+            self._sinks = [*make_sinks(self._loggers, settings), self._folder]
+        return self._sinks
