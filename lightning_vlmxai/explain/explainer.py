@@ -186,6 +186,10 @@ class Explainer:
                     positions = positions[size:]
         return [e for position in range(len(probes)) for e in explained[position]]
 
+    def prepare(self, live: LiveModel, call: Call) -> Call:
+        """Return a call as the model takes it and the task reads it, on the model's device."""
+        return self._prepared(call, live.module.get_submodule(live.network))
+
     def _prepared(self, call: Call, module: nn.Module) -> Call:
         return replace(to_module(call, module), read=self._read)
 
