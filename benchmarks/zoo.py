@@ -2,9 +2,11 @@
 
     python benchmarks/zoo.py torchvision timm transformers smp --out zoo.jsonl
 
-Random weights. *found*: a layer was found; *finite*: its Grad-CAM map is finite and not constant;
-*planted*: noise in a corner of the picture moves the layer's map most in that quarter, counted over
-the four corners. Beside it the same for torchcam's automatic layer, where torchcam is installed.
+Random weights; batch norms are given the statistics of noise, without which deep networks' signals
+fade. Small classifiers are given larger pictures where they take them. *found*: a layer was found;
+*finite*: its Grad-CAM map is finite and not constant; *planted*: noise in a corner of the picture
+moves the layer's map most in that quarter, counted over the four corners. Beside it the same for
+torchcam's automatic layer, where torchcam is installed.
 """
 
 from __future__ import annotations
@@ -31,6 +33,11 @@ Model = tuple[str, Callable[[], nn.Module], tuple[int, int]]
 """Name, how it is made, and the size of its pictures."""
 
 SIZE = (192, 256)
+LARGE = (320, 448)
+_HEAVY = 70e6
+"""From so many parameters on classifiers' pictures have the first size, below the second."""
+
+_LAYERS = 4
 _SMALL = (
     "test_",
     "atto",
@@ -100,7 +107,7 @@ def timm_models() -> Iterator[Model]:
 
 
 def transformers_models() -> Iterator[Model]:
-    """Yield transformers' picture classifiers, at a small size."""
+    """Yield transformers' picture classifiers, deep ones with four layers."""
     import transformers
     from transformers.models.auto import modeling_auto
 
@@ -113,6 +120,8 @@ def transformers_models() -> Iterator[Model]:
                 config = cls.config_class()
                 config.num_labels = 10
                 config.return_dict = True
+                if getattr(config, "num_hidden_layers", 0) in (12, 24):
+                    config.num_hidden_layers = _LAYERS
                 if hasattr(config, "initializer_range") and config.initializer_range < 0.02:
                     config.initializer_range = 0.02
                 model: nn.Module = cls(config)
@@ -161,25 +170,41 @@ def corners_hit(
     tall, wide = height // 4, width // 4
     seen: list[Tensor] = []
     hits = 0
-    # A copy: what works in place behind the layer would change what was seen.
-    with torch.no_grad(), changed(layer, lambda features: seen.append(features.clone()), place):
-        module(images)
-        for down in (0, 1):
-            for right in (0, 1):
-                noisy = images.clone()
-                top, left = down * (height - tall), right * (width - wide)
-                noise = torch.Generator().manual_seed(down * 2 + right)
-                noisy[..., top : top + tall, left : left + wide] = 3 * torch.randn(
-                    1, 3, tall, wide, generator=noise
-                )
-                module(noisy)
-                moved = (read(seen[-1]) - read(seen[0])).abs().sum(dim=1)[0]
-                row, column = divmod(int(moved.argmax()), moved.shape[1])
-                middle = (moved.shape[0] - 1) / 2, (moved.shape[1] - 1) / 2
-                hits += (row >= middle[0] if down else row <= middle[0]) and (
-                    column >= middle[1] if right else column <= middle[1]
-                )
+
+    def look_at(pictures: Tensor) -> None:
+        # A copy: what works in place behind the layer would change what was seen.
+        with torch.no_grad(), changed(layer, lambda t: seen.append(t.clone()), place):
+            module(pictures)
+
+    look_at(images)
+    for down in (0, 1):
+        for right in (0, 1):
+            noisy = images.clone()
+            top, left = down * (height - tall), right * (width - wide)
+            noise = torch.Generator().manual_seed(down * 2 + right)
+            noisy[..., top : top + tall, left : left + wide] = 3 * torch.randn(
+                1, 3, tall, wide, generator=noise
+            )
+            look_at(noisy)
+            moved = (read(seen[-1]) - read(seen[0])).abs().sum(dim=1)[0]
+            row, column = divmod(int(moved.argmax()), moved.shape[1])
+            middle = (moved.shape[0] - 1) / 2, (moved.shape[1] - 1) / 2
+            hits += (row >= middle[0] if down else row <= middle[0]) and (
+                column >= middle[1] if right else column <= middle[1]
+            )
     return int(hits)
+
+
+def _calibrate(model: nn.Module, size: tuple[int, int]) -> None:
+    """Give batch norms the statistics of noise; also the first forward, which is slow."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.train()
+        norm.reset_running_stats()
+        norm.momentum = None
+    with torch.no_grad():
+        model(torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(5)))
+    model.eval()
 
 
 def torchcam_layer(module: nn.Module, size: tuple[int, int]) -> str | None:
@@ -208,15 +233,25 @@ def row_of(
     for parameter in model.parameters():
         if not parameter.any():  # fresh heads and scales are often zero
             torch.nn.init.normal_(parameter, std=0.05)
-    images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1))
-    try:
-        with torch.no_grad():
-            model(images[:1])  # the first is slow
-            start = time.perf_counter()
-            is_dense = logits_of(model(images[:1])).ndim == 4
-            forward = time.perf_counter() - start
-    except Exception as error:
-        return row | {"skipped": f"{type(error).__name__}: {error}"[:200]}
+    dense = ("lraspp", "deeplab", "fcn_")
+    is_light = row["parameters"] < _HEAVY and zoo != "smp" and not name.startswith(dense)
+    options = [LARGE, size] if is_light else [size]
+    for size in options:
+        row["size"] = size
+        images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1))
+        try:
+            _calibrate(model, size)
+            with torch.no_grad():
+                start = time.perf_counter()
+                is_dense = logits_of(model(images[:1])).ndim == 4
+                forward = time.perf_counter() - start
+        except Exception as error:
+            row["skipped"] = f"{type(error).__name__}: {error}"[:200]
+        else:
+            row.pop("skipped", None)
+            break
+    if "skipped" in row:
+        return row
     task = Segmentation() if is_dense else Classification()
     try:
         with borrowed(model):

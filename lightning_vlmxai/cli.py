@@ -35,10 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _make_parser().parse_args(None if arguments is None else list(arguments))
     given = options[options.command]
     try:
-        if options.command == "agree":
-            return run_agree(given)
         if options.command == "judge":
             return run_judge(given)
+        if options.command == "agree":
+            return run_agree(given)
         if options.command == "summary":
             print_summary(find_run_dir(given.run))
         elif given.watch:

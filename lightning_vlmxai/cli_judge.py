@@ -81,6 +81,14 @@ def run_judge(given: Namespace) -> int:
     Raises:
         ConfigurationError: If judges or data can't be asked so.
     """
+    try:
+        return _run(given)
+    except KeyboardInterrupt:
+        _say("\nEnded before all was asked.")
+        return 130
+
+
+def _run(given: Namespace) -> int:
     _check(given)
     subjects, names = _read_data(given)
     judges = list(_make_judges(given))

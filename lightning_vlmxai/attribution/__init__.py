@@ -4,9 +4,10 @@ from .attribute import LAYERLESS, METHODS, attribute, find_method
 from .capture import Capture, capture
 from .grids import Reshape, fold
 from .hooks import Place
-from .layers import Target, find_target_layer, locate, resolve_target_layer
+from .layers import Target, candidates, find_target_layer, locate, resolve_target_layer
 from .methods import normalize_saliency
 from .perturbation import Perturbation
+from .pointing import Losses, find_losses
 from .subject import Attribution, Subject
 
 __all__ = [
@@ -14,13 +15,16 @@ __all__ = [
     "METHODS",
     "Attribution",
     "Capture",
+    "Losses",
     "Perturbation",
     "Place",
     "Reshape",
     "Subject",
     "Target",
     "attribute",
+    "candidates",
     "capture",
+    "find_losses",
     "find_method",
     "find_target_layer",
     "fold",

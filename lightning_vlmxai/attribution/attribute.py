@@ -115,8 +115,7 @@ def _cam(subject: Subject, _options: Perturbation) -> Attribution:
             "one that fits the model (CAM needs global average pooling between the target layer "
             "and one linear layer)",
             "'cam'",
-            "Pass method='gradcam', which equals CAM there and works everywhere, or name as "
-            "`target_layer` the layer that is pooled",
+            'Pass `method="auto"`, or name as `target_layer` the layer that is pooled',
         )
     )
 

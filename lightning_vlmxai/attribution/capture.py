@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..calls import Call, as_call
 from ..errors import AttributionError, expected
-from .cuts import no_gradient
+from .cuts import no_gradient, what_works
 from .grids import Reshape, make_reshape
 from .hooks import Place, changed
 from .sites import look
@@ -98,10 +98,8 @@ def capture(
     except _CutError:
         raise no_gradient(module, call, layer, place) from None
     except _UnusableError as error:
-        scene = look(module, call)
-        raise AttributionError(
-            expected("target_layer", error.rule, error.got, f"Name one of: {scene.describe()}")
-        ) from None
+        remedy = error.remedy or what_works(module, call, look(module, call))
+        raise AttributionError(expected(error.argument, error.rule, error.got, remedy)) from None
     finally:
         torch.set_grad_enabled(grad_enabled)
     return Capture(
@@ -152,9 +150,18 @@ class _CutError(Exception):
 class _UnusableError(Exception):
     """A layer can't be explained; `capture` adds the layers that can."""
 
+    argument, remedy = "target_layer", ""
+
     def __init__(self, rule: str, got: str) -> None:
         super().__init__(rule, got)
         self.rule, self.got = rule, got
+
+
+class _ReshapeError(_UnusableError):
+    """The user's own reading gives no map."""
+
+    argument = "reshape_transform"
+    remedy = "Pass `reshape_transform=None`, with which it is found how the layer lies"
 
 
 def _join(maps: list[Tensor]) -> Tensor:
@@ -174,8 +181,8 @@ def _to_map(as_map: Reshape, features: Tensor) -> Tensor:
             f"a tensor {list(features.shape)}",
         ) from None
     if activations.ndim != 4:
-        raise _UnusableError(
-            "one whose output `reshape_transform` turns into [B, C, h, w]",
+        raise _ReshapeError(
+            "a function from the layer's output to [B, C, h, w]",
             f"{list(activations.shape)} from {list(features.shape)}",
         )
     return activations

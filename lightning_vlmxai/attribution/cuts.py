@@ -1,4 +1,4 @@
-"""Say why a layer has no gradient, and what works there."""
+"""Say why a layer has no gradient, and what can be passed instead."""
 
 from __future__ import annotations
 
@@ -11,10 +11,18 @@ from ..calls import Call
 from ..errors import AttributionError, expected
 from ..tasks import logits_of
 from .hooks import Place, changed
-from .sites import hookable, look
+from .reading import MIXED, SURE
+from .search import Choice, Search
+from .sites import Scene, Site, hookable, look
 
-WITHOUT_GRADIENTS = ("eigencam", "ablationcam", "scorecam", "cam", "rise", "occlusion")
-"""The methods that take no gradient."""
+WITHOUT_GRADIENTS = ("eigencam", "ablationcam", "scorecam", "rise", "occlusion")
+"""The methods that take no gradient, and work wherever the layer is a map, or without one."""
+
+WITHOUT_LAYER = '`method="occlusion"` or `method="rise"`, which need no layer'
+"""What can be passed where no layer can be explained."""
+
+_MOST_NAMED = 8
+_MOST_READ = 48
 
 
 def no_gradient(module: nn.Module, call: Call, layer: nn.Module, place: Place) -> AttributionError:
@@ -36,13 +44,15 @@ def no_gradient(module: nn.Module, call: Call, layer: nn.Module, place: Place) -
                 "target_layer",
                 "a layer on which the model's output depends",
                 "one without influence on it",
-                f"Name one of: {scene.describe()}",
+                what_works(module, call, scene),
             )
         )
-    behind = behind_cuts(module, call)
+    behind = _reached(module, call, _usable(module, scene))
     named = str(Place(name=name, run=place.run, steps=place.steps))
-    layers = f', or `target_layer="{behind[-1]}"`, which lies behind the cut' if behind else ""
-    methods = ", ".join(f'"{method}"' for method in WITHOUT_GRADIENTS)
+    layers = (
+        f', or `target_layer="{list(behind)[-1]}"`, which lies behind the cut' if behind else ""
+    )
+    methods = ", ".join(f'`method="{method}"`' for method in WITHOUT_GRADIENTS)
     return AttributionError(
         expected(
             "method",
@@ -52,6 +62,51 @@ def no_gradient(module: nn.Module, call: Call, layer: nn.Module, place: Place) -
             f'Pass `method="auto"`, or one of {methods}{layers}',
         )
     )
+
+
+def what_works(module: nn.Module, call: Call, scene: Scene) -> str:
+    """Return layers that can be explained, and a method that needs none, as arguments to paste.
+
+    Named are the last layers whose output is a map of the picture, on which the logits depend, and
+    that gradients reach; where they reach none, with a method that takes none.
+
+    Args:
+        module: The model.
+        call: What it is called with.
+        scene: What its forward showed.
+    """
+    usable = _usable(module, scene)
+    reached = _reached(module, call, usable)
+    method = "" if reached else ', method="ablationcam"'
+    shown = reached or usable
+    if not shown:
+        return f"Pass {WITHOUT_LAYER}"
+    listed = ", ".join(f"{name} {scene.one_row(site)}" for name, site in shown.items())
+    last = list(shown)[-1]
+    return f'Name one of: {listed}, as `target_layer="{last}"{method}`, or pass {WITHOUT_LAYER}'
+
+
+def _usable(module: nn.Module, scene: Scene) -> dict[str, Site]:
+    """Return the last places that can be explained, by name, in order."""
+    search = Search(module, scene)
+    counts = scene.flow.influential([scene.logits])
+    found: dict[str, Site] = {}
+    for site in [s for s in scene.sites if s.is_output and s.step in counts][:-_MOST_READ:-1]:
+        read = search.layout_of(site)
+        if read is None or read[1] < (SURE if scene.runs[site.name] == 1 else MIXED):
+            continue
+        choice = Choice(site=site, layout=read[0], sure=read[1])
+        if search.matters(choice):
+            found[search.name_of(choice)] = site
+        if len(found) == _MOST_NAMED:
+            break
+    return dict(reversed(found.items()))
+
+
+def _reached(module: nn.Module, call: Call, usable: dict[str, Site]) -> dict[str, Site]:
+    """Return those that gradients reach."""
+    reached = set(behind_cuts(module, call)) if usable else set()
+    return {name: site for name, site in usable.items() if site.name in reached}
 
 
 def behind_cuts(module: nn.Module, call: Call) -> list[str]:

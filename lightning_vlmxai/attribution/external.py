@@ -48,7 +48,7 @@ def load_guest(path: str) -> Callable[[Subject, Perturbation], Attribution]:
                 "method",
                 "a class that can run on a live model",
                 f"{path!r} ({_REFUSED[name]})",
-                "Pass another method",
+                'Pass `method="auto"`',
             )
         )
     guest = getattr(pytorch_grad_cam, name, None)
@@ -64,7 +64,7 @@ def load_guest(path: str) -> Callable[[Subject, Perturbation], Attribution]:
                 "method",
                 "the path of a CAM class of pytorch-grad-cam",
                 repr(path),
-                "Pass one such as 'pytorch_grad_cam.FinerCAM'",
+                'Pass one such as `method="pytorch_grad_cam.FinerCAM"`',
             )
         )
     return partial(_run, guest)
@@ -81,7 +81,7 @@ def _run(guest: Any, subject: Subject, _options: Perturbation) -> Attribution:
                     "task",
                     "Classification for FinerCAM, which compares classes",
                     type(subject.task).__name__,
-                    "Pass another method",
+                    'Pass `method="auto"`',
                 )
             )
         targets = None
@@ -129,7 +129,7 @@ class _StandIn(nn.Module):
                         "method",
                         "a native one at a layer that runs several times",
                         "a guest",
-                        'Pass `method="gradcam"`',
+                        'Pass `method="auto"`',
                     )
                 )
             torch.set_grad_enabled(True)
@@ -157,7 +157,7 @@ class _StandIn(nn.Module):
         elif call.others and len(inputs) != call.size:
             got = "a guest that changes the number of pictures of a network with several inputs"
         if got:
-            remedy = "Pass `method='gradcam'`"
+            remedy = 'Pass `method="auto"`'
             raise AttributionError(expected("method", "a native one here", got, remedy))
         return call.with_images(inputs)
 

@@ -48,7 +48,7 @@ def fold(features: Tensor, *, picture_size: tuple[int, int]) -> Tensor:
                 "target_layer",
                 "a layer whose output is a feature map [B, C, h, w], [B, h, w, C] or [B, N, C]",
                 f"a tensor {list(features.shape)} for pictures of {list(picture_size)}",
-                "Name another layer, or pass `reshape_transform`",
+                'Pass `method="occlusion"`, which needs no layer, or `reshape_transform`',
             )
         )
     height, width = grid

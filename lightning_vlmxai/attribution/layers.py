@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from ..calls import Call, as_call
 from ..errors import AttributionError, expected
+from .cuts import WITHOUT_LAYER, what_works
 from .hooks import Place, clean_name, named_layers
-from .reading import SURE, Layout
+from .reading import MIXED, SURE, Layout
 from .search import Choice, Search
 from .sites import Scene, hookable, look
 
@@ -60,15 +61,16 @@ def resolve_target_layer(
     if inputs is None:
         head = clean.split(".")[0]
         near = [n for n in layers if n.split(".")[0] == head] or list(layers)
-        candidates = ", ".join(near[-12:])
+        remedy = f"Name one of: {', '.join(near[-12:])}"
     else:
-        candidates = look(module, as_call(inputs)).describe()
+        call = as_call(inputs)
+        remedy = what_works(module, call, look(module, call))
     raise AttributionError(
         expected(
             "target_layer",
             "the dotted name of a submodule that is no script",
             repr(name),
-            f"Name one of: {candidates}",
+            remedy,
         )
     )
 
@@ -110,11 +112,24 @@ def locate(module: nn.Module, inputs: Tensor | Call, name: str | None = None) ->
                 "target_layer",
                 "found automatically: some layer must give a feature map [B, C, h, w]",
                 scene.describe(),
-                'Name a layer that does, or pass `method="rise"` or `method="occlusion"`, '
-                "which need none",
+                what_works(module, call, scene),
             )
         )
     return _target(module, search, choice)
+
+
+def candidates(module: nn.Module, inputs: Tensor | Call, *, most: int = 8) -> list[Target]:
+    """Return layers that could be explained, the last first: all of the picture passes each.
+
+    Call it inside `live.borrowed`.
+
+    Args:
+        module: The model.
+        inputs: As for `locate`.
+        most: At most so many, evenly from all.
+    """
+    search = Search(module, look(module, as_call(inputs)))
+    return [_target(module, search, choice) for choice in search.candidates(most)]
 
 
 def _target(module: nn.Module, search: Search, choice: Choice, name: str = "") -> Target:
@@ -144,35 +159,32 @@ def _read_named(module: nn.Module, call: Call, scene: Scene, search: Search, nam
     place = Place.parse(clean_name(name))
     runs = [s for s in scene.sites if place.holds(s.name, s.run, is_output=s.is_output)]
     shapes = ", ".join(str(list(site.shape)) for site in runs) or "no such tensor"
-    remedy = f"Name one of: {scene.describe()}"
+
+    def refused(rule: str, got: str, remedy: str = "") -> AttributionError:
+        remedy = remedy or what_works(module, call, scene)
+        return AttributionError(expected("target_layer", rule, got, remedy))
+
     known = [call for call in scene.calls if call[0] == place.name]
     if not known or (place.run is not None and place.run >= len(known)):
-        raise AttributionError(
-            expected("target_layer", "a layer that runs in the model's forward", repr(name), remedy)
-        )
+        raise refused("a layer that runs in the model's forward", repr(name))
     if runs and runs[-1].rows is None:
-        raise AttributionError(
-            expected("target_layer", "a layer with one row a sample", f"{shapes} for 2", remedy)
-        )
+        raise refused("a layer with one row a sample", f"{shapes} for 2")
     read = [search.layout_of(site) for site in runs]
     layouts = [found[0] for found in read if found is not None]
     if not layouts or len(layouts) < len(runs):
-        raise AttributionError(
-            expected(
-                "target_layer",
-                "a layer whose output is a feature map [B, C, h, w], [B, h, w, C] or [B, N, C]",
-                f"{shapes} of {name!r} for 2 pictures of {list(call.images.shape[-2:])}",
-                remedy,
-            )
+        raise refused(
+            "a layer whose output is a feature map [B, C, h, w], [B, h, w, C] or [B, N, C]",
+            f"{shapes} of {name!r} for 2 pictures of {list(call.images.shape[-2:])}",
         )
     sure = min(found[1] for found in read if found is not None)
-    if len(runs) > 1 and (len(set(layouts)) > 1 or sure < SURE):
-        raise AttributionError(
-            expected(
-                "target_layer",
-                f"a layer whose {len(runs)} runs see the picture as it lies",
-                f"{shapes} of {name!r}, some of them turned, cut or of another grid",
-                f'Name one run, as `target_layer="{place.name}[0]"`, or pass `method="rise"`',
-            )
+    # Each by itself: a flipped run moves otherwise than the first of its kind.
+    clear = [search.clarity_of(run, way) for run, way in zip(runs, layouts, strict=True)]
+    if len(runs) > 1 and (len(set(layouts)) > 1 or min(clear) < SURE):
+        # A cut one comes close to lying so by chance.
+        right = [site.run for site, own in zip(runs, clear, strict=True) if own >= MIXED]
+        raise refused(
+            f"a layer whose {len(runs)} runs see the picture as it lies",
+            f"{shapes} of {name!r}, some of them turned, cut or of another grid",
+            f'Pass `target_layer="{place.name}[{right[0]}]"`, or {WITHOUT_LAYER}' if right else "",
         )
     return _target(module, search, Choice(site=runs[-1], layout=layouts[-1], sure=sure), name)

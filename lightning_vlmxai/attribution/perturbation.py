@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -117,15 +118,15 @@ def ablationcam(subject: Subject, options: Perturbation) -> Attribution:
         ablated[:], first = [channels[rows, columns]], 0
         return subject.images[rows]
 
-    with changed(subject.layer, ablate, subject.place):
-        scores = _ask(
-            subject,
-            prediction,
-            torch.ones_like(channels, dtype=torch.bool),
-            options.batch_size,
-            perturb,
-            subject.task.score,
-        )
+    scores = _ask(
+        subject,
+        prediction,
+        torch.ones_like(channels, dtype=torch.bool),
+        options.batch_size,
+        perturb,
+        subject.task.score,
+        inside=lambda: changed(subject.layer, ablate, subject.place),
+    )
     whole = prediction.scores[:, None]
     return Attribution(raw=cam(maps, (whole - scores) / whole), prediction=prediction)
 
@@ -147,8 +148,9 @@ def rise(subject: Subject, options: Perturbation) -> Attribution:
     def perturb(rows: Tensor, columns: Tensor) -> Tensor:
         return subject.images[rows] * make(columns).unsqueeze(1).to(subject.images.dtype)
 
-    asked = prediction.scores.new_ones(len(subject.images), options.masks, dtype=torch.bool)
-    weights = _ask(subject, prediction, asked, options.batch_size, perturb, subject.task.confidence)
+    weights = ask_all(
+        subject, prediction, options.masks, options.batch_size, perturb, subject.task.confidence
+    )
     raw = weights.new_zeros(len(subject.images), *subject.picture_size)
     for columns in _chunks(options.masks, options.batch_size, weights.device):
         raw += cam(make(columns).expand(len(raw), -1, -1, -1), weights[:, columns])
@@ -192,8 +194,9 @@ def occlusion(subject: Subject, options: Perturbation) -> Attribution:
     def perturb(rows: Tensor, columns: Tensor) -> Tensor:
         return images[rows].where(~make(columns).unsqueeze(1), grey[rows])
 
-    asked = prediction.scores.new_ones(len(images), len(corners), dtype=torch.bool)
-    scores = _ask(subject, prediction, asked, options.batch_size, perturb, subject.task.score)
+    scores = ask_all(
+        subject, prediction, len(corners), options.batch_size, perturb, subject.task.score
+    )
     lost = prediction.scores.float()[:, None] - scores
     windows = make(torch.arange(len(corners), device=images.device)).float()
     with torch.autocast(images.device.type, enabled=False):
@@ -239,6 +242,19 @@ def _choose_channels(activations: Tensor, top: int | None) -> tuple[Tensor, Tens
     return activations.take_along_dim(channels[:, :, None, None], dim=1), channels
 
 
+def ask_all(
+    subject: Subject,
+    prediction: Prediction,
+    count: int,
+    batch_size: int,
+    perturb: Callable[[Tensor, Tensor], Tensor],
+    read: Callable[[object, Prediction], Tensor],
+) -> Tensor:
+    """Return what the model says to so many perturbations of each sample, `[B, count]`."""
+    asked = torch.ones(len(subject.images), count, dtype=torch.bool, device=subject.images.device)
+    return _ask(subject, prediction, asked, batch_size, perturb, read)
+
+
 def _ask(
     subject: Subject,
     prediction: Prediction,
@@ -246,6 +262,8 @@ def _ask(
     batch_size: int,
     perturb: Callable[[Tensor, Tensor], Tensor],
     read: Callable[[object, Prediction], Tensor],
+    *,
+    inside: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Tensor:
     """Return what the model says to each perturbation that is asked about, else 0; `[B, N]`.
 
@@ -256,6 +274,7 @@ def _ask(
         batch_size: Perturbed pictures a forward.
         perturb: From numbers of samples and of perturbations, `[n]` each, to pictures.
         read: From the output and the samples' predictions to one number each.
+        inside: What is done around each forward; the runs of a layer are counted anew in each.
     """
     rows, columns = asked.nonzero(as_tuple=True)
     chunks = _chunks(len(rows), batch_size, rows.device)
@@ -263,7 +282,8 @@ def _ask(
     with torch.no_grad():
         for done, chunk in enumerate(chunks, start=1):
             row, column = rows[chunk], columns[chunk]
-            output = subject.run(perturb(row, column), row)
+            with inside():
+                output = subject.run(perturb(row, column), row)
             answers[row, column] = read(output, prediction.rows(row)).float()
             if len(chunks) >= 100 and done % (len(chunks) // 10) == 0:
                 logger.info("%d of %d forwards of perturbed pictures", done, len(chunks))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +20,14 @@ SURE = 0.7
 
 
 MIXED = 0.85
-"""The same for tokens whose grid is only guessed from their number."""
+"""The same for tokens whose grid is only guessed from their number, and for turned axes."""
+
+
+Way = tuple[int, int, bool]
+"""How many tokens stand before the places and how many behind, and whether these run down."""
+
+AGAINST = 0.9
+"""The same for axes that lie otherwise than those of their kind did before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +78,7 @@ class Layout:
                     "target_layer",
                     f"a layer that always gives a map of {height} x {width} cells",
                     f"a tensor {list(features.shape)}",
-                    "Pass `reshape_transform`, or pictures of one size",
+                    'Pass `method="occlusion"`, which needs no layer, or `reshape_transform`',
                 )
             )
         return found.transpose(2, 3) if self.is_transposed else found
@@ -87,6 +95,12 @@ class Layout:
         """Whether some tokens are no places."""
         return bool(self.start or self.ends)
 
+    def cells_of(self, tokens: Tensor) -> Tensor:
+        """Return one value a token, `[N]`, as `[h, w]`."""
+        height, width = self.grid
+        places = tokens[self.patches]
+        return places.reshape(width, height).T if self.is_transposed else places.reshape(self.grid)
+
     def spoil(self, features: Tensor, value: float) -> Tensor:
         """Return a tensor with another value at every place."""
         spoilt = features.clone()
@@ -96,103 +110,131 @@ class Layout:
         return spoilt
 
 
-def read_axes(
-    first: Tensor | None, last: Tensor | None, planted: Tensor
-) -> tuple[Layout, float] | None:
-    """Return how four axes are a map, and how sure that is; None if they aren't.
+def score_axes(first: Tensor | None, last: Tensor | None, planted: Tensor) -> dict[Layout, float]:
+    """Return the ways in which four axes may be a map, the customary first, and their scores.
 
     Args:
         first: How far its places move if channels come first, `[h, w]`; None if they don't.
         last: If they come last, `[h, w]`.
         planted: Where the picture was changed, `[H, W]` bool.
     """
-    options = [
-        (Layout(rows=0, grid=grid, channels=channels, is_transposed=turned), moved)
+    return {
+        Layout(rows=0, grid=grid, channels=channels, is_transposed=turned): separation(
+            moved, planted_cells(planted, grid)
+        )
         for channels, places in ((1, first), (3, last))
         if places is not None
         for turned in (False, True)
         for moved in (places.T if turned else places,)
         for grid in ((moved.shape[0], moved.shape[1]),)
         if min(grid) > 1 and is_alike(*grid, (planted.shape[0], planted.shape[1]))
-    ]
-    scored = [
-        (layout, separation(moved, planted_cells(planted, layout.grid)))
-        for layout, moved in options
-        if not layout.is_transposed or layout.grid[0] * layout.grid[1] > FEW_CELLS
-    ]
-    if not scored:
+        if not turned or grid[0] * grid[1] > FEW_CELLS
+    }
+
+
+def read_axes(
+    scores: Mapping[Layout, float], known: Mapping[Layout, float]
+) -> tuple[Layout, float] | None:
+    """Return how four axes are a map, and how sure that is; None if they aren't.
+
+    Args:
+        scores: Of the ways in which they may be one.
+        known: The same of the first tensor with such axes, whose places say most: further on a
+            trained network has spread what it knows over all of them.
+    """
+    if not scores:
+        return None
+    customary = next(iter(scores))
+    if min(customary.grid) < FEW_CELLS:
+        return customary, max(scores[customary], SURE)
+    # Axes that are no map come close by chance: what is unusual must be plain.
+    ways = [way for way in scores if not way.is_transposed or known[way] >= MIXED]
+    if not ways:
         return None
     # The first of equals: channels first, rows before columns.
-    layout, score = max(scored, key=lambda pair: pair[1])
-    if min(layout.grid) < FEW_CELLS:
-        return scored[0][0], max(scored[0][1], SURE)
-    return layout, score
+    found, rival = max(ways, key=lambda way: known[way]), max(scores, key=lambda way: scores[way])
+    if scores[rival] >= AGAINST and scores[found] <= 0.5:
+        return rival, scores[rival]
+    return found, known[found]
 
 
-def read_untouched(moved: Tensor, planted: Tensor, *, rows: int) -> Layout | None:
+def read_untouched(moved: Tensor, *, rows: int) -> Layout | None:
     """Return how tokens that aren't mixed yet make a map: then only places in the change move.
+
+    Those that stay lie in the lower left corner; where patches overlap these are fewer.
 
     Args:
         moved: How far each token moves, `[N]`.
-        planted: Where the picture was changed, `[H, W]` bool.
         rows: Axis of the samples.
     """
     touched = moved > 0
-    places = touched.nonzero().flatten().tolist()
-    if not places or bool(touched.all()):
-        return None
+    start, ends = others_of(moved)
+    count = len(moved) - start - ends
     best: tuple[float, Layout] | None = None
-    first, end = places[0], places[-1] + 1
-    count = end - first
-    for height in range(2, count // 2 + 1):
-        if count % height:
-            continue
+    if bool(touched[start : start + count].all()):
+        return None
+    for height in (h for h in range(2, count // 2 + 1) if count % h == 0):
         for turned in (False, True):
             layout = Layout(
                 rows=rows,
                 grid=(height, count // height),
                 channels=2,
-                start=first,
-                ends=len(moved) - end,
+                start=start,
+                ends=ends,
                 is_transposed=turned,
             )
-            cells = planted_cells(planted, layout.grid)
-            wanted = (cells.T if turned else cells).flatten() > 0
-            share = float((touched[first:end].cpu() == wanted).float().mean())
+            share = _share_explained(layout.cells_of(touched))
             if best is None or share > best[0]:
                 best = (share, layout)
-    # Patches that overlap move where they only touch the change.
     return best[1] if best is not None and best[0] > 0.85 else None
 
 
+def others_of(moved: Tensor) -> tuple[int, int]:
+    """Return how many tokens before and behind those that move don't; none if none does.
+
+    Args:
+        moved: How far each token moves, `[N]`.
+    """
+    places = (moved > 0).nonzero().flatten().tolist()
+    return (places[0], len(moved) - 1 - places[-1]) if places else (0, 0)
+
+
+def _share_explained(touched: Tensor) -> float:
+    """Return of which share of places, `[h, w]`, it is explained that they move, or don't."""
+    worth = 1.0 - 2.0 * touched.float()
+    # Of each rectangle in the lower left corner, how many more stay than move.
+    corners = worth.flip(0).cumsum(0).flip(0).cumsum(1)
+    return float((touched.sum() + corners.amax()) / touched.numel())
+
+
 def read_mixed(
-    moved: Tensor, planted: Tensor, known: list[Layout], *, rows: int
+    moved: Tensor, planted: Tensor, ways: Iterable[Way], *, rows: int
 ) -> tuple[Layout, float] | None:
     """Return how tokens make a map of which all move, some more than others, and how sure that is.
 
     Args:
         moved: How far each token moves, `[N]`.
         planted: Where the picture was changed, `[H, W]` bool.
-        known: Layouts of the network's earlier tokens: others start, end and run alike.
+        ways: To lay them.
         rows: Axis of the samples.
     """
     size = (planted.shape[0], planted.shape[1])
-    ways = [(k.start or 0, k.ends, k.is_transposed) for k in known]
-    ways.append((0, 0, False))
     best: tuple[Layout, float] | None = None
-    for start, ends, turned in dict.fromkeys(ways):
+    for start, ends, turned in ways:
         count = len(moved) - start - ends
         for height in range(2, count // 2 + 1):
             width = count // height
             if height * width != count or not is_alike(height, width, size):
                 continue
-            grid = (height, width)
-            places = moved[start : len(moved) - ends]
-            seen = places.reshape(width, height).T if turned else places.reshape(grid)
-            score = separation(seen, planted_cells(planted, grid))
             layout = Layout(
-                rows=rows, grid=grid, channels=2, start=start, ends=ends, is_transposed=turned
+                rows=rows,
+                grid=(height, width),
+                channels=2,
+                start=start,
+                ends=ends,
+                is_transposed=turned,
             )
+            score = score_of(layout, moved, planted)
             if best is None or score > best[1] + 1e-6:
                 best = (layout, score)
     return best if best is not None and best[1] >= MIXED else None
@@ -200,10 +242,7 @@ def read_mixed(
 
 def score_of(layout: Layout, moved: Tensor, planted: Tensor) -> float:
     """Return how sure it is that tokens are a map in that layout, in [0, 1]."""
-    places = moved[layout.patches]
-    height, width = layout.grid
-    seen = places.reshape(width, height).T if layout.is_transposed else places.reshape(layout.grid)
-    return separation(seen, planted_cells(planted, layout.grid))
+    return separation(layout.cells_of(moved), planted_cells(planted, layout.grid))
 
 
 def planted_cells(planted: Tensor, grid: tuple[int, int]) -> Tensor:

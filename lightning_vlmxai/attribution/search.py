@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from torch import nn
+from torch import Tensor, nn
 
 from .hooks import Place, named_layers, plain_name
-from .reading import SURE, Layout, read_axes, read_mixed, read_untouched, score_of
+from .reading import (
+    SURE,
+    Layout,
+    Way,
+    others_of,
+    read_axes,
+    read_mixed,
+    read_untouched,
+    score_axes,
+    score_of,
+)
 from .sites import Scene, Site
 from .trials import Trials
 
@@ -72,6 +82,14 @@ class Search:
             return self._choose_dense() or self._choose_passage()
         return self._choose_passage() or self._choose_stream()
 
+    def candidates(self, most: int) -> list[Choice]:
+        """Return layers that all influence passes, the last first, at most so many of them."""
+        groups = (self._groups[step] for step in sorted(self._groups, reverse=True))
+        read = (choice for sites in groups if (choice := self._read_group(sites)) is not None)
+        found = list(self._without_samplers(read))
+        some = [found[i * len(found) // most] for i in range(most)] if len(found) > most else found
+        return [choice for choice in some if self.matters(choice)]
+
     def layout_of(self, site: Site) -> tuple[Layout, float] | None:
         """Return how a site's tensor is a map, and how sure that is; None if it isn't one."""
         moved = self._scene.moved.get(site.step)
@@ -79,43 +97,63 @@ class Search:
             return None
         planted = self._scene.planted
         if len(site.shape) == 4:
-            return read_axes(moved.first, moved.last, planted)
-        places = moved.last
-        if places is None:
-            return None
-        count = site.shape[1 - site.rows]
-        for (tokens, _), layout in self._untouched.items():
-            if tokens == count:
-                found = Layout(
-                    rows=site.rows,
-                    grid=layout.grid,
-                    channels=2,
-                    start=layout.start,
-                    ends=layout.ends,
-                    is_transposed=layout.is_transposed,
-                )
-                return found, score_of(found, places, planted)
-        return read_mixed(places, planted, list(self._untouched.values()), rows=site.rows)
+            return read_axes(score_axes(moved.first, moved.last, planted), self._axes)
+        known = None if moved.last is None else self._tokens.get(site.shape[1 - site.rows])
+        return None if known is None else (replace(known[0], rows=site.rows), known[1])
+
+    def clarity_of(self, site: Site, layout: Layout) -> float:
+        """Return the chance that a site's places move more where the picture is changed."""
+        moved, planted = self._scene.moved[site.step], self._scene.planted
+        if layout.start is None:
+            return score_axes(moved.first, moved.last, planted).get(layout, 0.5)
+        return 0.5 if moved.last is None else score_of(layout, moved.last, planted)
 
     @cached_property
-    def _untouched(self) -> dict[tuple[int, int], Layout]:
-        """Layouts of tokens as they were before they were mixed, the first of each number."""
-        found: dict[tuple[int, int], Layout] = {}
-        for site in self._scene.sites:
-            if len(site.shape) != 3 or site.rows is None or site.step not in self._scene.moved:
-                continue
-            count = site.shape[1 - site.rows]
-            if (count, 0) in found:
-                continue
-            moved = self._scene.moved[site.step].last
-            layout = (
-                None
-                if moved is None
-                else read_untouched(moved, self._scene.planted, rows=site.rows)
-            )
-            if layout is not None:
-                found[count, 0] = layout
+    def _axes(self) -> dict[Layout, float]:
+        """The ways in which four axes may be maps, with the score of the first tensor of each."""
+        found: dict[Layout, float] = {}
+        for site in sorted(self._scene.sites, key=lambda site: site.step):
+            moved = self._scene.moved.get(site.step)
+            if len(site.shape) == 4 and site.rows is not None and moved is not None:
+                found = score_axes(moved.first, moved.last, self._scene.planted) | found
         return found
+
+    @cached_property
+    def _tokens(self) -> dict[int, tuple[Layout, float]]:
+        """By their number how tokens are a map, and how sure that is, as the first of them say."""
+        found = {count: (layout, 1.0) for count, layout in self._untouched.items()}
+        planted = self._scene.planted
+        for count, (rows, moved) in self._first.items():
+            if count not in found:
+                read = read_mixed(moved, planted, self._ways(count), rows=rows)
+                found |= {} if read is None else {count: read}
+        return found
+
+    @cached_property
+    def _first(self) -> dict[int, tuple[int, Tensor]]:
+        """By number of tokens, axis of the rows and movement where so many were seen first."""
+        found: dict[int, tuple[int, Tensor]] = {}
+        for site in self._scene.sites:
+            moved = self._scene.moved.get(site.step)
+            if len(site.shape) == 3 and site.rows is not None and moved and moved.last is not None:
+                found.setdefault(site.shape[1 - site.rows], (site.rows, moved.last))
+        return found
+
+    @cached_property
+    def _untouched(self) -> dict[int, Layout]:
+        """By number of tokens, their layout as long as they weren't mixed."""
+        read = {
+            count: read_untouched(moved, rows=rows) for count, (rows, moved) in self._first.items()
+        }
+        return {count: layout for count, layout in read.items() if layout is not None}
+
+    def _ways(self, count: int) -> Iterable[Way]:
+        """Return how so many tokens may lie: as earlier ones do, or less those that stay."""
+        others = others_of(self._first[count][1])
+        if others != (0, 0):
+            return [(*others, False)]
+        known = [(k.start or 0, k.ends, k.is_transposed) for k in self._untouched.values()]
+        return dict.fromkeys([*known, (0, 0, False)])
 
     @cached_property
     def _influential(self) -> set[int]:
@@ -124,6 +162,15 @@ class Search:
     @cached_property
     def _passages(self) -> set[int]:
         return set(self._flow.passages([self._scene.logits]))
+
+    @cached_property
+    def _groups(self) -> dict[int, list[Site]]:
+        """By step, the layers that gave a passage that holds its memory."""
+        groups: dict[int, list[Site]] = {}
+        for site in self._outputs:
+            if site.step in self._passages:
+                groups.setdefault(self._flow.source(site.step), []).append(site)
+        return groups
 
     @cached_property
     def _given(self) -> dict[int, Site]:
@@ -145,10 +192,7 @@ class Search:
 
     def _choose_passage(self) -> Choice | None:
         """Return the last readable tensor that everything passes and whose places matter."""
-        groups: dict[int, list[Site]] = {}
-        for site in self._outputs:
-            if site.step in self._passages:
-                groups.setdefault(self._flow.source(site.step), []).append(site)
+        groups = self._groups
         steps = sorted(groups.keys() | self._passages, reverse=True)
         readable = (
             choice

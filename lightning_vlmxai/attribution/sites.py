@@ -90,10 +90,15 @@ class Scene:
     def describe(self) -> str:
         """Return the last layers that gave a tensor of three or four axes, and their shapes."""
         shapes = {
-            site.name: f"{site.name} {_one_row(site)}" for site in self.sites if site.is_output
+            site.name: f"{site.name} {self.one_row(site)}" for site in self.sites if site.is_output
         }
         nothing = "no layer with an output of three or four axes"
         return ", ".join(list(shapes.values())[-12:]) or nothing
+
+    @staticmethod
+    def one_row(site: Site) -> list[int]:
+        """Return the shape that a layer gives to one picture, if it has a row a picture."""
+        return [1 if axis == site.rows else side for axis, side in enumerate(site.shape)]
 
 
 def look(module: nn.Module, call: Call) -> Scene:
@@ -220,11 +225,6 @@ def eager() -> Iterator[None]:
     """Run compiled modules as they are written, so that hooks see what they do."""
     with torch.compiler.set_stance("force_eager"):
         yield
-
-
-def _one_row(site: Site) -> list[int]:
-    """Return the shape that the layer gives to one picture, if it has a row a picture."""
-    return [1 if axis == site.rows else side for axis, side in enumerate(site.shape)]
 
 
 def _maps(output: Any) -> list[Tensor]:

@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_warn
 
 from ..explain import Explainer
-from ..judges import Judge
+from ..judges import Judge, describe_failures
 from ..records import Control, Explanation, Round
 from ..rounds import Faults
 from ..trust import Drawn, JudgeWatch, draw_controls, subjects_of
@@ -83,6 +83,9 @@ class Controlling:
         metrics, told = self._watch.look(closed.number, closed.controls)
         if told:
             rank_zero_warn(f"vlmxai: {told}")
+        if metrics.get("judge/answered") == 0.0 and closed.judged:
+            why = " ".join(describe_failures([c.verdict for c in closed.controls]).values())
+            self._doubt(f"no control of a round was answered, where probes were. {why}")
         return replace(closed, metrics={**closed.metrics, **metrics}) if metrics else closed
 
     def state_dict(self) -> dict[str, Any]:

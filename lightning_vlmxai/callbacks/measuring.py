@@ -14,7 +14,7 @@ from ..explain import Explainer, LiveModel
 from ..records import Explanation, Probe
 from ..rounds import Faults
 from ..tasks import MultiLabelClassification, OneLabelEach, Task
-from ..trust import faithfulness as measure_faithfulness
+from ..trust import faithfulness
 
 
 class Measuring:
@@ -27,31 +27,32 @@ class Measuring:
     def __init__(self, figures: Sequence[str]) -> None:
         self._figures = tuple(figures)
         self._faults = Faults()
+        self._has_worked = False
 
-    def measure(
+    def add(
         self,
         live: LiveModel,
         explainer: Explainer,
         probes: Sequence[Probe],
         explanations: Sequence[Explanation],
-        *,
-        is_raised: bool,
     ) -> list[Explanation]:
         """Return the explanations with their figures; None where one is not defined.
+
+        What goes wrong is raised the first time; later it costs a round's figures, and a warning.
 
         Args:
             live: The model; it is left as it was.
             explainer: That made the explanations.
             probes: That were explained.
             explanations: Of these probes. A blank map has no figures.
-            is_raised: Raise what goes wrong; else it costs the figures of this round, and a
-                warning.
         """
         if not self._figures or not explanations:
             return list(explanations)
-        if is_raised:
-            return self._measure(live, explainer, probes, explanations)
         found = list(explanations)
+        if not self._has_worked:
+            found = self._measure(live, explainer, probes, explanations)
+            self._has_worked = True
+            return found
         with self._faults.passed_over("Measuring faithfulness", "so this round has no such figure"):
             found[:] = self._measure(live, explainer, probes, explanations)
         return found
@@ -70,15 +71,14 @@ class Measuring:
         for place, one in enumerate(explanations):
             if not one.is_blank:
                 alike[str(of_index[one.probe_index].call.shapes)].append(place)
-        size = explainer.batch_size
+        size, module = explainer.batch_size, live.module.get_submodule(live.network)
         for places in alike.values():
             for start in range(0, len(places), size):
                 chosen = places[start : start + size]
                 batch = [explanations[place] for place in chosen]
-                call = explainer.prepare(
-                    live, join_calls([of_index[e.probe_index].call for e in batch])
-                )
-                figures = measure_faithfulness(
+                calls = [of_index[e.probe_index].call for e in batch]
+                call = explainer.prepared(join_calls(calls), module)
+                figures = faithfulness(
                     live,
                     call,
                     torch.stack([e.saliency for e in batch]),

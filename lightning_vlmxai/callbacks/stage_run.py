@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +13,27 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from .. import disk
 from ..errors import JudgeError
-from ..explain import Explainer, LiveModel, disagreement, find_disagreements, share_agreed
+from ..explain import (
+    Explainer,
+    LiveModel,
+    disagreement,
+    find_disagreements,
+    share_agreed,
+    spread,
+)
 from ..judges import FailureReporter, Judge, JudgeWorker, describe_failures
 from ..probes import ProbeCollector, ProbeSet
 from ..records import Explanation, Probe, Round
-from ..rounds import Faults, Ranks, RoundBook, with_probe, without_probe
+from ..rounds import Faults, Ranks, RoundBook
 from ..sinks import read_settings
 from .controlling import Controlling
+from .explained import Explained
 from .isolating import Isolation
+from .map_check import MapCheck
+from .measuring import Measuring
 from .names import check_names
 from .publishing import Publisher
 from .round_settings import RoundSettings, warn_of_changes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Explained:
-    """What the ranks made of the probes together."""
-
-    explanations: list[Explanation]
-    missing: int
-    failure: str
 
 
 class StageRun:
@@ -97,6 +97,7 @@ class StageRun:
         self._worker = JudgeWorker(judge)
         self._probe_set: ProbeSet | None = None
         self._doubted: set[str] = set()
+        self._check, self._measuring = MapCheck(), Measuring(settings.faithfulness)
         self._agreement: float | None = None
         self._book: RoundBook | None = None
         self._controls_then: dict[str, Any] = {}
@@ -171,13 +172,13 @@ class StageRun:
             VLMExplainError: If the model can't be explained; in a fit that was rehearsed, that is
                 a warning and a round without samples.
         """
-        probe_set, explained = self._isolation.run(live, self._explain_probes)
+        probe_set, explained = self._isolation.run(live, self._explain_and_check)
         if self._agreement is None and explained.explanations:
             if self.is_rehearsed:
                 with self._faults.passed_over("The proof", "so this round has no judged samples"):
                     self._prove(live, probe_set, explained.explanations)
                 if self._faults.last:
-                    explained = _Explained(
+                    explained = Explained(
                         explanations=[], missing=len(probe_set), failure=self._faults.last
                     )
             else:
@@ -266,11 +267,20 @@ class StageRun:
             "controls": self._controls_then or self._controlling.state_dict(),
         }
 
-    def _explain_probes(self, live: LiveModel) -> tuple[ProbeSet, _Explained]:
+    def _explain_probes(self, live: LiveModel) -> tuple[ProbeSet, Explained]:
         probe_set = self._choose_probes(live)
         return probe_set, self._explain_together(live, probe_set)
 
-    def _explain_together(self, live: LiveModel, probe_set: ProbeSet) -> _Explained:
+    def _explain_and_check(self, live: LiveModel) -> tuple[ProbeSet, Explained]:
+        probe_set, explained = self._explain_probes(live)
+        if self._ranks.rank == 0 and self._explainer and self._check.is_due(self.next_round):
+            live, found = replace(live, network=probe_set.network), explained.explanations
+            with self._faults.passed_over("The check of the maps", "so nothing is known of them"):
+                if line := self._check.look(self._explainer, live, probe_set.probes, found):
+                    self._doubt(line)
+        return probe_set, explained
+
+    def _explain_together(self, live: LiveModel, probe_set: ProbeSet) -> Explained:
         """Explain this rank's share of the probes, and return what all ranks explained."""
         live = replace(live, network=probe_set.network)
         own = self._ranks.share(probe_set.probes)
@@ -285,21 +295,8 @@ class StageRun:
                 failure = self._faults.last
             else:
                 found = self._explain(live, probe_set, own)
-        parts = self._ranks.gather(
-            _Explained(
-                explanations=[without_probe(e) for e in found],
-                missing=len(own) - len({e.probe_index for e in found}),
-                failure=failure,
-            )
-        )
-        of_index: defaultdict[int, list[Explanation]] = defaultdict(list)
-        for explanation in (e for part in parts for e in part.explanations):
-            of_index[explanation.probe_index].append(explanation)
-        return _Explained(
-            explanations=[with_probe(e, p) for p in probe_set.probes for e in of_index[p.index]],
-            missing=sum(part.missing for part in parts),
-            failure=next((part.failure for part in parts if part.failure), ""),
-        )
+        shares = self._ranks.gather(Explained.share(found, own, failure))
+        return Explained.join(shares, probe_set.probes)
 
     def _explain(
         self, live: LiveModel, probe_set: ProbeSet, own: Sequence[Probe]
@@ -314,8 +311,10 @@ class StageRun:
             self._check_names(names)
             reading = probe_set.reading
             asked = replace(self._asked, reading=reading, task=reading.task(self._asked.task))
-            self._explainer = replace(asked.settle(live, probe_set.probes[:1]), class_names=names)
-        return self._explainer(live, own)
+            self._explainer = replace(
+                asked.settle(live, spread(probe_set.probes, 16)), class_names=names
+            )
+        return self._measuring.add(live, self._explainer, own, self._explainer(live, own))
 
     def _choose_probes(self, live: LiveModel) -> ProbeSet:
         """Return the probe set, chosen by all ranks together among the rows that they saw."""
@@ -393,6 +392,7 @@ class StageRun:
             **({"controls": self._settings.controls} if self._settings.controls else {}),
             "network": self._probe_set.answer if self._probe_set else "",
             "agreement": self._agreement,
+            "doubts": self._check.doubts,
             **self._describe(),
         }
         if self._probe_set is None:  # nothing was explained: they are the checkpoint's

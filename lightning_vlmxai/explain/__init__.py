@@ -4,6 +4,7 @@ from .explainer import Explainer, ask_with_gradients, make_request
 from .isolation import Changes, Proof, copy_module, name_few
 from .live import LiveModel
 from .masking import apply_mask, mask_iou, overlay, soft_mask
+from .pointing import find_fault, spread
 from .proof import disagreement, find_disagreements, share_agreed
 from .rng import isolated_generators, isolated_rng
 from .watch import Watch
@@ -19,6 +20,7 @@ __all__ = [
     "copy_module",
     "disagreement",
     "find_disagreements",
+    "find_fault",
     "isolated_generators",
     "isolated_rng",
     "make_request",
@@ -27,4 +29,5 @@ __all__ = [
     "overlay",
     "share_agreed",
     "soft_mask",
+    "spread",
 ]

@@ -50,7 +50,8 @@ class Explainer:
         task: How the model's output is read.
         reading: Which part of it, and whether that holds probabilities.
         method: Name of a method in `attribution.METHODS`, or the path of a pytorch-grad-cam class,
-            such as "pytorch_grad_cam.FinerCAM"; "auto" is the first of `AUTO` that is possible.
+            such as "pytorch_grad_cam.FinerCAM"; "auto" is the first of `AUTO` that is possible,
+            at the last layer whose maps show what the predictions of 16 probes hang on.
         target_layer: Dotted name of the layer; found once a call if None. RISE and Occlusion need
             none.
         reshape_transform: From the layer's output to a feature map `[B, C, h, w]`, where
@@ -106,8 +107,8 @@ class Explainer:
 
         Args:
             live: The model; it is left as it was.
-            probes: The first is looked at; without any, or where the method needs no layer, one
-                that wasn't given stays None.
+            probes: The first is looked at, for "auto" up to 16; without any, or where the method
+                needs no layer, one that wasn't given stays None.
 
         Raises:
             AttributionError: If there is no such layer.
@@ -115,11 +116,11 @@ class Explainer:
         if not probes:
             return self
         if self.method == "auto":
-            return self._first_that_works(live, probes[:1])
+            return self._first_that_works(live, probes)
         if self.target_layer is not None or self.method in LAYERLESS:
             return self
         with live.lent() as module:
-            found = locate(module, self._prepared(probes[0].call, module))
+            found = locate(module, self.prepared(probes[0].call, module))
         name = live.outer_name(found.name)
         if found.doubt:
             warnings.warn(
@@ -131,17 +132,23 @@ class Explainer:
         return replace(self, target_layer=name)
 
     def _first_that_works(self, live: LiveModel, probes: Sequence[Probe]) -> Explainer:
+        from .pointing import choose_by_pointing  # which makes maps with an explainer
+
+        is_free = self.target_layer is None and self.reshape_transform is None
         failures: list[AttributionError] = []
         for method in AUTO:
             try:
                 settled = replace(self, method=method).settle(live, probes)
-                settled(live, probes)
+                settled(live, probes[:1])
+                if is_free and method in AUTO[:2]:
+                    settled = choose_by_pointing(settled, live, probes)
             except AttributionError as error:
                 failures.append(error)
                 continue
             if failures:
                 warnings.warn(
-                    f'vlmxai: method="auto" explains by "{method}". {failures[0]}', stacklevel=2
+                    f'vlmxai: method="auto" explains by "{settled.method}". {failures[0]}',
+                    stacklevel=2,
                 )
             return settled
         raise failures[0]
@@ -175,8 +182,8 @@ class Explainer:
                     chosen = positions[:size]
                     batch = [probes[position] for position in chosen]
                     try:
-                        call = self._prepared(join_calls([p.call for p in batch]), module)
-                        target = target or self._target_of(module, call, name)
+                        call = self.prepared(join_calls([p.call for p in batch]), module)
+                        target = target or self.target_of(module, call, name)
                         name = target.name
                         explanations = self._explain_each(module, target, call, batch)
                     except RuntimeError as error:
@@ -186,11 +193,8 @@ class Explainer:
                     positions = positions[size:]
         return [e for position in range(len(probes)) for e in explained[position]]
 
-    def prepare(self, live: LiveModel, call: Call) -> Call:
-        """Return a call as the model takes it and the task reads it, on the model's device."""
-        return self._prepared(call, live.module.get_submodule(live.network))
-
-    def _prepared(self, call: Call, module: nn.Module) -> Call:
+    def prepared(self, call: Call, module: nn.Module) -> Call:
+        """Return the call as the module is asked, and as the task reads the answer."""
         return replace(to_module(call, module), read=self._read)
 
     def _read(self, answer: Any) -> Any:
@@ -201,7 +205,8 @@ class Explainer:
             taken = taken.unsqueeze(1) if taken.ndim == 3 else taken
         return taken
 
-    def _target_of(self, module: nn.Module, call: Call, name: str | None) -> Target:
+    def target_of(self, module: nn.Module, call: Call, name: str | None = None) -> Target:
+        """Return the layer of that name in the module, or the one that is found."""
         if self.method in LAYERLESS:
             return Target(name="", layer=module)
         one = call.take(torch.tensor([0]))
@@ -209,6 +214,18 @@ class Explainer:
             layer = resolve_target_layer(module, name, one)
             return Target(name=name, layer=layer, place=Place.parse(name))
         return locate(module, one, name)
+
+    def subject(self, module: nn.Module, target: Target, call: Call) -> Subject:
+        """Return what is explained."""
+        return Subject(
+            module=module,
+            layer=target.layer,
+            inputs=call,
+            task=self.task,
+            reshape=self.reshape_transform,
+            layout=target.layout,
+            place=target.place,
+        )
 
     def _explain_each(
         self, module: nn.Module, target: Target, call: Call, probes: Sequence[Probe]
@@ -236,15 +253,7 @@ class Explainer:
         call: Call,
         probes: Sequence[Probe],
     ) -> list[Explanation]:
-        subject = Subject(
-            module=module,
-            layer=target.layer,
-            inputs=call,
-            task=task,
-            reshape=self.reshape_transform,
-            layout=target.layout,
-            place=target.place,
-        )
+        subject = replace(self.subject(module, target, call), task=task)
         attribution = attribute(subject, self.method, perturbation=self.perturbation)
         prediction = attribution.prediction.cpu()
         self._check_class_names(prediction.num_classes)
@@ -352,8 +361,8 @@ def _halve(size: int, error: RuntimeError) -> int:
                 "memory",
                 "enough to explain one probe",
                 error,
-                "Free some, or pass a smaller `perturbation` batch if the method asks for many "
-                "forwards",
+                "Free some, or pass `perturbation=Perturbation(batch_size=1)` if the method asks "
+                "for many forwards",
             )
         ) from error
     if torch.cuda.is_available():

@@ -97,7 +97,7 @@ def make_report(
         title=name_run(run),
         run=run,
         facts=list_facts(run),
-        notices=[*run.notices, *unread, *note_pictures(pictures)],
+        notices=[*note_doubts(run), *run.notices, *unread, *note_pictures(pictures)],
         corrected=corrected,
         agreements=load_agreements(run),
         rounds=[(of, figures[of.key], add_costs(of.samples)) for of in run.rounds],
@@ -116,6 +116,13 @@ def list_facts(run: Run) -> list[tuple[str, str]]:
     """Return how a run was made, as names and values for a page's head."""
     facts = [(name, show_value(run.settings[key])) for key, name in FACTS if key in run.settings]
     return [*facts, ("Probes", one_line(run.fingerprint) or "unknown fingerprint")]
+
+
+def note_doubts(run: Run) -> list[str]:
+    """Return notices of what the run itself doubted of its maps."""
+    doubts = run.settings.get("doubts")
+    lines = doubts if isinstance(doubts, list) else []
+    return [one_line(f"Told while it ran: {line}", 600) for line in lines if isinstance(line, str)]
 
 
 def note_pictures(pictures: Pictures) -> list[str]:

@@ -97,9 +97,10 @@ class RunFolderSink:
     def write_late(self, late: Round) -> None:
         """Append verdicts that came after the deadline of their round."""
         with (self.path / "late.jsonl").open("a", encoding="utf-8") as file:
-            file.writelines(
-                _dump({**self._describe(late, sample), "is_late": True}) for sample in late.samples
-            )
+            for sample in late.samples:
+                record = self._describe(late, sample)
+                del record["reference"]  # the masks are gone by then; `samples.jsonl` has it
+                file.write(_dump({**record, "is_late": True}))
 
     def _describe(self, closed: Round, sample: Sample) -> dict[str, Any]:
         """Return a line of `samples.jsonl`."""

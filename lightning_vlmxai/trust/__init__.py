@@ -22,7 +22,7 @@ from .examination_lines import compare, describe_answers, describe_figures
 from .faithfulness_figures import FAITHFULNESS, faithfulness
 from .judge_watch import JUDGE_METRICS, JudgeWatch, round_auc
 from .masks import mask_agreement
-from .sampling import DrawnMember, draw_sample
+from .sampling import Sampled, draw_sample
 from .scenes import SCENE_NAMES, draw_scenes
 from .subjects import read_subjects
 
@@ -38,10 +38,10 @@ __all__ = [
     "CorrectedDifference",
     "CorrectedRate",
     "Drawn",
-    "DrawnMember",
     "Examination",
     "JudgeWatch",
     "Outcome",
+    "Sampled",
     "Share",
     "Subject",
     "agreement",

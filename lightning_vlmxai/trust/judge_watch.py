@@ -154,7 +154,7 @@ class JudgeWatch:
         self._tests += 1
         was, self.is_fallen = self.is_fallen, False
         for what, last, share in _SHARES:
-            then, now = self._rounds[:-last][:FIRST], self._rounds[-last:]
+            then, now = times_of(self._rounds, last)
             if len(then) >= LEAST_FIRST and len(now) == last:
                 p = area_p_value(then, now) if what == "area" else ties_p_value(then, now)
                 if p <= share * level_of(self._tests):
@@ -210,6 +210,13 @@ class JudgeWatch:
         return f"AUC {area.value:.2f} [{low:.2f}, {high:.2f}] in {of} ({area.good + area.bad})"
 
 
+def times_of(
+    rounds: Sequence[ControlRound], last: int
+) -> tuple[Sequence[ControlRound], Sequence[ControlRound]]:
+    """Return the first rounds, none of which is among the last ones, and so many last ones."""
+    return rounds[:-last][:FIRST], rounds[-last:]
+
+
 def round_auc(controls: Sequence[JudgedControl]) -> float | None:
     """Return the AUC of one round's controls; None where too few were answered."""
     area = _figures_of([ControlRound.of(0, controls)], 2.5).auc
@@ -240,6 +247,9 @@ def area_p_value(then: Sequence[ControlRound], now: Sequence[ControlRound]) -> f
         [[_tenths(score) for r in rounds for score in getattr(r, name)] for rounds in (then, now)]
         for name in ("good", "bad")
     )
+    # Most judges score in halves or whole numbers: in these there are fewer sums.
+    unit = math.gcd(*good[0], *good[1], *bad[0], *bad[1]) or 1
+    good, bad = ([[score // unit for score in scores] for scores in of] for of in (good, bad))
     seen = sum(good[1]) - sum(bad[1])
     of_good, of_bad = (_sums(before + after, len(after)) for before, after in (good, bad))
     below = of_good.cumsum()
@@ -273,7 +283,7 @@ def _tenths(score: float) -> int:
 
 def _sums(values: Sequence[int], size: int) -> NDArray[np.float64]:
     """Return how likely each sum of so many values is, drawn without putting back."""
-    ways = np.zeros((size + 1, size * 5 * _TENTHS + 1))
+    ways = np.zeros((size + 1, size * max(values, default=0) + 1))
     ways[0, 0] = 1.0
     for value in values:
         ways[1:, value:] += ways[:-1, : ways.shape[1] - value]

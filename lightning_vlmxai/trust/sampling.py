@@ -12,7 +12,7 @@ from ..errors import ConfigurationError, expected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DrawnMember:
+class Sampled:
     """A member that was drawn.
 
     Args:
@@ -26,7 +26,7 @@ class DrawnMember:
 
 def draw_sample(
     groups: Sequence[Hashable], kinds: Sequence[Hashable], size: int, *, seed: int
-) -> list[DrawnMember]:
+) -> list[Sampled]:
     """Return a random sample of members, in random order.
 
     Groups are drawn from by the root of their size, so that rare ones are seen and their weights
@@ -72,9 +72,7 @@ def draw_sample(
     others = [index for index in listed if chances[groups[index]] < 1.0]
     picked = take_systematically([chances[groups[index]] for index in others], start)
     drawn = sorted([*certain, *(others[place] for place in picked)], key=turn.__getitem__)
-    return [
-        DrawnMember(index=index, weight=max(1.0 / chances[groups[index]], 1.0)) for index in drawn
-    ]
+    return [Sampled(index=index, weight=max(1.0 / chances[groups[index]], 1.0)) for index in drawn]
 
 
 def group_chances(sizes: Counter[Hashable], size: int) -> dict[Hashable, float]:

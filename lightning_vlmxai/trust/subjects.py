@@ -96,12 +96,19 @@ def _read(index: int, sample: Any) -> _Read:
     elif isinstance(sample, (tuple, list)) and len(sample) > 1 and isinstance(sample[1], str):
         name, sample = sample[1], (sample[0], 0, *sample[2:])
     try:
-        return _Read(index=index, item=unpack_item(sample), name=name)
+        item = unpack_item(sample)
     except ProbeError as error:
         told = str(error).partition(" Pass `unpack`")[0]
         raise ConfigurationError(
             f"{told} Return such samples from the function that --data names."
         ) from None
+    if item.image is not None and item.image.ndim == 4:
+        raise _bad(
+            "a data set, of one picture a sample",
+            f"batches {list(item.image.shape)}",
+            "Return the data set, not its loader",
+        )
+    return _Read(index=index, item=item, name=name)
 
 
 def _names_of(data: Any, read: Sequence[_Read]) -> tuple[str, ...]:

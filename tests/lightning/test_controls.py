@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 
@@ -162,6 +163,46 @@ def test_a_fall_is_told_and_the_gate_does_not_act_on_it(
     assert "worse than at first" in page
 
 
+def test_the_first_bad_round_does_not_count_yet_without_an_alarm(tmp_path: Path) -> None:
+    """Its own controls say so, while the last rounds' together are still well."""
+    gate = QuadrantStopping(divergence_threshold=0.2, min_judge_auc=0.75)
+    _, logger, epochs = fit(
+        tmp_path, falling(constant, 2), gate, epochs=3, lag=0, controls=CONTROLS
+    )
+    assert epochs == 3
+    assert gate.stopped_epoch == 0
+    assert set(logger.curves["vlmxai/judge/alarm"].values()) == {0.0}
+    assert [auc >= 0.75 for auc in logger.curves["vlmxai/judge/auc"].values()] == [True] * 3
+
+
+class PlantedError(RuntimeError):
+    """Ends a run where it stands."""
+
+
+class Accident(pl.Callback):
+    """Raises in the third epoch."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch == 2:
+            raise PlantedError
+
+
+def test_what_closes_in_an_accident_is_looked_at_again(tmp_path: Path) -> None:
+    """The state that is saved then has the watch as it was, and the round open."""
+    explain = VLMExplainCallback(
+        falling(truth, 0), probe_size=PROBES, controls=CONTROLS, run_dir=tmp_path / "vlmxai"
+    )
+    trainer = make_trainer(tmp_path, explain, Accident(), max_epochs=4)
+    with pytest.raises(PlantedError):
+        trainer.fit(Separable(), loader(Squares()), loader(Squares(16, seed=1)))
+    assert explain.latest_round is not None
+    saved = explain.state_dict()["run"]
+    assert [opened["start"]["number"] for opened in saved["rounds"]["open"]] == [1]
+    assert [kept["number"] for kept in saved["controls"]["rounds"]] == [0]
+    lines = read_lines(tmp_path / "vlmxai" / "controls.jsonl")
+    assert {line["round"] for line in lines} == {0, 1}
+
+
 def test_a_good_judge_s_rounds_count(tmp_path: Path) -> None:
     """The gate looks at them as it does without controls."""
     for name, settings in (("with", {"min_judge_auc": 0.75}), ("without", {})):
@@ -195,7 +236,10 @@ def test_controls_that_miss_the_deadline_are_no_answers(tmp_path: Path) -> None:
     judge = Slow(lambda request: Verdict.scored(truth(request)), concurrency=64)
     judge.asked = []
     gate = QuadrantStopping("vlmxai/coverage", mode="max", patience=1, min_judge_auc=0.75)
-    with pytest.warns(UserWarning, match="so that its judge is not known"):
+    with (
+        pytest.warns(UserWarning, match="so that its judge is not known"),
+        pytest.warns(UserWarning, match=r"no control of a round was answered.*deadline"),
+    ):
         explain, logger, epochs = fit(
             tmp_path, judge, gate, lag=0, controls=CONTROLS, deadline_s=2.0, epochs=3
         )

@@ -302,6 +302,9 @@ def shifted(): return [(p, "red", m[1:]) for p, y, m in Plain()]
 def fails(): raise RuntimeError("no disk")
 def nothing(): return []
 def number(): return 3
+def loader():
+    from torch.utils.data import DataLoader
+    return DataLoader(Plain(), batch_size=8)
 """
 
 
@@ -348,6 +351,7 @@ def test_without_masks_only_the_name_is_tested(capsys: pytest.CaptureFixture[str
         ("my_data:fails", "raised RuntimeError: no disk"),
         ("my_data:nothing", "Return one that has some"),
         ("my_data:number", "one that returns int"),
+        ("my_data:loader", "Return the data set, not its loader"),
         ("my_data:missing", "Pass --data my_data:validation_set"),
         ("no_module:x", "Pass --data my_data:validation_set"),
         ("my_data", "Pass --data my_data:validation_set"),
@@ -361,6 +365,19 @@ def test_data_that_can_not_be_used_is_named(
     told = capsys.readouterr().err
     assert told.startswith("vlmxai: Expected `data` to be ")
     assert words in told
+
+
+def test_ctrl_c_ends_it_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the status that a shell expects."""
+
+    def interrupt(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lightning_vlmxai.cli_judge.examine", interrupt)
+    assert main(["judge"]) == 130
+    assert capsys.readouterr().out.endswith("Ended before all was asked.\n")
 
 
 @pytest.mark.parametrize(

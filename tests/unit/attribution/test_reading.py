@@ -9,19 +9,25 @@ from lightning_vlmxai.attribution.reading import (
     read_axes,
     read_mixed,
     read_untouched,
+    score_axes,
     separation,
 )
 from lightning_vlmxai.attribution.sites import plant
 from lightning_vlmxai.errors import AttributionError
 
 
-def _touched(planted: Tensor, rows: int, columns: int) -> list[list[bool]]:
-    """Return of each cell whether any of its pixels was changed, looked at one by one."""
-    tall, wide = planted.shape[0] // rows, planted.shape[1] // columns
+def _touched(planted: Tensor, rows: int, columns: int, overlap: int = 0) -> list[list[bool]]:
+    """Return of each cell whether any pixel in or near it was changed, looked at one by one."""
+    height, width = planted.shape
+    tall, wide = height // rows, width // columns
     pixels = planted.tolist()
+
+    def ends(cell: int, side: int, limit: int) -> tuple[int, int]:
+        return max(cell * side - overlap, 0), min((cell + 1) * side + overlap, limit) - 1
+
     return [
         [
-            any(pixels[r * tall + i][c * wide + j] for i in (0, tall - 1) for j in (0, wide - 1))
+            any(pixels[i][j] for i in ends(r, tall, height) for j in ends(c, wide, width))
             for c in range(columns)
         ]
         for r in range(rows)
@@ -33,17 +39,18 @@ def _row_of_tokens(cells: list[list[bool]], start: int, ends: int, *, down: bool
     return torch.tensor([0.0] * start + [float(cell) for cell in flat] + [0.0] * ends)
 
 
+@pytest.mark.parametrize("overlap", [0, 1])
 @pytest.mark.parametrize("down", [False, True])
-def test_tokens_of_any_grid_are_read_by_what_moves(down: bool) -> None:
-    """From 4 x 4 to 32 x 32, with others before and behind, patches square or not: none wrong."""
+def test_tokens_of_any_grid_are_read_by_what_moves(down: bool, overlap: int) -> None:
+    """From 4 x 4 to 32 x 32, others before and behind, patches square or not, apart or not."""
     for rows in range(4, 33):
         for columns in range(4, 33):
             start, ends = (7 * rows + columns) % 10, (rows + 3 * columns) % 10
             tall, wide = ((2, 2), (4, 2), (2, 6))[(rows + columns) % 3]
             _, planted = plant(torch.zeros(2, 1, rows * tall, columns * wide))
-            cells = _touched(planted, rows, columns)
+            cells = _touched(planted, rows, columns, overlap)
             moved = _row_of_tokens(cells, start, ends, down=down)
-            layout = read_untouched(moved, planted, rows=0)
+            layout = read_untouched(moved, rows=0)
             assert layout is not None
             assert (layout.grid, layout.start, layout.ends, layout.is_transposed) == (
                 (rows, columns),
@@ -55,9 +62,8 @@ def test_tokens_of_any_grid_are_read_by_what_moves(down: bool) -> None:
 
 def test_tokens_that_all_move_or_none_are_not_read_as_untouched() -> None:
     """Mixed tokens and latents say nothing here."""
-    _, planted = plant(torch.zeros(2, 1, 32, 32))
-    assert read_untouched(torch.ones(17), planted, rows=0) is None
-    assert read_untouched(torch.zeros(17), planted, rows=0) is None
+    assert read_untouched(torch.ones(17), rows=0) is None
+    assert read_untouched(torch.zeros(17), rows=0) is None
 
 
 def test_mixed_tokens_follow_those_that_came_before() -> None:
@@ -67,8 +73,7 @@ def test_mixed_tokens_follow_those_that_came_before() -> None:
     moved = _row_of_tokens(cells, 5, 0, down=False) + 0.1 * torch.rand(
         29, generator=torch.Generator().manual_seed(0)
     )
-    earlier = Layout(rows=0, grid=(8, 12), channels=2, start=5)
-    found = read_mixed(moved, planted, [earlier], rows=1)
+    found = read_mixed(moved, planted, [(5, 0, True), (5, 0, False), (0, 0, False)], rows=1)
     assert found is not None
     assert (found[0].grid, found[0].start, found[0].rows) == ((4, 6), 5, 1)
     assert found[1] == 1.0
@@ -85,10 +90,29 @@ def test_axes_are_read_by_what_moves() -> None:
         (cells.T, nothing, 1, True),
         (nothing, cells.T, 3, True),
     ):
-        found = read_axes(first, last, planted)
+        ways = score_axes(first, last, planted)
+        found = read_axes(ways, ways)
         assert found is not None
         assert (found[0].channels, found[0].is_transposed, found[1]) == (channels, turned, 1.0)
-    assert read_axes(torch.rand(8, 50), torch.rand(4, 50), planted) is None
+    nowhere = score_axes(torch.rand(8, 50), torch.rand(4, 50), planted)
+    assert nowhere == {}
+    assert read_axes(nowhere, nowhere) is None
+
+
+def test_axes_lie_as_the_first_of_their_kind() -> None:
+    """What a network has spread over all places says nothing, what lies plainly otherwise does."""
+    _, planted = plant(torch.zeros(2, 1, 56, 56))
+    cells = torch.tensor(_touched(planted, 7, 7)).float()
+    noise = torch.rand(7, 7, generator=torch.Generator().manual_seed(1))
+    known = score_axes(cells, None, planted)
+    upright = next(iter(known))
+    spread = noise + 0.3 * cells.T
+    late = score_axes(spread, None, planted)
+    assert max(late, key=lambda way: late[way]).is_transposed
+    assert read_axes(late, known) == (upright, 1.0)
+    turned = read_axes(score_axes(cells.T, None, planted), known)
+    assert turned is not None
+    assert turned[0].is_transposed
 
 
 def test_separation_is_the_share_of_pairs_in_order() -> None:

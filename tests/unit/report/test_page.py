@@ -52,6 +52,16 @@ def test_hostile_text_ends_no_element(tmp_path: Path) -> None:
     assert HOSTILE_NAME in unpack(text)["texts"]
 
 
+@pytest.mark.parametrize("doubts", [["maps show <b>nothing</b>", 7], "a word", None])
+def test_what_the_run_doubted_stands_on_top(tmp_path: Path, doubts: object) -> None:
+    """As words, before any view; what is no list of words is passed over."""
+    write_run(tmp_path, doubts=doubts)
+    head = write_report(tmp_path).read_text().partition("<main>")[0]
+    told = isinstance(doubts, list)
+    assert head.count("Told while it ran: ") == int(told)
+    assert ("Told while it ran: maps show &lt;b&gt;nothing&lt;/b&gt;" in head) == told
+
+
 def test_no_picture_source_ends_its_element() -> None:
     """Whatever a folder is called."""
     text = html.render_page(

@@ -28,6 +28,7 @@ from lightning_vlmxai.trust.judge_watch import (
     level_of,
     round_auc,
     ties_p_value,
+    times_of,
 )
 
 sys.path.append(str(Path(__file__).parents[3] / "benchmarks"))
@@ -95,7 +96,10 @@ def test_what_was_not_answered_is_no_figure_and_no_alarm() -> None:
     unknown = replace(
         silent[0], verdict=Verdict.unscored(UnscoredReason.TIMEOUT, usage=Usage(cost_usd=None))
     )
+    before = watch.state_dict()
     metrics, told = watch.look(7, [unknown, silent[1]])
+    assert watch.look(8, [judged("object", 5.0), silent[1]])[1] == ""  # no bad one was answered
+    assert watch.state_dict() == before
     assert (metrics["judge/auc"], metrics["judge/alarm"], told) == (1.0, 0.0, "")
     assert "judge/cost" not in metrics
 
@@ -137,6 +141,24 @@ def test_the_p_value_is_the_share_of_all_exchanges() -> None:
             for of_bad in combinations(bad, 3)
         ]
         assert area_p_value(then, now) == pytest.approx(sum(found) / len(found), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("count", "last", "then", "now"),
+    [
+        (3, 2, [0], [1, 2]),
+        (4, 2, [0, 1], [2, 3]),
+        (6, 4, [0, 1], [2, 3, 4, 5]),
+        (9, 2, [0, 1, 2, 3, 4], [7, 8]),
+        (1, 2, [], [0]),
+    ],
+)
+def test_no_round_is_compared_with_itself(
+    count: int, last: int, then: list[int], now: list[int]
+) -> None:
+    """The first rounds end where the last ones begin."""
+    rounds = [ControlRound(number=number, good=(), bad=()) for number in range(count)]
+    assert [[r.number for r in part] for part in times_of(rounds, last)] == [then, now]
 
 
 def test_ties_are_tested_by_fisher() -> None:

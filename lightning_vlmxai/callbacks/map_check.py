@@ -1,0 +1,35 @@
+"""Ask now and then whether the maps show what predictions hang on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..explain import Explainer, LiveModel, find_fault
+from ..records import Explanation, Probe
+
+
+class MapCheck:
+    """Asks in rounds 1, 4, 16 and so on of a run, until a fault is found: it is told once."""
+
+    def __init__(self) -> None:
+        self.doubts: list[str] = []
+        """What was found, in words."""
+
+    def is_due(self, number: int) -> bool:
+        """Return whether a round is one of these; rounds count from 0."""
+        count = number + 1
+        return not self.doubts and count & (count - 1) == 0 and count.bit_length() % 2 == 1
+
+    def look(
+        self,
+        explainer: Explainer,
+        live: LiveModel,
+        probes: Sequence[Probe],
+        explanations: Sequence[Explanation],
+    ) -> str:
+        """Return what is wrong with the maps of a round, in words; empty if nothing seems to be."""
+        first = {found.probe_index: found for found in reversed(explanations)}
+        pairs = [(probe, first[probe.index]) for probe in probes if probe.index in first]
+        line = find_fault(explainer, live, pairs)
+        self.doubts += [line] if line else []
+        return line

@@ -1,0 +1,150 @@
+"""Maps that don't show what predictions hang on are told; others aren't."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_vlmxai.attribution import Subject, find_losses, locate
+from lightning_vlmxai.explain import Explainer, LiveModel, find_fault
+from lightning_vlmxai.explain.live import borrowed
+from lightning_vlmxai.explain.pointing import Pointing, compare_layers, last_of_the_best
+from lightning_vlmxai.tasks import Classification
+from samples import make_probe
+
+SIDE, CELL = 32, 8
+
+
+class _Turned(nn.Module):
+    """Gives its map on as a mirror shows it."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features.flip(3)
+
+
+class _Net(nn.Module):
+    """Its class is whether the red or the green cell is brighter, wherever it stands."""
+
+    def __init__(self, *, turned: bool = False, scale: float = 4.0) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 2, CELL, CELL, bias=False), nn.ReLU())
+        self.turn = _Turned() if turned else nn.Identity()
+        self.head = nn.Linear(2, 2, bias=False)
+        with torch.no_grad():
+            self.stem[0].weight.zero_()
+            for channel in range(2):
+                self.stem[0].weight[channel, channel] = 1 / CELL**2
+            self.head.weight.copy_(scale * torch.tensor([[1.0, -1.0], [-1.0, 1.0]]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.turn(self.stem(images)).sum(dim=(2, 3)))
+
+
+def _probes(count: int = 24, seed: int = 0) -> list:
+    """Return dark pictures, each with one coloured cell, left of the middle or right of it."""
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for index in range(count):
+        label = index % 2
+        row, column = torch.randint(SIDE // CELL, (2,), generator=generator).tolist()
+        image = 0.01 * torch.rand(3, SIDE, SIDE, generator=generator)
+        image[label, row * CELL : (row + 1) * CELL, column * CELL : (column + 1) * CELL] = 1.0
+        found.append(make_probe(index, image, label))
+    return found
+
+
+def _fault(net: nn.Module, method: str = "gradcam", layer: str | None = None) -> str:
+    live, probes = LiveModel(net.eval()), _probes()
+    explainer = Explainer(method=method, target_layer=layer).settle(live, probes)
+    return find_fault(explainer, live, list(zip(probes, explainer(live, probes), strict=True)))
+
+
+def test_losses_are_those_of_windows_hidden_one_by_one() -> None:
+    """Beside a literal loop; windows of sides that 4 doesn't divide make the whole picture."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3)).eval()
+    images = torch.randn(3, 3, 21, 30)
+    with torch.no_grad():
+        net(images)
+        found = find_losses(
+            Subject(module=net, layer=net, inputs=images, task=Classification()), batch_size=5
+        )
+        assert torch.equal(found.windows.sum(dim=0), torch.ones(21, 30))
+        for row, image in enumerate(images):
+            whole = net(image[None]).softmax(dim=1)[0]
+            label = int(whole.argmax())
+            for number, window in enumerate(found.windows):
+                hidden = image.clone()
+                for channel in range(3):
+                    hidden[channel][window] = image[channel].mean()
+                now = net(hidden[None]).softmax(dim=1)[0]
+                assert found.values[row, number] == pytest.approx(
+                    float(whole[label] - now[label]), abs=1e-6
+                )
+
+
+def test_the_peak_is_the_window_with_most_of_the_map() -> None:
+    """Not the one with the single largest value."""
+    net = _Net()
+    images = torch.stack([p.input for p in _probes(2)])
+    losses = find_losses(Subject(module=net, layer=net, inputs=images, task=Classification()))
+    saliency = torch.zeros(2, SIDE, SIDE)
+    saliency[:, 0, 0] = 1.0
+    saliency[:, 8:16, 16:24] = 0.5
+    assert torch.equal(losses.at_peak(saliency), losses.values[:, 6])
+
+
+@pytest.mark.parametrize("method", ["gradcam", "hirescam", "eigencam"])
+def test_maps_that_lie_elsewhere_are_told_with_a_layer_that_works(method: str) -> None:
+    """The message is pasted: at the layer that it names nothing is told."""
+    line = _fault(_Net(turned=True), method, "turn")
+    assert "don't show what predictions hang on: of 16 probes they lose" in line
+    (layer,) = re.findall(r'`target_layer="([\w.]+)"`', line)
+    assert layer == "stem.1"
+    assert _fault(_Net(turned=True), method, layer) == ""
+    (other,) = re.findall(r'`method="(\w+)"`', line)
+    assert _fault(_Net(turned=True), other) == ""
+
+
+def test_maps_that_lie_right_are_not_told() -> None:
+    """Nor those of networks whose predictions hang on no place."""
+    assert _fault(_Net()) == ""
+    assert _fault(_Net(turned=True, scale=0.05), layer="turn") == ""
+
+
+def test_without_a_better_layer_occlusion_is_named() -> None:
+    """A layer of the user's own is compared; methods that ask about each channel aren't."""
+    line = _fault(_Net(turned=True), "ablationcam", "turn")
+    assert line.endswith('Pass `method="occlusion"`, which asks about each place')
+
+
+def test_auto_explains_where_maps_point() -> None:
+    """At the last layer whose maps do; a network of the usual kind is explained at its last."""
+    live, probes = LiveModel(_Net(turned=True).eval()), _probes()
+    with borrowed(live.module):
+        assert locate(live.module, probes[0].call).name == "turn"
+    with pytest.warns(UserWarning, match=r"explains at 'stem\.1': .* 0\.00 at 'turn'"):
+        auto = Explainer(method="auto").settle(live, probes)
+    assert (auto.method, auto.target_layer) == ("gradcam", "stem.1")
+    plain = Explainer(method="auto").settle(LiveModel(_Net().eval()), probes)
+    assert plain.target_layer == Explainer().settle(LiveModel(_Net().eval()), probes).target_layer
+
+
+def test_flat_maps_point_nowhere_and_chance_is_blind() -> None:
+    """Blind are maps that win nothing over a window drawn blindly, not those that win much."""
+    most, mean = torch.full((16,), 0.8), torch.full((16,), 0.05)
+    generator = torch.Generator().manual_seed(0)
+    drawn = 0.8 * (torch.rand(16, generator=generator) < 1 / 16).float()
+    assert Pointing(peak=drawn, most=most, mean=mean).is_blind
+    half = 0.8 * (torch.arange(16) % 2).float()
+    good = Pointing(peak=half, most=most, mean=mean)
+    assert not good.is_blind
+    assert good.share == pytest.approx(0.5)
+    worse = Pointing(peak=torch.zeros(16), most=most, mean=mean)
+    assert worse.is_worse_than(good)
+    assert not good.is_worse_than(good)
+    assert last_of_the_best([("late", worse), ("mid", good), ("early", good)])[0] == "mid"
+    assert compare_layers(Explainer(), LiveModel(_Net(scale=0.01).eval()), _probes(4)) == []
