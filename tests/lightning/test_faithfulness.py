@@ -259,11 +259,29 @@ def test_a_blank_map_has_no_figures(tmp_path: Path) -> None:
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.SGD(self.parameters(), lr=0.0)
 
-    _, _, logger = fit(tmp_path, Blind(), epochs=1, faithfulness=("deletion",))
+    figures = ("deletion", "average_drop")  # a drop to nothing would be defined
+    _, _, logger = fit(tmp_path, Blind(), epochs=1, faithfulness=figures)
     assert logged(logger, "vlmxai/faithfulness/undefined") == [float(PROBES)]
     assert logged(logger, "vlmxai/faithfulness/deletion") == []
     lines = read_lines(tmp_path / "vlmxai" / "samples.jsonl")
-    assert [line["faithfulness"] for line in lines] == [{"deletion": None}] * PROBES
+    assert [line["faithfulness"] for line in lines] == [dict.fromkeys(figures)] * PROBES
+
+
+def test_what_is_no_number_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the whole picture's probability is 0: it is in no mean, and in no line."""
+
+    def answer(_live: Any, call: Any, *_: Any, **__: Any) -> dict[str, Tensor]:
+        values = torch.full((len(call.images),), 0.25)
+        values[0] = torch.nan
+        return {"average_drop": values}
+
+    monkeypatch.setattr(measuring, "faithfulness", answer)
+    _, _, logger = fit(tmp_path, epochs=1, faithfulness=("average_drop",))
+    assert logged(logger, "vlmxai/faithfulness/average_drop") == [0.25]
+    assert logged(logger, "vlmxai/faithfulness/undefined") == [1.0]
+    lines = read_lines(tmp_path / "vlmxai" / "samples.jsonl")
+    told = [line["faithfulness"]["average_drop"] for line in lines]
+    assert told == [None, *[0.25] * (PROBES - 1)]
 
 
 def test_a_failure_costs_the_figures_of_a_round(
