@@ -80,7 +80,8 @@ class Search:
         """Return the layer to explain; None if there is none."""
         if self._scene.logits.ndim == 4:
             return self._choose_dense() or self._choose_passage()
-        return self._choose_passage() or self._choose_stream()
+        choice = self._choose_passage()
+        return self._choose_stream() if choice is None else self._doubt_early(choice)
 
     def candidates(self, most: int) -> list[Choice]:
         """Return layers that all influence passes, the last first, at most so many of them."""
@@ -212,6 +213,21 @@ class Search:
                 continue
             return self._refine(choice)
         return unsure
+
+    def _doubt_early(self, choice: Choice) -> Choice:
+        """Return a choice, doubted if the network goes on to coarser maps by several ways."""
+        behind = [s for s in self._outputs if s.step > choice.step and s.step in self._influential]
+        is_early = 2 * sum(n > choice.step for n in self._influential) > len(self._influential)
+        cells = math.prod(choice.layout.grid)
+        for site in behind if is_early and not choice.doubt else ():
+            read = self.layout_of(site) if site.step not in self._passages else None
+            if read is not None and math.prod(read[0].grid) < cells:
+                doubt = (
+                    "most of the network lies behind it, on several ways to the logits, of which "
+                    "its maps don't show what each is for"
+                )
+                return replace(choice, doubt=doubt)
+        return choice
 
     def _read_group(self, sites: Sequence[Site]) -> Choice | None:
         """Return the first readable of sites that hold the same memory."""

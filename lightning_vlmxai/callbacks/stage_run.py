@@ -311,6 +311,7 @@ class StageRun:
             self._check_names(names)
             reading = probe_set.reading
             asked = replace(self._asked, reading=reading, task=reading.task(self._asked.task))
+            asked = asked.as_before(self._saved.get("settings", {}))
             self._explainer = replace(
                 asked.settle(live, spread(probe_set.probes, 16)), class_names=names
             )

@@ -62,8 +62,8 @@ class VLMExplainCallback(ValidationWatcher):
         reshape_transform: From that layer's output to a feature map `[B, C, h, w]`, where tokens or
             channels-last maps are not folded as they should be.
         method: Name of an attribution method, or the path of a pytorch-grad-cam class, such as
-            `"pytorch_grad_cam.FinerCAM"`; `"auto"` is Grad-CAM, where gradients are cut CAM, else
-            Ablation-CAM, and Occlusion for models without a feature map.
+            `"pytorch_grad_cam.FinerCAM"`; `"auto"` is Grad-CAM at the last layer whose maps show
+            what predictions hang on, CAM or Ablation-CAM where gradients are cut, else Occlusion.
         perturbation: Bounds of Score-CAM, Ablation-CAM, RISE and Occlusion.
         alpha: Sharpness of the mask, > 0 (Eq. 1).
         beta: Threshold of the mask, in [0, 1] (Eq. 1).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
@@ -101,6 +101,13 @@ class Explainer:
                 for name in ("method", "target_layer", "class_names", "alpha", "beta", "fill")
             },
         }
+
+    def as_before(self, described: Mapping[str, Any]) -> Explainer:
+        """Return what "auto" had chosen before, as `describe` told, so that curves go on."""
+        if self.method != "auto" or "method" not in described:
+            return self
+        layer = self.target_layer or described.get("target_layer")
+        return replace(self, method=described["method"], target_layer=layer)
 
     def settle(self, live: LiveModel, probes: Sequence[Probe]) -> Explainer:
         """Return the explainer with the layer, and the method if that is "auto", that it found.

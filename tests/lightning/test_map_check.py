@@ -14,7 +14,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_vlmxai import Verdict, VLMExplainCallback
 from lightning_vlmxai.callbacks import map_check
+from lightning_vlmxai.explain import Explainer, LiveModel
 from lightning_vlmxai.testing import ScriptedJudge
+from samples import make_explanation, make_probe
 from tiny import TinyModule, make_trainer
 
 CELL, SIDE = 8, 32
@@ -99,3 +101,13 @@ def test_rounds_1_and_4_are_asked_of_five(tmp_path: Path, monkeypatch: pytest.Mo
     assert "The check of the maps" in line
     assert "no answer" in line
     assert asked == [[(i, i) for i in range(24)]] * 2
+
+
+def test_of_several_explanations_the_first_is_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several labels that is the most confident one."""
+    image = torch.rand(3, 8, 8)
+    probes = [make_probe(0, image), make_probe(1, image)]
+    found = [make_explanation(0), make_explanation(0, label_name="dog"), make_explanation(1)]
+    monkeypatch.setattr(map_check, "find_fault", lambda _e, _l, pairs: [e for _, e in pairs])
+    pairs = map_check.MapCheck().look(Explainer(), LiveModel(nn.Identity()), probes, found)
+    assert [e is of for e, of in zip(pairs, (found[0], found[2]), strict=True)] == [True, True]

@@ -75,6 +75,33 @@ def test_side_branches_and_idle_decoders_are_passed_over() -> None:
     assert _locate(_Branches(dense=True), images).name == "join"
 
 
+def test_a_map_before_several_ways_is_doubted() -> None:
+    """Where two stages speak to the head each for itself, all passes only what lies before both."""
+
+    class _Stages(nn.Module):
+        def __init__(self, *, both: bool) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.stem = nn.Conv2d(3, 6, 3, 2, 1)
+            self.first = nn.Sequential(nn.Conv2d(6, 6, 3, 2, 1), nn.ReLU())
+            self.second = nn.Sequential(nn.Conv2d(6, 6, 3, 1, 1), nn.ReLU())
+            self.head = nn.Linear(6, 3)
+            self.both = both
+
+        def forward(self, images: Tensor) -> Tensor:
+            stem = self.stem(images)
+            maps = self.second(self.first(stem))
+            found = self.head(maps.mean(dim=(2, 3)))
+            return found + self.head(stem.amax(dim=(2, 3))) if self.both else found
+
+    images = torch.randn(1, 3, 32, 48)
+    found = _locate(_Stages(both=True), images)
+    assert found.name == "stem"
+    assert "most of the network lies behind it" in found.doubt
+    alone = _locate(_Stages(both=False), images)
+    assert (alone.name, alone.doubt) == ("second.1", "")
+
+
 def test_a_pooling_to_a_fixed_size_is_passed_over() -> None:
     """The map is the network's, not what became of it on a grid of another shape."""
     net = nn.Sequential(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from lightning_vlmxai.attribution import Subject, find_losses, locate
-from lightning_vlmxai.explain import Explainer, LiveModel, find_fault
+from lightning_vlmxai.explain import Explainer, LiveModel, find_fault, pointing
 from lightning_vlmxai.explain.live import borrowed
 from lightning_vlmxai.explain.pointing import Pointing, compare_layers, last_of_the_best
 from lightning_vlmxai.tasks import Classification
@@ -95,6 +96,10 @@ def test_the_peak_is_the_window_with_most_of_the_map() -> None:
     saliency[:, 0, 0] = 1.0
     saliency[:, 8:16, 16:24] = 0.5
     assert torch.equal(losses.at_peak(saliency), losses.values[:, 6])
+    saliency[1] = 0.7
+    where = Pointing.of(losses, saliency)
+    assert torch.equal(where.peak, torch.stack([losses.values[0, 6], torch.tensor(0.0)]))
+    assert losses.values[1].abs().min() > 0
 
 
 @pytest.mark.parametrize("method", ["gradcam", "hirescam", "eigencam"])
@@ -141,6 +146,11 @@ def test_flat_maps_point_nowhere_and_chance_is_blind() -> None:
     assert Pointing(peak=drawn, most=most, mean=mean).is_blind
     half = 0.8 * (torch.arange(16) % 2).float()
     good = Pointing(peak=half, most=most, mean=mean)
+    once = torch.zeros(16)
+    once[:2] = torch.tensor([3.2, 1.6])  # a gain of .375 in the share, by two probes alone
+    assert not Pointing(peak=torch.zeros(16), most=most, mean=mean).is_worse_than(
+        Pointing(peak=once, most=most, mean=mean)
+    )
     assert not good.is_blind
     assert good.share == pytest.approx(0.5)
     worse = Pointing(peak=torch.zeros(16), most=most, mean=mean)
@@ -148,3 +158,33 @@ def test_flat_maps_point_nowhere_and_chance_is_blind() -> None:
     assert not good.is_worse_than(good)
     assert last_of_the_best([("late", worse), ("mid", good), ("early", good)])[0] == "mid"
     assert compare_layers(Explainer(), LiveModel(_Net(scale=0.01).eval()), _probes(4)) == []
+
+
+def test_a_resumed_run_stays_at_what_auto_had_chosen() -> None:
+    """The second half is explained as the first was, whatever the weights say by now."""
+    live, probes = LiveModel(_Net(turned=True).eval()), _probes()
+    with pytest.warns(UserWarning, match="explains at"):
+        before = Explainer(method="auto").settle(live, probes)
+    after = Explainer(method="auto").as_before(before.describe())
+    assert (after.method, after.target_layer) == ("gradcam", "stem.1")
+    assert Explainer(method="auto").as_before({}).method == "auto"
+    own = Explainer(method="hirescam", target_layer="turn")
+    assert own.as_before(before.describe()) is own
+
+
+def test_maps_of_methods_without_a_layer_are_not_asked_about() -> None:
+    """They asked about each place themselves."""
+    live, probes = LiveModel(_Net().eval()), _probes()
+    explainer = Explainer(method="occlusion").settle(live, probes)
+    wrong = [replace(e, saliency=e.saliency.flip(1)) for e in explainer(live, probes)]
+    assert find_fault(explainer, live, list(zip(probes, wrong, strict=True))) == ""
+    named = replace(explainer, method="gradcam", target_layer="stem.1")
+    assert find_fault(named, live, list(zip(probes, wrong, strict=True))) != ""
+
+
+def test_auto_takes_occlusion_where_no_layer_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It needs none."""
+    blind = Pointing(peak=torch.zeros(16), most=torch.ones(16), mean=torch.full((16,), 0.1))
+    monkeypatch.setattr(pointing, "compare_layers", lambda *_: [("stem.1", blind)])
+    auto = Explainer(method="auto").settle(LiveModel(_Net().eval()), _probes())
+    assert (auto.method, auto.target_layer) == ("occlusion", None)

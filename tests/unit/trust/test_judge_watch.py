@@ -232,6 +232,7 @@ def test_a_resumed_watch_goes_on_as_one_never_interrupted(at: int) -> None:
     second.load_state_dict(json.loads(json.dumps(first.state_dict())))
     assert [second.take(one) for one in rounds[at:]] == expected[at:]
     assert second.state_dict() == whole.state_dict()
+    assert second.state_dict()["tests"] == 10
     second.load_state_dict(first.state_dict())
     again = second.state_dict()
     second.take(rounds[at - 1])
