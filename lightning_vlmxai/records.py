@@ -145,6 +145,8 @@ class Explanation:
         fill: What stands where the mask takes the picture away.
         part: Which of the probe's explanations this is: the explained label, where each predicted
             label has one; None where a probe has one.
+        faithfulness: Figures of the saliency map, by name; None where one is not defined, empty
+            where none was measured.
     """
 
     probe_index: int
@@ -161,6 +163,7 @@ class Explanation:
     is_blank: bool = False
     fill: Fill = "black"
     part: int | None = None
+    faithfulness: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
     def key(self) -> int | tuple[int, int]:

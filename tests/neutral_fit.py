@@ -57,6 +57,7 @@ class Combination:
     hook: str = ""
     isolation: str = "auto"
     controls: int = 0
+    faithfulness: tuple[str, ...] = ()
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):

@@ -31,6 +31,7 @@ from lightning_vlmxai import Perturbation, Verdict, VLMExplainCallback
 from lightning_vlmxai.errors import ModelChangedError
 from lightning_vlmxai.records import JudgeRequest
 from lightning_vlmxai.testing import ScriptedJudge
+from lightning_vlmxai.trust import FAITHFULNESS
 from neutral_drawn import causes, draw, expects, ways_told
 from neutral_fit import Combination, Data, make_module, make_trainer
 from neutral_state import (
@@ -165,6 +166,7 @@ def compare(combination: Combination, folder: Path, make: Make = VLMExplainCallb
                 lag=combination.lag,
                 isolation=combination.isolation,
                 controls=combination.controls,
+                faithfulness=combination.faithfulness,
                 perturbation=Perturbation(top_channels=3, masks=8),
                 run_dir=folder / "vlmxai",
             )
@@ -256,6 +258,10 @@ def make_matrix() -> list[Combination]:
         for compiled in ("in place", "part", "function"):
             chosen.append(Combination(compiled=compiled, backend="inductor"))
     chosen += [Combination(controls=8, lag=lag, augment="global") for lag in (0, 1)]
+    chosen += [
+        Combination(faithfulness=FAITHFULNESS, precision=p, augment="global")
+        for p in AXES["precision"]
+    ]
     chosen += [Combination(accumulate=4, validate="every 2 batches", lag=lag) for lag in (0, 1)]
     return list(dict.fromkeys(chosen))
 

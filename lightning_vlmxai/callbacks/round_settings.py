@@ -9,9 +9,9 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_warn
 
 from ..errors import ConfigurationError, expected
-from ..rounds import QUADRANT_METRICS, ROUND_METRICS
+from ..rounds import QUADRANT_METRICS, ROUND_METRICS, faithfulness_names
 from ..sinks import metric_name
-from ..trust import JUDGE_METRICS
+from ..trust import FAITHFULNESS, JUDGE_METRICS
 
 ISOLATIONS = ("auto", "borrow", "copy", "trust")
 
@@ -31,6 +31,7 @@ class RoundSettings:
     watch_classes: Sequence[str]
     isolation: str = "auto"
     controls: int = 0
+    faithfulness: Sequence[str] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -54,6 +55,19 @@ class RoundSettings:
             remedy = 'Pass `isolation="auto"`'
             raise ConfigurationError(expected("isolation", rule, got, remedy))
 
+        figures = self.faithfulness
+        if isinstance(figures, str) or not set(figures) <= set(FAITHFULNESS):
+            known = [name for name in FAITHFULNESS if name in figures] or ["deletion", "insertion"]
+            raise ConfigurationError(
+                expected(
+                    "faithfulness",
+                    f"a tuple of {', '.join(FAITHFULNESS)}",
+                    repr(figures),
+                    f"Pass faithfulness={tuple(known)}",
+                )
+            )
+        object.__setattr__(self, "faithfulness", tuple(dict.fromkeys(figures)))
+
     @property
     def pace(self) -> dict[str, int]:
         """When figures come: `lag` and `every_n_validations`."""
@@ -64,7 +78,8 @@ class RoundSettings:
         """The full name of every metric that a run may log."""
         watched = (f"class/{c}/{name}" for c in self.watch_classes for name in QUADRANT_METRICS)
         judge = JUDGE_METRICS if self.controls else ()
-        return tuple(metric_name(name) for name in (*ROUND_METRICS, *judge, *watched))
+        faithful = faithfulness_names(self.faithfulness)
+        return tuple(map(metric_name, (*ROUND_METRICS, *judge, *faithful, *watched)))
 
 
 def warn_of_changes(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:

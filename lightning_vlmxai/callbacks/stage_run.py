@@ -30,6 +30,7 @@ from .controlling import Controlling
 from .explained import Explained
 from .isolating import Isolation
 from .map_check import MapCheck
+from .measuring import Measuring
 from .names import check_names
 from .publishing import Publisher
 from .round_settings import RoundSettings, warn_of_changes
@@ -96,7 +97,7 @@ class StageRun:
         self._worker = JudgeWorker(judge)
         self._probe_set: ProbeSet | None = None
         self._doubted: set[str] = set()
-        self._check = MapCheck()
+        self._check, self._measuring = MapCheck(), Measuring(settings.faithfulness)
         self._agreement: float | None = None
         self._book: RoundBook | None = None
         self._controls_then: dict[str, Any] = {}
@@ -314,7 +315,7 @@ class StageRun:
             self._explainer = replace(
                 asked.settle(live, spread(probe_set.probes, 16)), class_names=names
             )
-        return self._explainer(live, own)
+        return self._measuring.add(live, self._explainer, own, self._explainer(live, own))
 
     def _choose_probes(self, live: LiveModel) -> ProbeSet:
         """Return the probe set, chosen by all ranks together among the rows that they saw."""

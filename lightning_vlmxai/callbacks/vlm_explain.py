@@ -12,7 +12,6 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from ..attribution import Perturbation
-from ..errors import ConfigurationError, expected
 from ..explain import Explainer
 from ..judges import FailureReporter, Judge, PaidJudge, ReferenceMaskJudge
 from ..probes import (
@@ -98,6 +97,8 @@ class VLMExplainCallback(ValidationWatcher):
             "borrow" and "copy" do one of them and look once; "trust" borrows and doesn't look.
         controls: So many pictures with known answers, drawn anew, are judged with each round: they
             count in no rate, and say as `vlmxai/judge/auc` and the like how good the judge is.
+        faithfulness: Figures of how faithful the maps are, of `trust.FAITHFULNESS`, logged as
+            `vlmxai/faithfulness/<name>`; some take 20 forwards a probe and more.
         on_judge_error: "warn" goes on training whatever the judge does, "raise" ends it.
         run_dir: Where samples and pictures are written, after what is there. If None, a resumed
             run goes on in the folder of its checkpoint, and any other makes a fresh `vlmxai`
@@ -141,13 +142,11 @@ class VLMExplainCallback(ValidationWatcher):
         watch_classes: Sequence[str] = (),
         isolation: str = "auto",
         controls: int = 0,
+        faithfulness: Sequence[str] = (),
         on_judge_error: str = "warn",
         run_dir: str | Path | None = None,
     ) -> None:
         super().__init__()
-        if probe_size < 1:
-            got = repr(probe_size)
-            raise ConfigurationError(expected("probe_size", "at least 1", got, "Pass 64, say"))
         self.judge: Judge = judge or ReferenceMaskJudge()
         self._settings = RoundSettings(
             threshold=threshold,
@@ -157,6 +156,7 @@ class VLMExplainCallback(ValidationWatcher):
             watch_classes=watch_classes,
             isolation=isolation,
             controls=controls,
+            faithfulness=faithfulness,
             seed=seed,
         )
         self._copies = isolation in ("auto", "copy")

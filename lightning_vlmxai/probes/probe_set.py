@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import ConfigurationError, expected
 from ..records import Probe
 from ..tasks import Output, Reading
 from .normalizations import Normalization
@@ -50,3 +51,8 @@ class ProbeSettings:
     output: Output | None = None
     watch_classes: tuple[str, ...] = ()
     min_per_class: int = 8
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            got = repr(self.size)
+            raise ConfigurationError(expected("probe_size", "at least 1", got, "Pass 64, say"))

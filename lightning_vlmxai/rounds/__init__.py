@@ -9,6 +9,7 @@ from .quadrants import (
     ROUND_METRICS,
     Interval,
     assign_quadrant,
+    faithfulness_names,
     quadrant_metrics,
     wilson_interval,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "RoundBook",
     "RoundSource",
     "assign_quadrant",
+    "faithfulness_names",
     "quadrant_metrics",
     "wilson_interval",
     "with_probe",

@@ -153,7 +153,8 @@ def round_metrics(
         `quadrant_metrics`, `coverage` = judged / probes, `unscored`, `reused` = verdicts kept from
         an earlier round, the means of the probes' `attention_drift`, `centre_shift` and
         `score_drift` (see `Sample`; over those that have one), `calls`, `tokens`, `cost` (US
-        dollars; absent where a price is unknown), and for each watched class its
+        dollars; absent where a price is unknown), the figures of `faithfulness_names` where they
+        were measured, and for each watched class its
         `quadrant_metrics` as `class/<name>/<metric>`.
     """
     probes = len(samples) + missing
@@ -175,10 +176,36 @@ def round_metrics(
     known = [cost for cost in costs if cost is not None]
     if len(known) == len(costs):
         metrics["cost"] = math.fsum(known)
+    metrics |= _faithfulness(samples)
     for row in class_table(samples):
         if row.label_name in watch_classes:
             metrics |= {f"class/{row.label_name}/{k}": v for k, v in row.metrics.items()}
     return metrics
+
+
+def faithfulness_names(figures: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of a round's faithfulness figures, and of how many samples lack one.
+
+    Example:
+        >>> faithfulness_names(["deletion"]), faithfulness_names([])
+        (('faithfulness/deletion', 'faithfulness/undefined'), ())
+    """
+    names = (*figures, "undefined") if figures else ()
+    return tuple(f"faithfulness/{name}" for name in names)
+
+
+def _faithfulness(samples: Sequence[Sample]) -> dict[str, float]:
+    """Return the means over the samples for which a figure is defined."""
+    told = [s.explanation.faithfulness for s in samples if s.explanation.faithfulness]
+    if not told:
+        return {}
+    metrics = {}
+    for name in dict.fromkeys(name for of in told for name in of):
+        known = [value for of in told if (value := of.get(name)) is not None]
+        if known:
+            metrics[f"faithfulness/{name}"] = math.fsum(known) / len(known)
+    undefined = sum(any(value is None for value in of.values()) for of in told)
+    return metrics | {"faithfulness/undefined": float(undefined)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -185,6 +185,7 @@ def _describe(closed: Round, sample: Sample) -> dict[str, Any]:
         "cost_usd": v.usage.cost_usd,
         "latency_s": v.latency_s,
         "reference": _compare(e),
+        **({"faithfulness": dict(e.faithfulness)} if e.faithfulness else {}),
     }
 
 

@@ -19,7 +19,7 @@ from .correction import (
 )
 from .examination import Examination, examine, find_faults
 from .examination_lines import compare, describe_answers, describe_figures
-from .faithfulness import FAITHFULNESS, faithfulness
+from .faithfulness_figures import FAITHFULNESS, faithfulness
 from .judge_watch import JUDGE_METRICS, JudgeWatch, round_auc
 from .masks import mask_agreement
 from .sampling import Sampled, draw_sample

@@ -121,21 +121,25 @@ def test_samples_of_a_probe_are_drawn_together() -> None:
         assert c.upper - c.lower < 0.5 * (a.upper - a.lower)
 
 
-def test_the_bootstrap_is_that_of_a_loop() -> None:
-    """Resample by resample with scipy, the same spread within the noise of 2,000 of them."""
+@pytest.mark.parametrize("weights", [np.ones(35, dtype=int), np.arange(35) % 7 * 3 + 1])
+def test_the_bootstrap_is_that_of_a_loop(weights: NDArray[np.int64]) -> None:
+    """Resample by resample with scipy, written out by their weights: the same spread."""
     x, y = graded(np.random.default_rng(3), 35)
     generator = np.random.default_rng(4)
-    drawn = []
-    for _ in range(2_000):
-        rows = generator.integers(0, 35, 35)
-        drawn.append(math.atanh(stats.spearmanr(x[rows], y[rows])[0]))
+
+    def written_out(rows: NDArray[np.int64]) -> float:
+        times = weights[rows]
+        found = stats.spearmanr(np.repeat(x[rows], times), np.repeat(y[rows], times))[0]
+        return math.atanh(found)
+
+    drawn = [written_out(generator.integers(0, 35, 35)) for _ in range(2_000)]
     half = 1.959964 * math.sqrt(35 / 32) * float(np.std(drawn))
-    centre = math.atanh(stats.spearmanr(x, y)[0])
+    centre = written_out(np.arange(35))
     wanted = (math.tanh(centre - half), math.tanh(centre + half))
-    told = agreement(x, y)["spearman"].interval
+    told = agreement(x, y, weights=weights)["spearman"].interval
     assert told == pytest.approx(wanted, abs=0.02)
-    assert agreement(x, y)["spearman"].interval == told
-    assert agreement(x, y, seed=1)["spearman"].interval != told
+    assert agreement(x, y, weights=weights)["spearman"].interval == told
+    assert agreement(x, y, weights=weights, seed=1)["spearman"].interval != told
 
 
 def test_what_is_not_defined_is_no_number() -> None:
