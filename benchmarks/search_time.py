@@ -49,10 +49,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     ratios = []
-    print(
-        "| model | million parameters | forward | search | search / forward |\n"
-        "|---|---|---|---|---|"
-    )
+    print("| model | million parameters | forward | search | search / forward |")
+    print("|---|---|---|---|---|")
     for name in options.models or MODELS:
         torch.manual_seed(0)
         model = torchvision.models.get_model(name, weights=None).eval()

@@ -140,7 +140,8 @@ def smp_models() -> Iterator[Model]:
     import segmentation_models_pytorch as smp
 
     for arch in sorted(smp.MODEL_ARCHITECTURES_MAPPING):
-        for encoder in ("resnet18", "mobilenet_v2"):
+        encoders = ("tu-vit_tiny_patch16_224",) if arch == "dpt" else ("resnet18", "mobilenet_v2")
+        for encoder in encoders:
 
             def make(arch: str = arch, encoder: str = encoder) -> nn.Module:
                 model: nn.Module = smp.create_model(arch, encoder, encoder_weights=None, classes=5)

@@ -61,8 +61,12 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         out = func(*args, **(kwargs or {}))
         kwargs = kwargs or {}
         given = _tensors([*args, *kwargs.values()])
-        parents = {step for tensor in given if (step := self.step_of(tensor)) is not None}
-        memory = {_memory(tensor) for tensor in given}
+        memory = [_memory(tensor) for tensor in given]
+        parents = {
+            step
+            for where, tensor in zip(memory, given, strict=True)
+            if where in self._made and (step := self._last(where, tensor)) is not None
+        }
         made = _tensors([out])
         number = len(self.steps)
         if parents:
@@ -84,7 +88,12 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def step_of(self, tensor: Tensor) -> int | None:
         """Return the step that made a tensor; None if it has nothing of the picture."""
-        views = self._made.get(_memory(tensor), {})
+        return self._last(_memory(tensor), tensor)
+
+    def _last(self, memory: Any, tensor: Tensor) -> int | None:
+        views = self._made.get(memory)
+        if not views:
+            return None
         known = [views[key] for key in ("written", _view(tensor)) if key in views]
         return max(known or views.values(), default=None)
 

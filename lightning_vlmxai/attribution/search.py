@@ -71,9 +71,9 @@ class Search:
     """
 
     def __init__(self, module: nn.Module, scene: Scene) -> None:
-        self._module = module
         self._scene = scene
         self._flow = scene.flow
+        self._layers = named_layers(module)
         self._trials = Trials(module, scene)
 
     def choose(self) -> Choice | None:
@@ -368,7 +368,7 @@ class Search:
 
     def _named(self, site: Site) -> Site:
         """Return the same tensor at the outermost block that gave it, plain containers opened."""
-        layers = named_layers(self._module)
+        layers = self._layers
         same = [s for s in self._outputs if s.step == site.step]
         found = self._around(site)[-1]
         while _is_container(layers[found.name]):

@@ -241,10 +241,10 @@ def _movement(picture: Tensor, changed: Tensor, planted: Tensor) -> Movement:
     """Return how far places move, as seen in some of the channels."""
     size = (planted.shape[0], planted.shape[1])
 
-    def mean(axis: int) -> Tensor:
-        stride = max(picture.shape[axis] // _CHANNELS, 1)
+    def total(axis: int) -> Tensor:
+        stride = -(-picture.shape[axis] // _CHANNELS)
         chosen = (slice(None),) * (axis % picture.ndim) + (slice(None, None, stride),)
-        return (changed[chosen] - picture[chosen]).abs_().mean(dim=axis, dtype=torch.float32)
+        return (changed[chosen] - picture[chosen]).abs_().sum(dim=axis, dtype=torch.float32)
 
     def is_grid(rows: int, columns: int) -> bool:
         return min(rows, columns) > 1 and (
@@ -252,15 +252,15 @@ def _movement(picture: Tensor, changed: Tensor, planted: Tensor) -> Movement:
         )
 
     if picture.ndim == 2:
-        return Movement(first=None, last=mean(-1))
+        return Movement(first=None, last=total(-1))
     return Movement(
-        first=mean(0) if is_grid(*picture.shape[1:]) else None,
-        last=mean(-1) if is_grid(*picture.shape[:2]) else None,
+        first=total(0) if is_grid(*picture.shape[1:]) else None,
+        last=total(-1) if is_grid(*picture.shape[:2]) else None,
     )
 
 
-_CHANNELS = 32
-"""So many channels at least are looked at."""
+_CHANNELS = 16
+"""So many channels at most are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
