@@ -92,7 +92,7 @@ def _usable(module: nn.Module, scene: Scene) -> dict[str, Site]:
     counts = scene.flow.influential([scene.logits])
     found: dict[str, Site] = {}
     for site in [s for s in scene.sites if s.is_output and s.step in counts][:-_MOST_READ:-1]:
-        read = search.layout_of(site)
+        read = search.layouts.of(site)
         if read is None or read[1] < (SURE if scene.runs[site.name] == 1 else MIXED):
             continue
         choice = Choice(site=site, layout=read[0], sure=read[1])

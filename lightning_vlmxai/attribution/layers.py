@@ -169,7 +169,7 @@ def _read_named(module: nn.Module, call: Call, scene: Scene, search: Search, nam
         raise refused("a layer that runs in the model's forward", repr(name))
     if runs and runs[-1].rows is None:
         raise refused("a layer with one row a sample", f"{shapes} for 2")
-    read = [search.layout_of(site) for site in runs]
+    read = [search.layouts.of(site) for site in runs]
     layouts = [found[0] for found in read if found is not None]
     if not layouts or len(layouts) < len(runs):
         raise refused(
@@ -178,7 +178,7 @@ def _read_named(module: nn.Module, call: Call, scene: Scene, search: Search, nam
         )
     sure = min(found[1] for found in read if found is not None)
     # Each by itself: a flipped run moves otherwise than the first of its kind.
-    clear = [search.clarity_of(run, way) for run, way in zip(runs, layouts, strict=True)]
+    clear = [search.layouts.clarity_of(run, way) for run, way in zip(runs, layouts, strict=True)]
     if len(runs) > 1 and (len(set(layouts)) > 1 or min(clear) < SURE):
         # A cut one comes close to lying so by chance.
         right = [site.run for site, own in zip(runs, clear, strict=True) if own >= MIXED]

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from torch import Tensor, nn
+from torch import nn
 
 from .hooks import Place, named_layers, plain_name
-from .reading import (
-    SURE,
-    Layout,
-    Way,
-    others_of,
-    read_axes,
-    read_mixed,
-    read_untouched,
-    score_axes,
-    score_of,
-)
+from .layouts import Layouts
+from .reading import SURE, Layout
 from .sites import Scene, Site
 from .trials import Trials
 
@@ -75,6 +66,7 @@ class Search:
         self._flow = scene.flow
         self._layers = named_layers(module)
         self._trials = Trials(module, scene)
+        self.layouts = Layouts(scene)
 
     def choose(self) -> Choice | None:
         """Return the layer to explain; None if there is none."""
@@ -90,71 +82,6 @@ class Search:
         found = list(self._without_samplers(read))
         some = [found[i * len(found) // most] for i in range(most)] if len(found) > most else found
         return [choice for choice in some if self.matters(choice)]
-
-    def layout_of(self, site: Site) -> tuple[Layout, float] | None:
-        """Return how a site's tensor is a map, and how sure that is; None if it isn't one."""
-        moved = self._scene.moved.get(site.step)
-        if site.rows is None or moved is None:
-            return None
-        planted = self._scene.planted
-        if len(site.shape) == 4:
-            return read_axes(score_axes(moved.first, moved.last, planted), self._axes)
-        known = None if moved.last is None else self._tokens.get(site.shape[1 - site.rows])
-        return None if known is None else (replace(known[0], rows=site.rows), known[1])
-
-    def clarity_of(self, site: Site, layout: Layout) -> float:
-        """Return the chance that a site's places move more where the picture is changed."""
-        moved, planted = self._scene.moved[site.step], self._scene.planted
-        if layout.start is None:
-            return score_axes(moved.first, moved.last, planted).get(layout, 0.5)
-        return 0.5 if moved.last is None else score_of(layout, moved.last, planted)
-
-    @cached_property
-    def _axes(self) -> dict[Layout, float]:
-        """The ways in which four axes may be maps, with the score of the first tensor of each."""
-        found: dict[Layout, float] = {}
-        for site in sorted(self._scene.sites, key=lambda site: site.step):
-            moved = self._scene.moved.get(site.step)
-            if len(site.shape) == 4 and site.rows is not None and moved is not None:
-                found = score_axes(moved.first, moved.last, self._scene.planted) | found
-        return found
-
-    @cached_property
-    def _tokens(self) -> dict[int, tuple[Layout, float]]:
-        """By their number how tokens are a map, and how sure that is, as the first of them say."""
-        found = {count: (layout, 1.0) for count, layout in self._untouched.items()}
-        planted = self._scene.planted
-        for count, (rows, moved) in self._first.items():
-            if count not in found:
-                read = read_mixed(moved, planted, self._ways(count), rows=rows)
-                found |= {} if read is None else {count: read}
-        return found
-
-    @cached_property
-    def _first(self) -> dict[int, tuple[int, Tensor]]:
-        """By number of tokens, axis of the rows and movement where so many were seen first."""
-        found: dict[int, tuple[int, Tensor]] = {}
-        for site in self._scene.sites:
-            moved = self._scene.moved.get(site.step)
-            if len(site.shape) == 3 and site.rows is not None and moved and moved.last is not None:
-                found.setdefault(site.shape[1 - site.rows], (site.rows, moved.last))
-        return found
-
-    @cached_property
-    def _untouched(self) -> dict[int, Layout]:
-        """By number of tokens, their layout as long as they weren't mixed."""
-        read = {
-            count: read_untouched(moved, rows=rows) for count, (rows, moved) in self._first.items()
-        }
-        return {count: layout for count, layout in read.items() if layout is not None}
-
-    def _ways(self, count: int) -> Iterable[Way]:
-        """Return how so many tokens may lie: as earlier ones do, or less those that stay."""
-        others = others_of(self._first[count][1])
-        if others != (0, 0):
-            return [(*others, False)]
-        known = [(k.start or 0, k.ends, k.is_transposed) for k in self._untouched.values()]
-        return dict.fromkeys([*known, (0, 0, False)])
 
     @cached_property
     def _influential(self) -> set[int]:
@@ -220,7 +147,7 @@ class Search:
         is_early = 2 * sum(n > choice.step for n in self._influential) > len(self._influential)
         cells = math.prod(choice.layout.grid)
         for site in behind if is_early and not choice.doubt else ():
-            read = self.layout_of(site) if site.step not in self._passages else None
+            read = self.layouts.of(site) if site.step not in self._passages else None
             if read is not None and math.prod(read[0].grid) < cells:
                 doubt = (
                     "most of the network lies behind it, on several ways to the logits, of which "
@@ -232,7 +159,7 @@ class Search:
     def _read_group(self, sites: Sequence[Site]) -> Choice | None:
         """Return the first readable of sites that hold the same memory."""
         for site in sorted(sites, key=lambda site: (site.step, site.event)):
-            read = self.layout_of(site)
+            read = self.layouts.of(site)
             if read is not None:
                 return Choice(site=self._named(site), layout=read[0], sure=read[1])
         return None
@@ -243,7 +170,7 @@ class Search:
             return None
         choice = self._read_function(step)
         taken = [s for s in self._scene.sites if s.step == step]
-        if choice is not None or not taken or (read := self.layout_of(taken[0])) is None:
+        if choice is not None or not taken or (read := self.layouts.of(taken[0])) is None:
             return choice
         return Choice(site=taken[0], layout=read[0], sure=read[1], steps=("input",))
 
@@ -261,7 +188,7 @@ class Search:
         site = self._given.get(at)
         if site is None or site.shape != self._flow.steps[step].shape or not names:
             return None
-        read = self.layout_of(site)
+        read = self.layouts.of(site)
         if read is None:
             return None
         return Choice(site=site, layout=read[0], sure=read[1], steps=tuple(names), at=step)
@@ -298,7 +225,7 @@ class Search:
                 or self._flow.source(site.step) <= choice.site.step
             ):
                 continue
-            read = self.layout_of(site)
+            read = self.layouts.of(site)
             if read is None:
                 continue
             later = Choice(site=self._named(site), layout=read[0], sure=read[1])
@@ -312,7 +239,7 @@ class Search:
     def _choose_stream(self) -> Choice | None:
         """Return the last readable tensor that matters, where none has it all."""
         for site in sorted(self._outputs, key=lambda site: -site.step)[:200]:
-            read = self.layout_of(site) if site.step in self._influential else None
+            read = self.layouts.of(site) if site.step in self._influential else None
             if read is None or read[1] < SURE:
                 continue
             choice = Choice(site=self._named(site), layout=read[0], sure=read[1])
@@ -334,7 +261,7 @@ class Search:
         for site in self._outputs:
             if len(site.shape) != 4 or site.step not in self._influential:
                 continue
-            read = self.layout_of(site)
+            read = self.layouts.of(site)
             is_output = site.shape[1] == self._scene.logits.shape[1]
             if read is not None and read[0].channels == 1 and not is_output:
                 maps.append(Choice(site=site, layout=read[0], sure=read[1]))

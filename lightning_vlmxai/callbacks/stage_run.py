@@ -312,9 +312,8 @@ class StageRun:
             reading = probe_set.reading
             asked = replace(self._asked, reading=reading, task=reading.task(self._asked.task))
             asked = asked.as_before(self._saved.get("settings", {}))
-            self._explainer = replace(
-                asked.settle(live, spread(probe_set.probes, 16)), class_names=names
-            )
+            looked_at = spread(probe_set.probes, 16)
+            self._explainer = replace(asked.settle(live, looked_at), class_names=names)
         return self._measuring.add(live, self._explainer, own, self._explainer(live, own))
 
     def _choose_probes(self, live: LiveModel) -> ProbeSet:
