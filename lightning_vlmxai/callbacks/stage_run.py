@@ -89,8 +89,7 @@ class StageRun:
         self._settings = settings
         self._failures = failures
         self._faults = Faults()
-        self._model_name = model_name
-        self._ranks = ranks
+        self._model_name, self._ranks = model_name, ranks
         self._isolation = Isolation(settings.isolation, ranks)
         self._first_round = first_round
         self._saved = dict(saved or {})
