@@ -107,7 +107,7 @@ def make_report(
 
 def name_run(run: Run) -> str:
     """Return what a page calls a run: its model and its folder."""
-    folder = "/".join(run.path.resolve().parts[-3:])
+    folder = "/".join(part.strip("/") for part in run.path.resolve().parts[-3:])
     model = run.settings.get("model")
     return one_line(f"{model} · {folder}" if model else folder, 160)
 
