@@ -11,12 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from scipy import stats
-from sklearn.metrics import cohen_kappa_score, f1_score, jaccard_score
+from sklearn.metrics import cohen_kappa_score
 
 from lightning_vlmxai.cli import main
-from lightning_vlmxai.records import Round
 from lightning_vlmxai.report import write_report
 from lightning_vlmxai.report.agreements import FILE, Agreements, load_agreements
 from lightning_vlmxai.report.rating import digest_round, list_rateable, name_sample
@@ -308,46 +306,6 @@ def test_people_of_two_draws_are_not_mixed(run: Path, capsys: Out) -> None:
     pair = agreements(run).pairs[0]
     told = stats.pearsonr([ann[n][0] for n in ben], [ben[n][0] for n in ben])[0]
     assert pair.figures["pearson"].value == pytest.approx(told)
-
-
-def with_references(closed: Round) -> Round:
-    """Give the samples of a round reference masks."""
-    samples = []
-    for s in closed.samples:
-        reference = torch.zeros_like(s.explanation.mask, dtype=torch.bool)
-        reference[: 1 + s.explanation.probe_index % 5] = True
-        samples.append(replace(s, explanation=replace(s.explanation, reference_mask=reference)))
-    return replace(closed, samples=tuple(samples))
-
-
-def test_a_judge_is_held_to_reference_masks(tmp_path: Path, capsys: Out) -> None:
-    """Correlations with IoU, Dice, pixel accuracy and F1, which is Dice."""
-    closed = with_references(make_round(1, probes=40, side=6))
-    write_run(tmp_path, [closed])
-    assert main(["agree", str(tmp_path)]) == 0
-    printed = capsys.readouterr().out
-    assert "F1 (is Dice, of binary masks)" in printed
-    scored = [s for s in closed.samples if s.verdict.score is not None]
-    told = {pair.second: pair.figures for pair in agreements(tmp_path).pairs}
-    pairs = [
-        (
-            s.explanation.reference_mask.flatten().numpy(),
-            s.explanation.mask.flatten().numpy() >= 0.5,
-        )  # type: ignore[union-attr]
-        for s in scored
-    ]
-    scores = [s.verdict.score for s in scored]
-    peers = {
-        "IoU": [jaccard_score(*p) for p in pairs],
-        "Dice": [f1_score(*p) for p in pairs],
-        "pixel accuracy": [float((p[0] == p[1]).mean()) for p in pairs],
-        "F1 (is Dice, of binary masks)": [f1_score(*p) for p in pairs],
-    }
-    assert list(told) == [f"reference masks, {name}" for name in peers]
-    for name, values in peers.items():
-        figures = told[f"reference masks, {name}"]
-        assert figures["pearson"].value == pytest.approx(stats.pearsonr(scores, values)[0])
-        assert figures["spearman"].value == pytest.approx(stats.spearmanr(scores, values)[0])
 
 
 def test_two_judges_are_compared_on_the_same_pictures(
