@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from lightning_vlmxai.attribution import Subject, Target, attribute, locate
+from lightning_vlmxai.attribution import Target, attribute, locate
 from lightning_vlmxai.errors import AttributionError
 from lightning_vlmxai.explain import Explainer, LiveModel
 from lightning_vlmxai.explain.live import borrowed
@@ -96,14 +96,7 @@ def measure(name: str, model: nn.Module, seed: int) -> tuple[float, float, float
 
 
 def _share(model: nn.Module, target: Target, images: Tensor, cells: Tensor) -> float:
-    subject = Subject(
-        module=model,
-        layer=target.layer,
-        inputs=images,
-        task=Classification(),
-        layout=target.layout,
-        place=target.place,
-    )
+    subject = target.subject(model, images, Classification())
     try:
         return hit_rate(attribute(subject).raw, cells)
     except AttributionError:

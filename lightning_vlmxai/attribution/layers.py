@@ -8,11 +8,13 @@ from torch import Tensor, nn
 
 from ..calls import Call, as_call
 from ..errors import AttributionError, expected
+from ..tasks import Task
 from .cuts import WITHOUT_LAYER, what_works
 from .hooks import Place, clean_name, named_layers
 from .reading import MIXED, SURE, Layout
 from .search import Choice, Search
 from .sites import Scene, hookable, look
+from .subject import Subject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,17 @@ class Target:
     place: Place | None = None
     sure: float = 1.0
     doubt: str = ""
+
+    def subject(self, module: nn.Module, inputs: Tensor | Call, task: Task) -> Subject:
+        """Return what a method explains at this layer of a module."""
+        return Subject(
+            module=module,
+            layer=self.layer,
+            inputs=inputs,
+            task=task,
+            layout=self.layout,
+            place=self.place,
+        )
 
 
 def resolve_target_layer(

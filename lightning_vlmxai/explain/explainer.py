@@ -224,15 +224,7 @@ class Explainer:
 
     def subject(self, module: nn.Module, target: Target, call: Call) -> Subject:
         """Return what is explained."""
-        return Subject(
-            module=module,
-            layer=target.layer,
-            inputs=call,
-            task=self.task,
-            reshape=self.reshape_transform,
-            layout=target.layout,
-            place=target.place,
-        )
+        return replace(target.subject(module, call, self.task), reshape=self.reshape_transform)
 
     def _explain_each(
         self, module: nn.Module, target: Target, call: Call, probes: Sequence[Probe]

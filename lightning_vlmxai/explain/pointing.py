@@ -86,7 +86,8 @@ def find_fault(
 
     On 8 probes each of 16 windows is hidden. If the prediction loses clearly less by that at the
     map's peak than by the window that matters most, 16 are asked about, and the maps of other
-    layers. Where no window matters much, as in untrained networks, nothing is said.
+    layers. Where no window matters much, as in untrained networks, or of fewer than 8 probes,
+    nothing is said.
 
     Args:
         explainer: That made the explanations.
@@ -99,7 +100,7 @@ def find_fault(
     """
     shown = [(probe, found) for probe, found in explained if not found.is_blank]
     alike = [(p, found) for p, found in shown if p.call.shapes == shown[0][0].call.shapes]
-    if explainer.method in LAYERLESS or not alike:
+    if explainer.method in LAYERLESS or len(alike) < FEW:
         return ""
     here = _point(explainer, live, spread(alike, FEW))
     if here is None or here.share >= 0.5:
@@ -160,7 +161,8 @@ def compare_layers(
 def choose_by_pointing(explainer: Explainer, live: LiveModel, probes: Sequence[Probe]) -> Explainer:
     """Return the explainer at the last layer whose maps point nearly as well as any layer's.
 
-    Where none of them point, Occlusion is taken; where no window matters much, all stays.
+    Where none of them point, Occlusion is taken; where no window matters much, or there are fewer
+    than 8 probes, all stays.
 
     Args:
         explainer: Whose layer was found.
@@ -168,7 +170,8 @@ def choose_by_pointing(explainer: Explainer, live: LiveModel, probes: Sequence[P
         probes: Those like the first are asked about, 16 at most.
     """
     alike = [probe for probe in probes if probe.call.shapes == probes[0].call.shapes]
-    layers = compare_layers(explainer, live, spread(alike, MANY))
+    enough = len(alike) >= FEW
+    layers = compare_layers(explainer, live, spread(alike, MANY)) if enough else []
     if not layers:
         return explainer
     (found, here), (name, there) = layers[0], last_of_the_best(layers)

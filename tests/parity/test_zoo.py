@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from lightning_vlmxai.attribution import Place, Subject, Target, attribute, locate
+from lightning_vlmxai.attribution import Place, Target, attribute, locate
 from lightning_vlmxai.attribution.hooks import changed
 from lightning_vlmxai.explain.live import borrowed
 from lightning_vlmxai.tasks import Classification
@@ -57,14 +57,7 @@ def test_the_map_lies_where_the_picture_does(name: str) -> None:
     model = torchvision.models.get_model(name, weights=None).eval()
     with borrowed(model):
         found = locate(model, IMAGES)
-        subject = Subject(
-            module=model,
-            layer=found.layer,
-            inputs=IMAGES,
-            task=Classification(),
-            layout=found.layout,
-            place=found.place,
-        )
+        subject = found.subject(model, IMAGES, Classification())
         raw = attribute(subject, "hirescam").raw
     assert found.name == LAYERS[name]
     assert raw.isfinite().all()

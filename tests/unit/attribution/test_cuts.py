@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_vlmxai.attribution import Perturbation, Subject, attribute, locate
+from lightning_vlmxai.attribution import Perturbation, attribute, locate
 from lightning_vlmxai.errors import AttributionError
 from lightning_vlmxai.explain.explainer import Explainer
 from lightning_vlmxai.explain.live import LiveModel, borrowed
@@ -65,14 +65,7 @@ CUTS = {"no_grad": _no_grad, "detach": _detached, "inference_mode": _inference}
 def _explain(module: nn.Module, method: str, name: str | None = None, at_once: int = 16) -> Tensor:
     with borrowed(module):
         found = locate(module, IMAGES, name)
-        subject = Subject(
-            module=module,
-            layer=found.layer,
-            inputs=IMAGES,
-            task=Classification(),
-            layout=found.layout,
-            place=found.place,
-        )
+        subject = found.subject(module, IMAGES, Classification())
         return attribute(
             subject, method, perturbation=Perturbation(batch_size=at_once, masks=8)
         ).raw

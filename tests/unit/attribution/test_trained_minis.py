@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lightning_vlmxai.attribution import Subject, attribute, locate
+from lightning_vlmxai.attribution import attribute, locate
 from lightning_vlmxai.explain.live import borrowed
 from lightning_vlmxai.tasks import Classification
 from minis import draw, hit_rate, train
@@ -22,14 +22,7 @@ def test_peaks_lie_in_the_right_cell(name: str) -> None:
     with borrowed(model):
         for given in [None, *(["blocks.2.norm2"] if name == "vit_gap" else [])]:
             found = locate(model, images, given)
-            subject = Subject(
-                module=model,
-                layer=found.layer,
-                inputs=images,
-                task=Classification(),
-                layout=found.layout,
-                place=found.place,
-            )
+            subject = found.subject(model, images, Classification())
             rates[given] = hit_rate(attribute(subject).raw, cells)
     best = rates.pop(None)
     assert best >= 0.5

@@ -182,6 +182,18 @@ def test_maps_of_methods_without_a_layer_are_not_asked_about() -> None:
     assert find_fault(named, live, list(zip(probes, wrong, strict=True))) != ""
 
 
+def test_few_probes_say_nothing() -> None:
+    """Of seven no error can be told; auto stays at the usual layer."""
+    live, probes = LiveModel(_Net(turned=True).eval()), _probes(7)
+    explainer = Explainer(target_layer="turn").settle(live, probes)
+    explained = list(zip(probes, explainer(live, probes), strict=True))
+    assert find_fault(explainer, live, explained) == ""
+    assert Explainer(method="auto").settle(live, probes).target_layer == "turn"
+    more = _probes(8)
+    explained = list(zip(more, explainer(live, more), strict=True))
+    assert find_fault(explainer, live, explained) != ""
+
+
 def test_auto_takes_occlusion_where_no_layer_points(monkeypatch: pytest.MonkeyPatch) -> None:
     """It needs none."""
     blind = Pointing(peak=torch.zeros(16), most=torch.ones(16), mean=torch.full((16,), 0.1))
