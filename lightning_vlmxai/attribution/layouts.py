@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from .reading import (
+    MIXED,
     Layout,
     Way,
     others_of,
@@ -39,8 +40,10 @@ class Layouts:
         planted = self._scene.planted
         if len(site.shape) == 4:
             return read_axes(score_axes(moved.first, moved.last, planted), self._axes)
-        known = None if moved.last is None else self._tokens.get(site.shape[1 - site.rows])
-        return None if known is None else (replace(known[0], rows=site.rows), known[1])
+        read = None
+        for step, found in self._tokens.get(site.shape[1 - site.rows], ()):
+            read = found if step <= site.step else read
+        return None if read is None else (replace(read[0], rows=site.rows), read[1])
 
     def clarity_of(self, site: Site, layout: Layout) -> float:
         """Return the chance that a site's places move more where the picture is changed."""
@@ -60,38 +63,55 @@ class Layouts:
         return found
 
     @cached_property
-    def _tokens(self) -> dict[int, tuple[Layout, float]]:
-        """By their number how tokens are a map, and how sure that is, as the first of them say."""
-        found = {count: (layout, 1.0) for count, layout in self._untouched.items()}
-        planted = self._scene.planted
-        for count, (rows, moved) in self._first.items():
-            if count not in found:
-                read = read_mixed(moved, planted, self._ways(count), rows=rows)
-                found |= {} if read is None else {count: read}
-        return found
+    def passages(self) -> set[int]:
+        """The steps that all influence on the logits passes."""
+        return set(self._scene.flow.passages([self._scene.logits]))
 
     @cached_property
-    def _first(self) -> dict[int, tuple[int, Tensor]]:
-        """By number of tokens, axis of the rows and movement where so many were seen first."""
-        found: dict[int, tuple[int, Tensor]] = {}
-        for site in self._scene.sites:
+    def _tokens(self) -> dict[int, list[tuple[int, tuple[Layout, float] | None]]]:
+        """By their number, from which step on tokens are which map, and how sure that is.
+
+        The first of a number that can be read say it, and anew where their order changes.
+        """
+        found: dict[int, list[tuple[int, tuple[Layout, float] | None]]] = {}
+        last: dict[int, Tensor] = {}
+        known: list[Way] = []
+        for site in sorted(self._scene.sites, key=lambda site: site.step):
             moved = self._scene.moved.get(site.step)
-            if len(site.shape) == 3 and site.rows is not None and moved and moved.last is not None:
-                found.setdefault(site.shape[1 - site.rows], (site.rows, moved.last))
+            if len(site.shape) != 3 or site.rows is None or moved is None or moved.last is None:
+                continue
+            count, places = site.shape[1 - site.rows], moved.last
+            told = found.setdefault(count, [])
+            if not told or (site.step in self.passages and is_reordered(last[count], places)):
+                told.append((site.step, None))
+            if told[-1][1] is None and (read := self._read_tokens(places, known)) is not None:
+                told[-1] = site.step, read
+            last[count] = places
         return found
 
-    @cached_property
-    def _untouched(self) -> dict[int, Layout]:
-        """By number of tokens, their layout as long as they weren't mixed."""
-        read = {
-            count: read_untouched(moved, rows=rows) for count, (rows, moved) in self._first.items()
-        }
-        return {count: layout for count, layout in read.items() if layout is not None}
+    def _read_tokens(self, moved: Tensor, known: list[Way]) -> tuple[Layout, float] | None:
+        """Return how tokens are a map; ways that are seen where none is mixed are known then."""
+        planted = self._scene.planted
+        layout = read_untouched(moved, rows=0)
+        if layout is not None and (sure := score_of(layout, moved, planted)) >= MIXED:
+            known.append((layout.start or 0, layout.ends, layout.is_transposed))
+            return layout, sure
+        others = others_of(moved)
+        ways = [(*others, False)] if others != (0, 0) else [*known, (0, 0, False)]
+        return read_mixed(moved, planted, dict.fromkeys(ways), rows=0)
 
-    def _ways(self, count: int) -> Iterable[Way]:
-        """Return how so many tokens may lie: as earlier ones do, or less those that stay."""
-        others = others_of(self._first[count][1])
-        if others != (0, 0):
-            return [(*others, False)]
-        known = [(k.start or 0, k.ends, k.is_transposed) for k in self._untouched.values()]
-        return dict.fromkeys([*known, (0, 0, False)])
+
+def is_reordered(before: Tensor, moved: Tensor) -> bool:
+    """Return whether places move as they did before, but in another order.
+
+    Args:
+        before: How far each place moved, `[N]`.
+        moved: The same of a later tensor.
+
+    Example:
+        >>> is_reordered(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 1.0, 3.0]))
+        True
+    """
+    if torch.allclose(before, moved, rtol=1e-3):
+        return False
+    return torch.allclose(before.sort().values, moved.sort().values, rtol=1e-3)

@@ -88,15 +88,11 @@ class Search:
         return self._flow.influential([self._scene.logits])
 
     @cached_property
-    def _passages(self) -> set[int]:
-        return set(self._flow.passages([self._scene.logits]))
-
-    @cached_property
     def _groups(self) -> dict[int, list[Site]]:
         """By step, the layers that gave a passage that holds its memory."""
         groups: dict[int, list[Site]] = {}
         for site in self._outputs:
-            if site.step in self._passages:
+            if site.step in self.layouts.passages:
                 groups.setdefault(self._flow.source(site.step), []).append(site)
         return groups
 
@@ -121,7 +117,7 @@ class Search:
     def _choose_passage(self) -> Choice | None:
         """Return the last readable tensor that everything passes and whose places matter."""
         groups = self._groups
-        steps = sorted(groups.keys() | self._passages, reverse=True)
+        steps = sorted(groups.keys() | self.layouts.passages, reverse=True)
         readable = (
             choice
             for step in steps
@@ -147,7 +143,7 @@ class Search:
         is_early = 2 * sum(n > choice.step for n in self._influential) > len(self._influential)
         cells = math.prod(choice.layout.grid)
         for site in behind if is_early and not choice.doubt else ():
-            read = self.layouts.of(site) if site.step not in self._passages else None
+            read = self.layouts.of(site) if site.step not in self.layouts.passages else None
             if read is not None and math.prod(read[0].grid) < cells:
                 doubt = (
                     "most of the network lies behind it, on several ways to the logits, of which "
@@ -322,7 +318,7 @@ class Search:
 
     def matters(self, choice: Choice) -> bool:
         """Return whether the logits depend on the places of a choice."""
-        if not choice.layout.has_others and choice.step in self._passages:
+        if not choice.layout.has_others and choice.step in self.layouts.passages:
             return True  # all of the picture's influence passes, and all of it is places
         return self._trials.matters(self.name_of(choice), choice.layout)
 

@@ -50,6 +50,42 @@ def test_what_is_spread_over_all_places_lies_as_before() -> None:
     assert found == {("spread.relu()", False)}
 
 
+class _Units(nn.Module):
+    """Puts tokens, `[B, N, C]`, in the order of units, each with the same place of all windows."""
+
+    def __init__(self, grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.grid = grid
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        batch, _, width = tokens.shape
+        rows, columns = self.grid
+        windows = tokens.view(batch, rows // 2, 2, columns // 2, 2, width)
+        return windows.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, width)
+
+
+class _Reordered(nn.Module):
+    """Tokens in the picture's order, then in that of units, as in Hiera."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.proj = nn.Conv2d(3, 8, 8, 8)
+        self.units = _Units((8, 12))
+        self.block = nn.Sequential(nn.Linear(8, 8), nn.GELU())
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.proj(images).flatten(2).transpose(1, 2)
+        return self.head(self.block(self.units(tokens)).mean(dim=1))
+
+
+def test_tokens_in_another_order_are_not_read_as_before() -> None:
+    """There are as many of them; what can't be laid is passed over for an earlier map."""
+    name, turned = _place(_Reordered(), torch.randn(3, 64, 96))
+    assert (name, turned) == ("units.input()", False)
+
+
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs real photos and weights, which aren't shipped")
 @pytest.mark.parametrize(
     ("make", "weights", "layer"),
