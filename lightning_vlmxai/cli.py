@@ -21,6 +21,7 @@ from .report import (
     make_comparison,
     make_report,
     print_summary,
+    say_comparison,
     write_comparison,
     write_report,
 )
@@ -42,9 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "summary":
             print_summary(find_run_dir(given.run))
         elif given.watch:
-            watch([path for path in (given.run, given.other) if path], given.port, given.out)
+            watch([given.run, *given.others], given.port, given.out, rounds=given.rounds)
         else:
-            _say(f"Written: {_write([given.run, given.other], given.out)}")
+            _report([given.run, *given.others], given.out, given.rounds)
     except ConfigurationError as error:
         _say(f"vlmxai: {error}", sys.stderr)
         return 2
@@ -54,9 +55,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _make_parser() -> ArgumentParser:
     parser = ArgumentParser(prog="vlmxai", description="Looks through runs of VLMExplainCallback.")
     commands = parser.add_subcommands(dest="command")
-    report = ArgumentParser(description="Write one HTML page of a run, or of two side by side.")
+    report = ArgumentParser(description="Write one HTML page of a run, or of several side by side.")
     report.add_argument("run", type=Path, help="a run folder, or a log folder that holds one")
-    report.add_argument("other", type=Path, nargs="?", help="a second run to compare with")
+    report.add_argument(
+        "others", type=Path, nargs="*", help="runs to compare with it, seven at most"
+    )
+    report.add_argument(
+        "--rounds",
+        type=list[str] | None,
+        help='of each run in a comparison, as "[fit-3, fit-5]"; the last common epoch if not given',
+    )
     report.add_argument("--out", type=Path, help="where the page goes; the run folder if not given")
     report.add_argument(
         "--watch", action="store_true", help="serve the page, and build it again as rounds arrive"
@@ -65,27 +73,44 @@ def _make_parser() -> ArgumentParser:
     summary = ArgumentParser(description="Print a run's figures.")
     summary.add_argument("run", type=Path, help="a run folder, or a log folder that holds one")
     commands.add_subcommand("agree", make_agree_parser(), help="hold a judge to people's ratings")
-    commands.add_subcommand("report", report, help="write a page of a run, or of two side by side")
+    commands.add_subcommand(
+        "report", report, help="write a page of a run, or of several side by side"
+    )
     commands.add_subcommand("summary", summary, help="print a run's figures")
     commands.add_subcommand("judge", make_judge_parser(), help="test a judge before a training")
     return parser
 
 
-def _write(given: Sequence[Path | None], out: Path | None) -> Path:
-    first, *others = (find_run_dir(path) for path in given if path is not None)
-    return write_comparison(first, others[0], out) if others else write_report(first, out)
+def _report(given: Sequence[Path], out: Path | None, rounds: Sequence[str] | None) -> None:
+    found = [find_run_dir(path) for path in given]
+    if len(found) > 1:
+        for line in say_comparison(found, rounds):
+            _say(line)
+    _say(f"Written: {_write(found, out, rounds)}")
+
+
+def _write(found: Sequence[Path], out: Path | None, rounds: Sequence[str] | None = None) -> Path:
+    if len(found) > 1:
+        return write_comparison(found, out, rounds)
+    return write_report(found[0], out)
 
 
 def watch(
-    given: Sequence[Path], port: int, out: Path | None, stop: threading.Event | None = None
+    given: Sequence[Path],
+    port: int,
+    out: Path | None,
+    stop: threading.Event | None = None,
+    *,
+    rounds: Sequence[str] | None = None,
 ) -> None:
-    """Serve the page of one run or two until interrupted, then write it.
+    """Serve the page of one run or several until interrupted, then write it.
 
     Args:
         given: Run folders, or log folders in which one may still appear.
         port: On 127.0.0.1; any free one if 0.
         out: Of the page that is written at the end.
         stop: Ends the watch when set.
+        rounds: Of each run in a comparison; the last common epoch if None.
 
     Raises:
         ConfigurationError: If a folder is not there, or the port can't be had.
@@ -98,9 +123,7 @@ def watch(
     def make(run_dirs: Sequence[Path], addresses: Sequence[str], build: str) -> str:
         if len(run_dirs) == 1:
             return make_report(run_dirs[0], addresses[0], cache=cache, build=build)
-        first, second = run_dirs
-        pair = (addresses[0], addresses[1])
-        return make_comparison(first, second, pair, cache=cache, build=build)
+        return make_comparison(run_dirs, addresses, rounds=rounds, cache=cache, build=build)
 
     try:
         server = ReportServer(port, lambda: [_find_or_wait(path) for path in given], make)
@@ -114,7 +137,7 @@ def watch(
     except KeyboardInterrupt:
         _say("")
     if all(is_run_dir(path) for path in server.run_dirs):
-        _say(f"Written: {_write(server.run_dirs, out)}")
+        _say(f"Written: {_write(server.run_dirs, out, rounds)}")
 
 
 def _find_or_wait(path: Path) -> Path:

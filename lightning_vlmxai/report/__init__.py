@@ -1,7 +1,7 @@
 """A run folder goes in; a page to look through, or a table in the terminal, comes out."""
 
 from .agreements import Agreements, Pair, agree_round, write_agreements
-from .compare import make_comparison, write_comparison
+from .compare import make_comparison, say_comparison, write_comparison
 from .corrected import Corrected, correct_run
 from .page import make_report, write_report
 from .pictures import PictureCache
@@ -28,6 +28,7 @@ __all__ = [
     "print_summary",
     "read_ratings",
     "read_run",
+    "say_comparison",
     "store_ratings",
     "write_agreements",
     "write_comparison",

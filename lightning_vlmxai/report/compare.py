@@ -1,22 +1,24 @@
-"""Two runs side by side."""
+"""Runs side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..records import Quadrant
-from ..rounds import Interval
-from .figures import (
-    Figures,
-    count_classes,
-    count_round,
-    newcombe_interval,
-    rate_difference,
+from ..errors import ConfigurationError, expected
+from .contrast import (
+    Contrast,
+    Share,
+    contrast_classes,
+    contrast_figures,
+    differing,
+    say_contrast,
 )
-from .html import NAMES, NOTHING, SHORT, render_page, show_value, write_page
+from .figures import count_round
+from .html import NOTHING, render_page, show_value, write_page
 from .page import (
     PICTURE_SIDE,
     SALIENCY_SIDE,
@@ -31,128 +33,253 @@ from .reader import Run, RunRound, RunSample, read_run
 from .text import one_line
 
 SCRIPTS = ("dom.js", "chart.js", "compare.js")
+LETTERS = "ABCDEFGH"
+"""What runs are called on the page; there are no more."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """A rate in two runs. `value` is the second less the first."""
-
-    name: str
-    short: str
-    first: Figures
-    second: Figures
-    quadrant: Quadrant
-
-    @property
-    def value(self) -> float | None:
-        """The difference; None where a run has no denominator."""
-        return rate_difference(self.first, self.second, self.quadrant)
-
-    @property
-    def ends(self) -> Interval | None:
-        """Its 95 % interval."""
-        return newcombe_interval(self.first, self.second, self.quadrant)
-
-
-def write_comparison(first: Path, second: Path, out: Path | None = None) -> Path:
-    """Write one page with two runs side by side and return its path.
+@dataclass(frozen=True)
+class View:
+    """A round of each run, to be held against the first one's.
 
     Args:
-        first: Run folder A.
-        second: Run folder B.
-        out: Of the page; `comparison.html` in A if None.
+        key: In the page's address.
+        name: For a person.
+        rounds: One of each run.
     """
-    out = out or first / "comparison.html"
-    addresses = (address_of(first, out), address_of(second, out))
-    return write_page(make_comparison(first, second, addresses), out)
+
+    key: str
+    name: str
+    rounds: tuple[RunRound, ...]
+
+    @cached_property
+    def contrasts(self) -> list[tuple[list[Contrast], list[Contrast]]]:
+        """Figures and classes of the first run with each further one."""
+        first, *others = self.rounds
+        return [(contrast_figures(first, own), contrast_classes(first, own)) for own in others]
+
+    def sentences(self) -> list[str]:
+        """Return what differs beyond chance, the most important first."""
+        return [
+            line
+            for letter, (figures, classes) in zip(LETTERS[1:], self.contrasts, strict=False)
+            for line in say_contrast(figures, classes, ("A", letter))
+        ]
+
+
+def write_comparison(
+    run_dirs: Sequence[Path], out: Path | None = None, rounds: Sequence[str] | None = None
+) -> Path:
+    """Write one page with runs side by side and return its path.
+
+    Args:
+        run_dirs: Run folders A, B and so on; two to eight.
+        out: Of the page; `comparison.html` in A if None.
+        rounds: Of each run, as "fit-3"; the last epoch that all judged if None.
+
+    Raises:
+        ConfigurationError: For more runs, or a round that a run has not.
+    """
+    out = out or run_dirs[0] / "comparison.html"
+    addresses = [address_of(path, out) for path in run_dirs]
+    return write_page(make_comparison(run_dirs, addresses, rounds=rounds), out)
+
+
+def say_comparison(run_dirs: Sequence[Path], rounds: Sequence[str] | None = None) -> list[str]:
+    """Return the first lines of the page of `write_comparison`, for a terminal."""
+    runs = _read(run_dirs)
+    views = _list_views(runs, rounds)
+    said = views[0].sentences() if views else ["No two of these rounds can be compared."]
+    at = f"At {views[0].name}. " if views else ""
+    return [f"{at}{said[0]}", *said[1:], *_warn(runs, views)]
 
 
 def make_comparison(
-    first: Path,
-    second: Path,
-    addresses: tuple[str, str],
+    run_dirs: Sequence[Path],
+    addresses: Sequence[str],
     *,
+    rounds: Sequence[str] | None = None,
     cache: PictureCache | None = None,
     build: str | None = None,
 ) -> str:
-    """Return the comparison of two run folders as HTML.
+    """Return the comparison of run folders as HTML.
 
     Args:
-        first: Run folder A.
-        second: Run folder B.
-        addresses: Of the two, from the page.
+        run_dirs: Run folders A, B and so on.
+        addresses: Of these, from the page.
+        rounds: As of `write_comparison`.
         cache: Pictures of an earlier build.
         build: Name of this build, if the page shall look for newer ones.
     """
-    runs = (read_run(first), read_run(second))
-    last = tuple(_last_judged(run) for run in runs)
-    figures = tuple(count_round(of) if of else _NONE for of in last)
-    pairs = _differing(*last)
+    runs = _read(run_dirs)
+    views = _list_views(runs, rounds)
+    parted = [differing(*view.rounds) if len(runs) == 2 else [] for view in views]
     sources: list[str] = []
     tables: list[dict[str, Any]] = []
     notices: list[str] = []
+    places: list[dict[int, int]] = []
     for side, (run, address) in enumerate(zip(runs, addresses, strict=True)):
-        samples = [pair[side] for pair in pairs]
+        unique = {id(pair[side]): pair[side] for pairs in parted for pair in pairs}
+        samples = list(unique.values()) if len(runs) == 2 else []
+        places.append({key: i for i, key in enumerate(unique)})
         pictures = load_pictures(run.path, address, _list_pictures(samples), cache)
         numbers = {path: len(sources) + i for i, path in enumerate(pictures.sources)}
         sources += pictures.sources.values()
         tables.append(
             pack_samples(samples, {of.key: i for i, of in enumerate(run.rounds)}, numbers)
         )
-        letter = "AB"[side]
+        letter = LETTERS[side]
         notices += [f"{letter}: {note}" for note in (*run.notices, *note_pictures(pictures))]
     return render_page(
         "compare.html",
         scripts=SCRIPTS,
         data={
             "quadrants": describe_quadrants(),
-            "curves": [
-                [{"number": of.number, **describe_figures(count_round(of))} for of in run.curve]
-                for run in runs
-            ],
+            "letters": LETTERS[: len(runs)],
+            "curves": [[_describe_point(of) for of in run.curve] for run in runs],
             "tables": tables,
+            "views": [
+                {
+                    **_describe_view(view),
+                    "differ": [[places[0][id(a)], places[1][id(b)]] for a, b in pairs],
+                }
+                for view, pairs in zip(views, parted, strict=True)
+            ],
         },
         pictures=sources,
         build=build,
         names=[name_run(run) for run in runs],
-        warnings=_warn(runs, last),
+        letters=LETTERS,
+        warnings=_warn(runs, views),
         notices=notices,
         settings=_differing_settings(runs),
-        last=last,
-        figures=figures,
-        matrix=[
-            Difference(
-                name=NAMES[q], short=SHORT[q], first=figures[0], second=figures[1], quadrant=q
-            )
-            for q in Quadrant
-        ],
-        classes=_compare_classes(*last),
-        shared=_count_shared(*last),
+        sentences=views[0].sentences() if views else [],
+        view=views[0].name if views else "",
     )
 
 
-_NONE = Figures(probes=0, counts={}, average_score=None)
+def _read(run_dirs: Sequence[Path]) -> list[Run]:
+    if not 2 <= len(run_dirs) <= len(LETTERS):
+        raise ConfigurationError(
+            expected("runs", f"two to {len(LETTERS)} of them", str(len(run_dirs)), "Pass fewer")
+        )
+    return [read_run(path) for path in run_dirs]
 
 
-def _last_judged(run: Run) -> RunRound | None:
-    return next((of for of in reversed(run.curve) if count_round(of).judged), None)
+def _list_views(runs: Sequence[Run], rounds: Sequence[str] | None) -> list[View]:
+    """Return the rounds that can be held against each other, the one to begin with first.
+
+    Those are rounds of the same epoch (of the same number, where a folder tells no epoch), the
+    newest first, then the last round of each.
+    """
+    views = []
+    if rounds:
+        if len(rounds) != len(runs):
+            want = f"{len(runs)} rounds, one of each run"
+            raise ConfigurationError(
+                expected("--rounds", want, str(len(rounds)), 'Pass --rounds "[fit-3, fit-3]"')
+            )
+        chosen = tuple(_find(run, key) for run, key in zip(runs, rounds, strict=True))
+        views.append(_view("chosen", chosen))
+    judged = [[of for of in run.curve if count_round(of).judged] for run in runs]
+    if not all(judged):
+        return views
+    by_time = [{_time(of): of for of in own} for own in judged]
+    shared = sorted(set.intersection(*map(set, by_time)), reverse=True)
+    views += [
+        View(f"{word.replace('round', 'r').replace('epoch', 'e')}{n}", f"{word} {n}", tuple(r))
+        for word, n in shared
+        for r in [[own[word, n] for own in by_time]]
+    ]
+    last = tuple(own[-1] for own in judged)
+    if not any(view.rounds == last for view in views):
+        views.append(_view("last", last))
+    return views
 
 
-def _differing(
-    first: RunRound | None, second: RunRound | None
-) -> list[tuple[RunSample, RunSample]]:
-    """Return the samples of probes that both rounds judged, with different quadrants."""
-    if first is None or second is None:
-        return []
-    of_probe = {sample.place: sample for sample in second.samples}
-    pairs = [(a, of_probe[a.place]) for a in first.samples if a.place in of_probe]
-    return [(a, b) for a, b in pairs if a.quadrant and b.quadrant and a.quadrant != b.quadrant]
+def _view(key: str, rounds: tuple[RunRound, ...]) -> View:
+    told = ", ".join(
+        f"{letter} {of.stage} {of.number}"
+        + (f" (epoch {of.epoch})" if of.epoch is not None else "")
+        for letter, of in zip(LETTERS, rounds, strict=False)
+    )
+    return View(key, f"{key} rounds: {told}", rounds)
 
 
-def _count_shared(first: RunRound | None, second: RunRound | None) -> int:
-    if first is None or second is None:
-        return 0
-    return len({s.probe for s in first.samples} & {s.probe for s in second.samples})
+def _find(run: Run, key: str) -> RunRound:
+    found = next((of for of in run.rounds if of.key == key), None)
+    if found is None:
+        keys = ", ".join(of.key for of in run.rounds[:40]) or "none"
+        want = f"a round of {run.path}: {keys}"
+        raise ConfigurationError(expected("--rounds", want, repr(key), "Pass one of these"))
+    return found
+
+
+def _time(of: RunRound) -> tuple[str, int]:
+    return ("round", of.number) if of.epoch is None else ("epoch", of.epoch)
+
+
+def _describe_point(of: RunRound) -> dict[str, Any]:
+    right = [s.is_correct for s in of.samples if s.is_correct is not None]
+    accuracy = Share(count=sum(right), total=len(right)).rate
+    return {
+        "number": of.number,
+        "epoch": of.epoch,
+        **describe_figures(count_round(of)),
+        "accuracy": accuracy,
+    }
+
+
+def _describe_view(view: View) -> dict[str, Any]:
+    contrasts = view.contrasts
+    scores = [count_round(of).average_score for of in view.rounds]
+    return {
+        "key": view.key,
+        "name": view.name,
+        "sentences": view.sentences(),
+        "figures": _describe_rows([figures for figures, _ in contrasts]),
+        "classes": _describe_rows([_in_order(rows, contrasts[0][1]) for _, rows in contrasts]),
+        "scores": scores,
+    }
+
+
+def _in_order(rows: list[Contrast], like: list[Contrast]) -> list[Contrast]:
+    """Return the classes of one pair of runs in the order of the first pair's."""
+    place = {row.name: i for i, row in enumerate(like)}
+    return sorted(rows, key=lambda row: place.get(row.name, len(place)))
+
+
+def _describe_rows(columns: Sequence[Sequence[Contrast]]) -> list[dict[str, Any]]:
+    """Return a row for each name: the share in each run, the difference from the first run's."""
+    names = list(dict.fromkeys(row.name for column in columns for row in column))
+    found = [{row.name: row for row in column} for column in columns]
+    rows = []
+    for name in names:
+        of = [column.get(name) for column in found]
+        first = next(row.first for row in of if row is not None)
+        rows.append(
+            {
+                "name": name,
+                "shares": [_describe_share(first)]
+                + [_describe_share(row.second) if row else None for row in of],
+                "differences": [
+                    None
+                    if row is None or row.value is None
+                    else {
+                        "value": row.value,
+                        "ends": row.ends,
+                        "p": row.adjusted,
+                        "shared": row.shared,
+                        "sure": row.is_sure,
+                    }
+                    for row in of
+                ],
+            }
+        )
+    return rows
+
+
+def _describe_share(share: Share) -> list[Any]:
+    return [share.count, share.total, share.rate, share.ends]
 
 
 def _list_pictures(samples: Sequence[RunSample]) -> list[Wanted]:
@@ -167,48 +294,34 @@ def _list_pictures(samples: Sequence[RunSample]) -> list[Wanted]:
     ]
 
 
-def _warn(runs: tuple[Run, Run], last: tuple[RunRound | None, ...]) -> list[str]:
-    """Return what makes the two runs hard to compare."""
-    a, b = (one_line(run.fingerprint) or "unknown" for run in runs)
+def _warn(runs: Sequence[Run], views: Sequence[View]) -> list[str]:
+    """Return what makes runs hard to compare."""
+    prints = [one_line(run.fingerprint) or "unknown" for run in runs]
     warnings = []
-    if a != b or a == "unknown":
+    if len(set(prints)) > 1 or "unknown" in prints:
+        told = ", ".join(f"{letter} {own}" for letter, own in zip(LETTERS, prints, strict=False))
         warnings.append(
-            f"The two runs were not explained on the same samples: the fingerprint of A's probes "
-            f"is {a}, that of B's {b}. Probes are matched by their index only."
+            "The runs were not explained on the same samples: the fingerprints of their probes are "
+            f"{told}. Rates are compared as those of different samples (Fisher, Newcombe)."
         )
-    for letter, of in zip("AB", last, strict=True):
-        if of is None:
+    for letter, run in zip(LETTERS, runs, strict=False):
+        if not any(count_round(of).judged for of in run.curve):
             warnings.append(f"{letter} has no round with a judged sample.")
+    if views and len({_time(of) for of in views[0].rounds}) > 1 and views[0].key == "last":
+        warnings.append(f"The runs have no judged epoch in common: these are {views[0].name}.")
     return warnings
 
 
-def _differing_settings(runs: tuple[Run, Run]) -> list[tuple[str, str, str]]:
-    first, second = (run.settings for run in runs)
+def _differing_settings(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+    settings = [run.settings for run in runs]
     return [
         (
             one_line(name),
-            show_value(first[name]) if name in first else NOTHING,
-            show_value(second[name]) if name in second else NOTHING,
+            [show_value(own[name]) if name in own else NOTHING for own in settings],
         )
-        for name in sorted({*first, *second})
-        if (name in first, first.get(name)) != (name in second, second.get(name))
-    ]
-
-
-def _compare_classes(first: RunRound | None, second: RunRound | None) -> list[Difference]:
-    """Return the Correct-Low rate of each true class, the largest difference first."""
-    if first is None or second is None:
-        return []
-    a, b = count_classes(first.samples), count_classes(second.samples)
-    low = Quadrant.CORRECT_LOW
-    rows = [
-        Difference(
-            name=name,
-            short=SHORT[low],
-            first=a.get(name, _NONE),
-            second=b.get(name, _NONE),
-            quadrant=low,
+        for name in sorted({name for own in settings for name in own})
+        if any(
+            (name in own, own.get(name)) != (name in settings[0], settings[0].get(name))
+            for own in settings[1:]
         )
-        for name in {**a, **b}
     ]
-    return sorted(rows, key=lambda row: (-abs(row.value or 0.0), row.value is None, row.name))

@@ -135,28 +135,6 @@ def add_costs(samples: Sequence[RunSample]) -> Cost:
     )
 
 
-def rate_difference(first: Figures, second: Figures, quadrant: Quadrant) -> float | None:
-    """Return the second rate less the first; None where one has no denominator."""
-    a, b = first.rate(quadrant), second.rate(quadrant)
-    return None if a is None or b is None else b - a
-
-
-def newcombe_interval(first: Figures, second: Figures, quadrant: Quadrant) -> Interval | None:
-    """Return the interval of `rate_difference`, 95 %, which takes the runs as independent.
-
-    Source: Newcombe, 1998, "Interval estimation for the difference between independent
-        proportions", method 10: from the two Wilson intervals.
-    """
-    a, b = first.rate(quadrant), second.rate(quadrant)
-    of_a, of_b = first.interval(quadrant), second.interval(quadrant)
-    if a is None or b is None or of_a is None or of_b is None:
-        return None
-    return Interval(
-        b - a - math.hypot(b - of_b.lower, of_a.upper - a),
-        b - a + math.hypot(of_b.upper - b, a - of_a.lower),
-    )
-
-
 def _mean(values: Iterable[float]) -> float | None:
     known = list(values)
     return math.fsum(known) / len(known) if known else None

@@ -90,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.FORBIDDEN)
             return
         path = unquote(self.path.split("?")[0])
-        picture = re.fullmatch(r"/files/(\d)/(images/.+)", path)
+        picture = re.fullmatch(r"/files/(\d+)/(images/.+)", path)
         if path == "/":
             self._answer(self.server.page, "text/html; charset=utf-8")
         elif path == "/build":

@@ -30,10 +30,10 @@ def test_two_runs_are_side_by_side(open_page: Open, tmp_path: Path) -> None:
         for one, other in zip(a.samples, b.samples, strict=True)
         if one.quadrant is not other.quadrant
     ]
-    page = open_page(write_comparison(tmp_path / "a", tmp_path / "b", tmp_path / "page.html"))
+    page = open_page(write_comparison([tmp_path / "a", tmp_path / "b"], tmp_path / "page.html"))
     expect(page.locator("#warnings")).to_have_count(0)
-    expect(page.locator(".chart")).to_have_count(6)
-    expect(page.locator(".chart").nth(1).locator("path.line")).to_have_count(4)  # 2 runs, 2 pieces
+    expect(page.locator(".chart")).to_have_count(7)
+    expect(page.locator(".chart").nth(2).locator("path.line")).to_have_count(4)  # 2 runs, 2 pieces
     cards = page.locator("#differ li")
     expect(cards).to_have_count(len(differing))
     expect(cards.first.locator(".sides > div")).to_have_count(2)
@@ -46,6 +46,9 @@ def test_two_runs_are_side_by_side(open_page: Open, tmp_path: Path) -> None:
     page.locator("select[name=transition]").select_option("CH → CL")
     assert 0 < low < len(differing)
     expect(cards).to_have_count(low)
+    assert "change=CH" in page.evaluate("location.hash")
+    page.reload()
+    expect(cards).to_have_count(low)
     for width in (390, 1280):
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -56,7 +59,7 @@ def test_runs_of_other_samples_are_said_to_be(open_page: Open, tmp_path: Path) -
     """In the first thing on the page."""
     write_run(tmp_path / "a", [make_round(0)])
     write_run(tmp_path / "b", [make_round(0, fingerprint="beef")])
-    page = open_page(write_comparison(tmp_path / "a", tmp_path / "b", tmp_path / "page.html"))
+    page = open_page(write_comparison([tmp_path / "a", tmp_path / "b"], tmp_path / "page.html"))
     expect(page.get_by_role("alert")).to_contain_text("not explained on the same samples")
 
 

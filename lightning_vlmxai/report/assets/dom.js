@@ -115,3 +115,15 @@ function choose(name, label, options, value, onchange) {
   select.addEventListener("change", () => onchange(select.value));
   return h("label", null, label, select);
 }
+
+// A box to type into; `onsearch` gets the text as it is typed.
+function searchBox(name, label, value, onsearch) {
+  const input = h("input", { name, type: "search", value, placeholder: label, "aria-label": label, autocomplete: "off" });
+  input.addEventListener("input", () => onsearch(input.value.trim()));
+  return input;
+}
+
+// What an address names and the page does not have, in a sentence; nothing where all is there.
+function unknownNotice(said) {
+  return said.length ? h("p", { class: "notices", role: "alert", id: "unknown" }, `This link names what is not in this page: ${said.join(", ")}. What is shown is the usual choice instead.`) : "";
+}

@@ -13,8 +13,6 @@ from lightning_vlmxai.report.figures import (
     add_costs,
     count_classes,
     count_round,
-    newcombe_interval,
-    rate_difference,
 )
 from lightning_vlmxai.report.reader import read_run
 from lightning_vlmxai.rounds.quadrants import quadrant_metrics
@@ -72,26 +70,3 @@ def figures_of(low: int, total: int) -> Figures:
     """Return figures with so many Correct-Low among so many judged."""
     counts = {LOW: low, Quadrant.CORRECT_HIGH: total - low}
     return Figures(probes=total, counts=counts, average_score=None)
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "difference", "lower", "upper"),
-    [  # Newcombe 1998, table II, method 10: 56/70 - 48/80, 9/10 - 3/10, 10/10 - 0/10.
-        ((48, 80), (56, 70), 0.2, 0.0524, 0.3339),
-        ((3, 10), (9, 10), 0.6, 0.1705, 0.8090),
-        ((0, 10), (10, 10), 1.0, 0.6075, 1.0),
-    ],
-)
-def test_newcombes_interval_is_the_published_one(
-    first: tuple[int, int], second: tuple[int, int], difference: float, lower: float, upper: float
-) -> None:
-    """The paper's own examples."""
-    a, b = figures_of(*first), figures_of(*second)
-    assert rate_difference(a, b, LOW) == pytest.approx(difference)
-    assert newcombe_interval(a, b, LOW) == pytest.approx((lower, upper), abs=5e-5)
-
-
-def test_an_empty_denominator_has_no_difference() -> None:
-    """Neither 0 nor NaN."""
-    assert rate_difference(figures_of(0, 0), figures_of(1, 2), LOW) is None
-    assert newcombe_interval(figures_of(0, 0), figures_of(1, 2), LOW) is None

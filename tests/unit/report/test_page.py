@@ -198,7 +198,7 @@ def test_every_folder_has_a_page(tmp_path: Path) -> None:
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "run.json").write_text("[1]")
     assert "run.json can&#39;t be read" in write_report(tmp_path / "odd").read_text()
-    assert "A has no round" in write_comparison(tmp_path / "empty", tmp_path / "odd").read_text()
+    assert "A has no round" in write_comparison([tmp_path / "empty", tmp_path / "odd"]).read_text()
 
 
 def test_the_head_says_how_the_run_was_made(tmp_path: Path) -> None:
