@@ -9,7 +9,7 @@ from typing import Any
 from ..records import Quadrant
 from .agreements import load_agreements
 from .corrected import correct_run, describe_corrected
-from .figures import Figures, add_costs, count_classes, count_round
+from .figures import Figures, add_costs, count_round
 from .html import NAMES, SHORT, render_page, show_value, write_page
 from .pictures import PictureCache, Pictures, Wanted, address_of, load_pictures
 from .rating import describe_draws
@@ -21,8 +21,10 @@ SCRIPTS = (
     "dom.js",
     "chart.js",
     "people.js",
+    "counting.js",
     "overview.js",
     "gallery.js",
+    "changes.js",
     "probe.js",
     "rate.js",
     "main.js",
@@ -91,6 +93,7 @@ def make_report(
             **pack_samples(samples, {of.key: i for i, of in enumerate(run.rounds)}, numbers),
             "rate": describe_draws(run, numbers, {id(s): i for i, s in enumerate(samples)}),
             "corrected": describe_corrected(corrected),
+            "watched": _list_watched(run),
         },
         pictures=list(pictures.sources.values()),
         build=build,
@@ -116,6 +119,12 @@ def list_facts(run: Run) -> list[tuple[str, str]]:
     """Return how a run was made, as names and values for a page's head."""
     facts = [(name, show_value(run.settings[key])) for key, name in FACTS if key in run.settings]
     return [*facts, ("Probes", one_line(run.fingerprint) or "unknown fingerprint")]
+
+
+def _list_watched(run: Run) -> list[str]:
+    """Return the names of the classes that the run was told to watch."""
+    watched = run.settings.get("watch_classes")
+    return [one_line(str(name), 200) for name in watched] if isinstance(watched, list) else []
 
 
 def note_doubts(run: Run) -> list[str]:
@@ -180,11 +189,8 @@ def _describe_round(of: RunRound, figures: Figures) -> dict[str, Any]:
         "number": of.number,
         "epoch": of.epoch,
         "step": of.step,
+        "fingerprint": one_line(of.fingerprint),
         **describe_figures(figures),
-        "classes": [
-            {"name": name, **describe_figures(own)}
-            for name, own in count_classes(of.samples).items()
-        ],
     }
 
 

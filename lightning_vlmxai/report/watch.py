@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Callable, Sequence
@@ -11,22 +12,16 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from .pictures import is_picture
+from .progress import Progress
 
 Make = Callable[[Sequence[Path], Sequence[str], str], str]
 """From run folders, their addresses and the name of a build to a page."""
 
-_WATCHED = (
-    "run.json",
-    "rounds.jsonl",
-    "samples.jsonl",
-    "late.jsonl",
-    "judge_calls.jsonl",
-    "agreement.json",
-)
+_WATCHED = ("run.json", "rounds.jsonl", "samples.jsonl", "late.jsonl", "agreement.json")
 
 
 class ReportServer(ThreadingHTTPServer):
-    """A page at `/`, the name of its build at `/build`, pictures of the runs at `/files/<run>/`.
+    """A page at `/`, its build and how far the runs are at `/build`, pictures at `/files/<run>/`.
 
     Args:
         port: On 127.0.0.1; any free one if 0.
@@ -41,6 +36,7 @@ class ReportServer(ThreadingHTTPServer):
         self._signature: object = None
         self.run_dirs: Sequence[Path] = ()
         self.build, self.page = "0", b""
+        self._progress: list[Progress] = []
         super().__init__(("127.0.0.1", port), _Handler)
 
     @property
@@ -52,6 +48,10 @@ class ReportServer(ThreadingHTTPServer):
         """Build the page again if a run's files have changed; return whether they had."""
         run_dirs = self._find()
         signature = [(path, _stamp(path)) for path in run_dirs]
+        if [of.run_dir for of in self._progress] != list(run_dirs):
+            self._progress = [Progress(path) for path in run_dirs]
+        for of in self._progress:
+            of.look()
         if signature == self._signature:
             return False
         self._signature, self.run_dirs = signature, run_dirs
@@ -60,6 +60,11 @@ class ReportServer(ThreadingHTTPServer):
         self.page = self._make(run_dirs, addresses, build).encode()
         self.build = build
         return True
+
+    @property
+    def status(self) -> str:
+        """How far the runs are, in words."""
+        return " · ".join(of.words for of in self._progress) or "no run folder yet"
 
     def watch(self, stop: threading.Event, poll_s: float = 1.0) -> None:
         """Serve, and look at the files every `poll_s` seconds, until `stop` is set."""
@@ -94,7 +99,8 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/":
             self._answer(self.server.page, "text/html; charset=utf-8")
         elif path == "/build":
-            self._answer(self.server.build.encode(), "text/plain")
+            now = {"build": self.server.build, "status": self.server.status}
+            self._answer(json.dumps(now).encode(), "application/json")
         elif picture:
             self._answer_picture(int(picture[1]), picture[2])
         else:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from lightning_vlmxai import cli
 from lightning_vlmxai.report import ReportServer, write_comparison
@@ -63,8 +64,8 @@ def test_runs_of_other_samples_are_said_to_be(open_page: Open, tmp_path: Path) -
     expect(page.get_by_role("alert")).to_contain_text("not explained on the same samples")
 
 
-def test_a_watched_page_shows_the_round_that_arrives(open_page: Open, tmp_path: Path) -> None:
-    """It loads itself again and stays where its reader is."""
+def test_a_watched_page_takes_in_the_round_that_arrives(open_page: Open, tmp_path: Path) -> None:
+    """Without being loaded again: view, filters and focus stay, and it says that it is live."""
     write_run(tmp_path, [make_round(0)])
 
     def make(folders: object, addresses: object, build: str) -> str:
@@ -74,12 +75,50 @@ def test_a_watched_page_shows_the_round_that_arrives(open_page: Open, tmp_path: 
     thread = threading.Thread(target=server.watch, args=(stop, 0.05))
     thread.start()
     try:
-        page = open_page(server.url, "#/probe/6")
-        expect(page.locator("#strip li")).to_have_count(1)
+        page = open_page(server.url, "#/gallery?round=all")
+        page.evaluate("window.unbroken = true")
+        expect(page.locator("#live")).to_contain_text("Live · fit round 0 is the last one")
+        page.locator("input[name=find]").fill("probe-less")
+        page.locator("input[name=find]").fill("")
+        expect(page.locator("#gallery .card")).to_have_count(12)
+        calls = [{"round": 1, "probe": probe} for probe in (0, 3, 3, 6)]
+        with (tmp_path / "judge_calls.jsonl").open("w") as file:
+            file.writelines(f"{json.dumps(call)}\n" for call in calls)
+        expect(page.locator("#live")).to_contain_text(
+            "3 of 12 verdicts of round 1 are in", timeout=15_000
+        )
         write_run(tmp_path, [make_round(1)])
-        expect(page.locator("#strip li")).to_have_count(2, timeout=15_000)
-        assert page.evaluate("location.hash").startswith("#/probe/6")
+        expect(page.locator("#gallery .card")).to_have_count(24, timeout=15_000)
+        expect(page.locator("#live")).to_contain_text("fit round 1 is the last one")
+        assert page.evaluate("[window.unbroken, location.hash, document.activeElement.name]") == [
+            True,
+            "#/gallery?round=all",
+            "find",
+        ]
+        expect(page.locator("#round-figures tbody tr")).to_have_count(2)
         page.context.close()
     finally:
         stop.set()
         thread.join(10)
+
+
+def test_a_page_whose_server_has_ended_says_so(browser: Browser, tmp_path: Path) -> None:
+    """It stays as it is, and is not taken for a live one."""
+    write_run(tmp_path, [make_round(0)])
+    server = ReportServer(
+        0, lambda: [tmp_path], lambda *_: cli.make_report(tmp_path, "files/0", build="1")
+    )
+    server.refresh()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    page = browser.new_page()  # a refused request is an error on the console
+    try:
+        page.goto(server.url)
+        expect(page.locator("#live")).to_contain_text("Live · ")
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(10)
+    expect(page.locator("#live")).to_contain_text("No longer live", timeout=15_000)
+    expect(page.locator("#tiles")).to_be_visible()
+    page.close()

@@ -85,11 +85,15 @@ async function unpack(id) {
   return JSON.parse(await new Response(stream).text());
 }
 
+async function readPage() {
+  Object.assign(page, await unpack("data"));
+  page.pictures = JSON.parse($("#pictures").textContent);
+}
+
 // The tables are in the page as they are: a browser that can't open the data still shows them.
 async function start(show) {
   try {
-    Object.assign(page, await unpack("data"));
-    page.pictures = JSON.parse($("#pictures").textContent);
+    await readPage();
     show();
   } catch (error) {
     $("main").prepend(h("p", { class: "notices", role: "alert" }, `Charts and pictures can't be shown: ${error.message}`));

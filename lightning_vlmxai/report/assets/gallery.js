@@ -10,18 +10,41 @@ const SORTS = {
   probe: ["by probe", (s, i) => s.probe[i], 1],
 };
 
+const USUAL = { sort: "low", view: "masked", page: 1 };
+const NAMED = ["round", "quadrant", "class", "reason", "from", "change", "find", "sort", "view", "page"];
+
 function galleryHref(filters) {
   const query = new URLSearchParams();
-  for (const [name, value] of Object.entries(filters)) if (value !== "" && has(value)) query.set(name, value);
+  for (const name of NAMED) if (has(filters[name]) && filters[name] !== "" && filters[name] !== USUAL[name]) query.set(name, filters[name]);
   return `#/gallery${query.size ? `?${query}` : ""}`;
 }
 
 function readFilters(query) {
   const filters = { round: query.get("round") ?? "", quadrant: query.get("quadrant") ?? "", class: query.get("class"),
-    reason: query.get("reason") ?? "", sort: query.get("sort") ?? "low", view: query.get("view") ?? "masked", page: Number(query.get("page")) || 1 };
-  if (!SORTS[filters.sort]) filters.sort = "low";
-  if (!VIEWS.some(([kind]) => kind === filters.view)) filters.view = "masked";
+    reason: query.get("reason") ?? "", from: query.get("from") ?? "", change: query.get("change") ?? "", find: query.get("find") ?? "",
+    sort: query.get("sort") ?? "low", view: query.get("view") ?? "masked", page: Number(query.get("page")) || 1, said: [] };
+  const drop = (name, usual, isKnown) => {
+    if (!has(filters[name]) || filters[name] === usual || isKnown(filters[name])) return;
+    filters.said.push(`${name} "${filters[name]}"`);
+    filters[name] = usual;
+  };
+  const isRound = (key) => page.rounds.some((of) => of.key === key);
+  drop("round", "", (key) => key === "all" || isRound(key));
+  drop("from", "", isRound);
+  drop("quadrant", "", (id) => id === "unscored" || page.quadrants.some((q) => q.id === id));
+  drop("change", "", (flow) => flow === "any" || flow.split("-").every((sign) => page.quadrants.some((q) => q.short === sign) || sign === UNSCORED.short));
+  drop("class", null, (name) => gallery.classes.some(([own]) => own === name));
+  drop("reason", "", (name) => gallery.reasons.some(([own]) => own === name));
+  drop("sort", "low", (name) => has(SORTS[name]));
+  drop("view", "masked", (name) => VIEWS.some(([kind]) => kind === name));
+  if (filters.change && !filters.from) filters.change = "";
   return filters;
+}
+
+// What a person would type to find a sample: its probe, its classes, or words of the judge.
+function isFound(i, wanted) {
+  const s = page.samples;
+  return String(s.probe[i]) === wanted || page.textColumns.some((name) => page.texts[s[name][i]].toLowerCase().includes(wanted));
 }
 
 // Numbers of the samples that pass the filters, sorted.
@@ -30,6 +53,9 @@ function matching(filters) {
   const last = page.rounds.findLastIndex((_, i) => page.curve.includes(i));
   const round = filters.round === "all" ? null : page.rounds.findIndex((of) => of.key === filters.round);
   const chosen = round === -1 ? last : round;
+  const from = page.rounds.findIndex((of) => of.key === filters.from);
+  const then = from >= 0 && has(chosen) && chosen >= 0 ? before(from, chosen) : null;
+  const wanted = filters.find.toLowerCase();
   const quadrant = page.quadrants.findIndex((q) => q.id === filters.quadrant);
   const label = has(filters.class) ? page.texts.indexOf(filters.class) : null;
   const reason = filters.reason ? page.texts.indexOf(filters.reason) : null;
@@ -39,19 +65,25 @@ function matching(filters) {
     if (filters.quadrant === "unscored" ? has(s.score[i]) : quadrant >= 0 && s.quadrant[i] !== quadrant) continue;
     if (label !== null && s.label[i] !== label) continue;
     if (reason !== null && s.reason[i] !== reason) continue;
+    if (then && filters.change) {
+      const flow = then.has(i) ? flowOf(outcomeAt(then.get(i)), outcomeAt(i)) : "";
+      if (filters.change === "any" ? !flow || !isChange(flow) : flow !== filters.change) continue;
+    }
+    if (wanted && !isFound(i, wanted)) continue;
     found.push(i);
   }
   const [, get, direction] = SORTS[filters.sort];
   const order = compareBy((i) => get(s, i), direction);
+  filters.then = then;
   return found.sort((a, b) => order(a, b) || s.probe[a] - s.probe[b] || s.round[a] - s.round[b]);
 }
 
-function card(i, kind, namesRound) {
+function card(i, kind, namesRound, then = null) {
   const sample = sampleAt(page, i), round = page.rounds[sample.round];
   return h("li", null, h("a", { class: `card ${sample.of?.id ?? "unscored"}`, href: probeHref(sample.probe, round.key, sample.part), "data-sample": i },
     view(sample, kind),
     h("div", { class: "told" },
-      h("div", { class: "row" }, h("span", null, badge(sample.of), " ", scoreText(sample)), h("span", { class: "small" }, `probe ${sample.probe}`)),
+      h("div", { class: "row" }, h("span", null, has(then) ? [badge(outcomeAt(then)), " → "] : "", badge(sample.of), " ", scoreText(sample)), h("span", { class: "small" }, `probe ${sample.probe}`)),
       h("div", { class: "class" }, isolated(sample.label), sample.correct === false ? [" → ", isolated(sample.prediction)] : ""),
       h("div", { class: "small" }, `${percent(sample.confidence)} sure`, has(sample.drift) ? ` · drift ${decimals(sample.drift)}` : ""),
       namesRound ? h("div", { class: "small" }, roundName(round)) : "",
@@ -73,7 +105,7 @@ function short(text) {
   return text.length > 60 ? `${text.slice(0, 59)}…` : text;
 }
 
-const chosenSamples = { found: [], filters: readFilters(new URLSearchParams()) };
+const chosenSamples = { found: [], filters: {} };
 
 function gallery(section, query) {
   const filters = readFilters(query);
@@ -81,12 +113,8 @@ function gallery(section, query) {
   Object.assign(chosenSamples, { found, filters });
   const pages = Math.max(1, Math.ceil(found.length / PER_PAGE));
   const at = Math.min(Math.max(1, filters.page), pages);
-  const go = (change) => {
-    const focused = document.activeElement?.getAttribute("name");
-    history.replaceState(null, "", galleryHref({ ...filters, page: 1, ...change }));
-    route();
-    if (focused) $(`[name="${focused}"]`, section)?.focus();
-  };
+  if (at !== filters.page) filters.said.push(`page ${filters.page}`);
+  const go = (change) => navigate(galleryHref({ ...filters, page: 1, ...change }), section);
   const newest = page.rounds[page.curve.at(-1)];
   const bar = h("div", { class: "bar", role: "search" },
     choose("round", "Round", [["", newest ? `last: ${roundName(newest)}` : "none"], ["all", "all rounds"], ...page.rounds.map((of) => [of.key, roundName(of)])], filters.round, (round) => go({ round })),
@@ -94,7 +122,10 @@ function gallery(section, query) {
     choose("class", "True class", [["*", "any"], ...gallery.classes.map(([name, count]) => [`=${name}`, `${short(name)} (${count})`])], has(filters.class) ? `=${filters.class}` : "*",
       (name) => go({ class: name === "*" ? null : name.slice(1) })),
     choose("reason", "Unscored reason", [["", "any"], ...gallery.reasons.map(([name, count]) => [name, `${short(name)} (${count})`])], filters.reason, (reason) => go({ reason, quadrant: reason ? "unscored" : filters.quadrant })),
+    choose("from", "Since", [["", "any"], ...page.rounds.map((of) => [of.key, roundName(of)])], filters.from, (from) => go({ from, change: from ? filters.change || "any" : "" })),
+    filters.then ? choose("change", "Change", [["", "any or none"], ["any", "any change"], ...[...countFlows(filters.then)].sort((a, b) => b[1] - a[1]).map(([flow, count]) => [flow, `${flowName(flow)} (${count})`])], filters.change, (change) => go({ change })) : null,
     choose("sort", "Sort", Object.entries(SORTS).map(([key, [name]]) => [key, name]), filters.sort, (sort) => go({ sort })),
+    h("label", null, "Find", searchBox("find", "probe, class or word", filters.find, (find) => go({ find }))),
     h("span", { class: "segments", role: "group", "aria-label": "Show" }, VIEWS.map(([kind, name, long]) =>
       h("button", { type: "button", name: `view-${kind}`, title: long, "aria-pressed": String(kind === filters.view), onclick: () => go({ view: kind, page: at }) }, name))),
     h("span", { class: "count", role: "status" }, `${found.length.toLocaleString("en")} of ${page.samples.probe.length.toLocaleString("en")} samples`));
@@ -102,8 +133,8 @@ function gallery(section, query) {
     go({ page: to });
     window.scrollTo(0, 0);
   };
-  section.replaceChildren(bar,
-    found.length ? h("ul", { class: "cards" }, found.slice((at - 1) * PER_PAGE, at * PER_PAGE).map((i) => card(i, filters.view, filters.round === "all"))) : h("p", { class: "hint" }, "No sample passes these filters."),
+  section.replaceChildren(unknownNotice(filters.said), bar,
+    found.length ? h("ul", { class: "cards" }, found.slice((at - 1) * PER_PAGE, at * PER_PAGE).map((i) => card(i, filters.view, filters.round === "all", filters.then?.get(i)))) : h("p", { class: "hint" }, "No sample passes these filters."),
     pages > 1 ? h("div", { class: "pager" },
       h("button", { type: "button", name: "previous", disabled: at === 1, onclick: () => turn(at - 1) }, "Previous"),
       h("span", null, `page ${at} of ${pages}`),

@@ -1,7 +1,5 @@
 // Headline figures, curves, the matrix and the classes of a chosen round.
 
-const LOW = 1; // Correct-Low among the quadrants
-
 function tile(name, value, more) {
   return h("div", { class: "tile" }, h("div", { class: "name" }, name), h("div", { class: "value" }, value),
     h("div", { class: "more" }, more));
@@ -38,8 +36,9 @@ function curves(curve, state) {
   rates.classList.add("wide");
   return h("div", { class: "charts" }, rates,
     one("Average score", "0 to 5", "", 5, (round) => round.score),
-    one("Coverage", "judged of all probes", "", 1, (round) => round.coverage),
-    curve.some((round) => has(round.drift)) ? one("Attention drift", "1 − IoU with the last mask", "", 1, (round) => round.drift) : null);
+    curve.some((round) => round.coverage < 1) ? one("Coverage", "judged of all probes", "", 1, (round) => round.coverage) : null,
+    curve.some((round) => has(round.drift)) ? one("Attention drift", "1 − IoU with the last mask", "", 1, (round) => round.drift) : null,
+    watchedCurves(at));
 }
 
 function cell(round, k) {
@@ -92,49 +91,74 @@ function sortButton(table, column, redraw) {
 }
 
 function classTable(round, state) {
-  const holder = h("div", { id: "classes" });
-  const table = state.table;
+  const holder = h("div", { id: "classes" }), table = state.table, classes = classesOf(round);
   const redraw = () => {
     const focused = document.activeElement?.dataset?.column;
-    const rows = [...round.classes];
+    const rows = classes.filter((of) => of.name.toLowerCase().includes(table.find.toLowerCase()));
     if (table.column !== null) rows.sort(compareBy(COLUMNS[table.column][1], table.direction));
     const shown = table.all ? rows : rows.slice(0, 15);
     holder.replaceChildren(
-      h("div", { class: "scroll" }, h("table", { class: "plain" },
-        h("thead", null, h("tr", null, COLUMNS.map((_, k) => sortButton(table, k, redraw)))),
+      h("div", { class: "scroll" }, h("table", { class: "plain stacked classes" },
+        h("thead", null, h("tr", null, COLUMNS.map((_, k) => sortButton(table, k, redraw)), page.curve.length > 1 ? h("th", null, "over the rounds") : null)),
         h("tbody", null, shown.map((of) => classRow(of, round))))),
       rows.length > shown.length ? h("button", { type: "button", onclick: () => {
         table.all = true;
         redraw();
-      } }, `Show all ${rows.length} classes`) : "");
+      } }, `Show all ${rows.length} classes`) : "",
+      rows.length ? "" : h("p", { class: "hint" }, classes.length ? "No class has this in its name." : "This folder has no samples of the round."));
     if (focused) $(`[data-column="${focused}"]`, holder)?.focus();
+    state.keep();
   };
+  const search = classes.length > 15 ? h("div", { class: "bar" }, searchBox("class", "Find a class", table.find, (find) => {
+    table.find = find;
+    redraw();
+  })) : "";
   redraw();
-  return holder;
+  return h("div", null, search, holder);
 }
 
 function classRow(of, round) {
-  const bar = h("i");
-  bar.style.width = `${100 * (of.rates[LOW] ?? 0)}%`;
   return h("tr", null,
     h("th", { scope: "row" }, h("a", { href: galleryHref({ round: round.key, class: of.name }) }, isolated(of.name || "(no name)"))),
-    h("td", null, String(of.probes)), h("td", null, String(of.judged)),
-    h("td", { class: "number" }, decimals(of.rates[LOW]), " ", h("span", { class: "ends" }, ends(of.intervals[LOW])),
-      h("span", { class: "meter correct_low" }, bar)),
-    [0, 2, 3].map((k) => h("td", { class: "number" }, decimals(of.rates[k]))),
-    h("td", { class: "number" }, decimals(of.score)));
+    h("td", { "data-name": "Probes" }, String(of.probes)), h("td", { "data-name": "Judged" }, String(of.judged)),
+    h("td", { class: "number", "data-name": "CL" }, decimals(of.rates[LOW]), " ", h("span", { class: "ends" }, ends(of.intervals[LOW]))),
+    [0, 2, 3].map((k) => h("td", { class: "number", "data-name": page.quadrants[k].short }, decimals(of.rates[k]))),
+    h("td", { class: "number", "data-name": "Score" }, decimals(of.score)),
+    page.curve.length > 1 ? h("td", { "data-name": "Rounds" }, sparkline(of.name)) : null);
 }
 
-function overview(section) {
+// Correct-Low of the classes that the run was told to watch, with intervals.
+function watchedCurves(at) {
+  const names = page.watched.filter((name) => classSeries().has(name));
+  return names.slice(0, 12).map((name) => lineChart({ ...at, title: name, note: "Correct-Low of this watched class, 95 % interval", top: 1, height: 150,
+    series: [{ name: "", long: `${name}: Correct-Low`, cls: "correct_low", shape: 1,
+      values: classSeries().get(name).map(([low, judged]) => (judged ? low / judged : null)),
+      band: classSeries().get(name).map(([low, judged]) => wilson(low, judged)) }] }));
+}
+
+function overview(section, query) {
   const curve = page.curve.map((i) => page.rounds[i]);
   if (!page.rounds.length) {
     section.replaceChildren(h("h2", null, "No round yet"),
-      h("p", { class: "hint" }, "The first round is written when its verdicts are in: one validation later with the default lag."));
-    return null;
+      h("p", { class: "hint" }, "The first round is written when its verdicts are in: one validation later with the default lag. Where none ever comes, look into the training's log for lines that begin with vlmxai."));
+    return;
   }
-  const state = {
-    round: (curve.findLast((round) => round.judged) ?? page.rounds.at(-1)).key,
-    table: { column: null, direction: 1, all: false },
+  const said = [], asked = query.get("round"), sort = query.get("sort") ?? "";
+  const found = page.rounds.find((of) => of.key === asked);
+  if (asked && !found) said.push(`round "${asked}"`);
+  const column = COLUMNS.findIndex(([name]) => name === sort.replace(/^-/, ""));
+  if (sort && column < 0) said.push(`column "${sort}"`);
+  const usual = curve.findLast((round) => round.judged) ?? page.rounds.at(-1);
+  const state = { round: (found ?? usual).key,
+    table: { column: column < 0 ? null : column, direction: sort.startsWith("-") ? -1 : 1, all: query.has("all"), find: query.get("class") ?? "" } };
+  // The address follows what is chosen, so that it can be shared.
+  state.keep = () => {
+    const of = state.table, now = new URLSearchParams();
+    if (state.round !== usual.key) now.set("round", state.round);
+    if (of.column !== null) now.set("sort", (of.direction < 0 ? "-" : "") + COLUMNS[of.column][0]);
+    if (of.all) now.set("all", "1");
+    if (of.find) now.set("class", of.find);
+    keepAddress(now.size ? `#/?${now}` : "#/");
   };
   const chosen = h("div");
   const charts = curves(curve, state);
@@ -148,9 +172,8 @@ function overview(section) {
     charts.querySelectorAll(".chart").forEach((chart) => chart.redraw());
   };
   const picker = choose("chosen-round", "Round", page.rounds.map((round) => [round.key, roundLong(round)]), state.round, state.pick);
-  section.replaceChildren(tiles(curve), charts,
+  section.replaceChildren(unknownNotice(said), tiles(curve), charts,
     h("div", { class: "bar" }, picker, h("p", { class: "keys" }, "Click a curve, or focus it and press ", h("kbd", null, "←"), " ", h("kbd", null, "→"), ", to choose a round.")),
     chosen);
   state.pick(state.round);
-  return state;
 }

@@ -58,6 +58,16 @@ function scoreChart(over, number) {
     picked: () => walk.chosen, onpick: (i) => show(number, rounds[i].key, over[i].part) });
 }
 
+function driftChart(over) {
+  if (!over.some((of) => has(of.drift))) return null;
+  const rounds = over.map((of) => page.rounds[of.round]);
+  const isOneStage = rounds.every((of) => of.stage === rounds[0].stage);
+  return lineChart({ title: "Drift", note: "1 − IoU of the mask with the probe's last one", top: 1, height: 130,
+    xs: rounds.map((of, i) => (isOneStage ? of.number : i)), names: rounds.map(roundLong),
+    series: [{ name: "", long: "Drift", cls: "figure", shape: 0, values: over.map((of) => of.drift) }],
+    picked: () => walk.chosen, onpick: (i) => show(over[i].probe, rounds[i].key, over[i].part) });
+}
+
 function show(probe, key, part) {
   history.replaceState(null, "", probeHref(probe, key, part));
   route();
@@ -68,7 +78,8 @@ const walk = { samples: [], chosen: 0, probes: [] };
 function probe(section, number, query) {
   const key = query.get("round");
   const asked = page.rounds.findIndex((of) => of.key === key);
-  const samples = probeSamples(number, asked >= 0 ? isTest(asked) : false, query.get("part"));
+  const isOfTest = asked >= 0 ? isTest(asked) : !page.samples.probe.some((own, i) => own === number && !isTest(page.samples.round[i]));
+  const samples = probeSamples(number, isOfTest, query.get("part"));
   if (!samples.length) {
     section.replaceChildren(h("h2", { tabindex: "-1" }, `There is no probe ${number} in this run`), h("a", { href: "#/gallery" }, "Back to the gallery"));
     return;
@@ -80,7 +91,8 @@ function probe(section, number, query) {
   const probes = listed.includes(number) ? listed : [...new Set(page.samples.probe.filter((_, i) => isTest(page.samples.round[i]) === isTest(sample.round)))].sort((a, b) => a - b);
   Object.assign(walk, { samples, chosen: samples.indexOf(chosen), probes });
   const over = samples.map((i) => sampleAt(page, i));
-  section.replaceChildren(
+  const said = [key && round.key !== key ? `round "${key}"` : null, query.get("part") && String(sample.part) !== query.get("part") ? `part "${query.get("part")}"` : null].filter(Boolean);
+  section.replaceChildren(unknownNotice(said),
     h("div", { class: "bar" },
       h("a", { class: "button", href: galleryHref(chosenSamples.filters), id: "back" }, "← Gallery"),
       h("button", { type: "button", name: "previous-probe", "aria-label": "Previous probe", onclick: () => step("probe", -1) }, "↑"),
@@ -90,7 +102,7 @@ function probe(section, number, query) {
     h("div", { class: "probe" },
       h("div", null,
         h("div", { class: "views" }, ["whole", "heat", "masked"].map((kind) => h("figure", null, view(sample, kind), h("figcaption", null, VIEWS.find(([k]) => k === kind)[2])))),
-        scoreChart(over, number)),
+        scoreChart(over, number), driftChart(over)),
       verdict(sample)),
     h("h2", null, "Over the rounds"),
     strip(samples, chosen));

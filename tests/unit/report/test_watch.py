@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -45,7 +46,7 @@ def server(tmp_path: Path) -> Iterator[ReportServer]:
 def test_the_page_is_built_again_when_a_round_arrives(server: ReportServer, tmp_path: Path) -> None:
     """Once for the round, and not while nothing changes."""
     assert get(server, "/")[1].decode() == "1 rounds, ['files/0'], build 1"
-    assert get(server, "/build")[1] == b"1"
+    assert json.loads(get(server, "/build")[1])["build"] == "1"
     write_run(tmp_path, [make_round(1)])
     pause = threading.Event()
     for _ in range(500):
