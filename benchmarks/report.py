@@ -30,9 +30,8 @@ from lightning_vlmxai.report import write_report
 from lightning_vlmxai.rounds.quadrants import assign_quadrant, round_metrics
 from lightning_vlmxai.sinks import RunFolderSink
 
-SIZES = ((64, 20, 224), (1_000, 50, 64))
-"""Probes, rounds, side of a picture in pixels."""
-CLASSES = 40
+SIZES = ((64, 20, 224, 40), (1_000, 50, 64, 1_000))
+"""Probes, rounds, side of a picture in pixels, classes (with names of 60 characters)."""
 _WORDS = (
     "the",
     "kept",
@@ -70,7 +69,7 @@ def _field(cells: int, channels: int, side: int) -> Tensor:
     return F.interpolate(small, (side, side), mode="bicubic", align_corners=False)[0].clamp(0, 1)
 
 
-def _write_run(path: Path, probes: int, rounds: int, side: int) -> None:
+def _write_run(path: Path, probes: int, rounds: int, side: int, classes: int) -> None:
     torch.manual_seed(0)
     rng = random.Random(0)  # noqa: S311 - words, not secrets
     pixels = [
@@ -81,12 +80,15 @@ def _write_run(path: Path, probes: int, rounds: int, side: int) -> None:
         samples = []
         for probe in range(probes):
             saliency, score = _field(7, 1, side)[0], rng.randrange(11) / 2
-            name, is_correct = f"class {probe % CLASSES}", rng.random() < 0.8
+            name, is_correct = (
+                f"class {probe % classes} of many, with a name ".ljust(60, "x"),
+                rng.random() < 0.8,
+            )
             explanation = Explanation(
                 probe_index=probe,
-                label=probe % CLASSES,
+                label=probe % classes,
                 label_name=name,
-                prediction=probe % CLASSES,
+                prediction=probe % classes,
                 prediction_name=name if is_correct else "other",
                 confidence=rng.random(),
                 is_correct=is_correct,
@@ -171,12 +173,12 @@ def main() -> None:
         "| probes x rounds, picture | page | build (CPU) | peak memory (imports alone) "
         "| first paint | ready | filter over all rounds |\n|---|---:|---:|---:|---:|---:|---:|"
     )
-    for number, (probes, rounds, side) in enumerate(SIZES):
+    for number, (probes, rounds, side, classes) in enumerate(SIZES):
         if only not in (None, number):
             continue
         with tempfile.TemporaryDirectory() as folder:
             run_dir = Path(folder, "run")
-            _write_run(run_dir, probes, rounds, side)
+            _write_run(run_dir, probes, rounds, side, classes)
             # A fresh process, not a fork: what was written here is not in its memory.
             context = multiprocessing.get_context("spawn")
             receiver, sender = context.Pipe(duplex=False)

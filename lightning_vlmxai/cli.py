@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from .cli_agree import make_agree_parser, run_agree
 from .cli_judge import make_judge_parser, run_judge
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif given.watch:
             watch([given.run, *given.others], given.port, given.out, rounds=given.rounds)
         else:
-            _report([given.run, *given.others], given.out, given.rounds)
+            _report(given)
     except ConfigurationError as error:
         _say(f"vlmxai: {error}", sys.stderr)
         return 2
@@ -67,6 +67,15 @@ def _make_parser() -> ArgumentParser:
     )
     report.add_argument("--out", type=Path, help="where the page goes; the run folder if not given")
     report.add_argument(
+        "--embed",
+        choices=("auto", "all"),
+        default="auto",
+        help="all: hold every picture, where a page of a large run refers to its folder",
+    )
+    report.add_argument(
+        "--zip", action="store_true", help="a zip file of the page and its pictures, to be sent"
+    )
+    report.add_argument(
         "--watch", action="store_true", help="serve the page, and build it again as rounds arrive"
     )
     report.add_argument("--port", type=int, default=0, help="of --watch; any free one if 0")
@@ -81,18 +90,16 @@ def _make_parser() -> ArgumentParser:
     return parser
 
 
-def _report(given: Sequence[Path], out: Path | None, rounds: Sequence[str] | None) -> None:
-    found = [find_run_dir(path) for path in given]
+def _report(given: Namespace) -> None:
+    found = [find_run_dir(path) for path in (given.run, *given.others)]
+    how = {"embeds_all": given.embed == "all", "zips": given.zip}
     if len(found) > 1:
-        for line in say_comparison(found, rounds):
+        for line in say_comparison(found, given.rounds):
             _say(line)
-    _say(f"Written: {_write(found, out, rounds)}")
-
-
-def _write(found: Sequence[Path], out: Path | None, rounds: Sequence[str] | None = None) -> Path:
-    if len(found) > 1:
-        return write_comparison(found, out, rounds)
-    return write_report(found[0], out)
+        written = write_comparison(found, given.out, given.rounds, **how)
+    else:
+        written = write_report(found[0], given.out, **how)
+    _say(f"Written: {written}")
 
 
 def watch(
@@ -137,7 +144,11 @@ def watch(
     except KeyboardInterrupt:
         _say("")
     if all(is_run_dir(path) for path in server.run_dirs):
-        _say(f"Written: {_write(server.run_dirs, out, rounds)}")
+        found = server.run_dirs
+        written = (
+            write_comparison(found, out, rounds) if len(found) > 1 else write_report(found[0], out)
+        )
+        _say(f"Written: {written}")
 
 
 def _find_or_wait(path: Path) -> Path:

@@ -30,6 +30,7 @@ from .page import (
 )
 from .pictures import PictureCache, Wanted, address_of, load_pictures
 from .reader import Run, RunRound, RunSample, read_run
+from .sending import write_zip
 from .text import one_line
 
 SCRIPTS = ("dom.js", "chart.js", "compare.js")
@@ -67,7 +68,12 @@ class View:
 
 
 def write_comparison(
-    run_dirs: Sequence[Path], out: Path | None = None, rounds: Sequence[str] | None = None
+    run_dirs: Sequence[Path],
+    out: Path | None = None,
+    rounds: Sequence[str] | None = None,
+    *,
+    embeds_all: bool = False,
+    zips: bool = False,
 ) -> Path:
     """Write one page with runs side by side and return its path.
 
@@ -75,13 +81,21 @@ def write_comparison(
         run_dirs: Run folders A, B and so on; two to eight.
         out: Of the page; `comparison.html` in A if None.
         rounds: Of each run, as "fit-3"; the last epoch that all judged if None.
+        embeds_all: Hold every picture, as in `write_report`.
+        zips: Write a zip file, as in `write_report`.
 
     Raises:
         ConfigurationError: For more runs, or a round that a run has not.
     """
+    if zips:
+        folders = dict(zip(LETTERS, run_dirs, strict=False))
+        page = make_comparison(run_dirs, list(folders), rounds=rounds, embeds_all=embeds_all)
+        out = out or run_dirs[0] / "comparison.zip"
+        return write_zip(page, "comparison.html", folders, out)
     out = out or run_dirs[0] / "comparison.html"
     addresses = [address_of(path, out) for path in run_dirs]
-    return write_page(make_comparison(run_dirs, addresses, rounds=rounds), out)
+    page = make_comparison(run_dirs, addresses, rounds=rounds, embeds_all=embeds_all)
+    return write_page(page, out)
 
 
 def say_comparison(run_dirs: Sequence[Path], rounds: Sequence[str] | None = None) -> list[str]:
@@ -100,6 +114,7 @@ def make_comparison(
     rounds: Sequence[str] | None = None,
     cache: PictureCache | None = None,
     build: str | None = None,
+    embeds_all: bool = False,
 ) -> str:
     """Return the comparison of run folders as HTML.
 
@@ -109,6 +124,7 @@ def make_comparison(
         rounds: As of `write_comparison`.
         cache: Pictures of an earlier build.
         build: Name of this build, if the page shall look for newer ones.
+        embeds_all: Hold every picture.
     """
     runs = _read(run_dirs)
     views = _list_views(runs, rounds)
@@ -121,7 +137,9 @@ def make_comparison(
         unique = {id(pair[side]): pair[side] for pairs in parted for pair in pairs}
         samples = list(unique.values()) if len(runs) == 2 else []
         places.append({key: i for i, key in enumerate(unique)})
-        pictures = load_pictures(run.path, address, _list_pictures(samples), cache)
+        pictures = load_pictures(
+            run.path, address, _list_pictures(samples), cache, embeds_all=embeds_all
+        )
         numbers = {path: len(sources) + i for i, path in enumerate(pictures.sources)}
         sources += pictures.sources.values()
         tables.append(

@@ -15,6 +15,7 @@ from .pictures import PictureCache, Pictures, Wanted, address_of, load_pictures
 from .rating import describe_draws
 from .ratings import load_ratings
 from .reader import Run, RunRound, RunSample, read_run
+from .sending import write_zip
 from .text import one_line
 
 SCRIPTS = (
@@ -47,7 +48,9 @@ FACTS = (
 """Settings that a report's head shows, where the run's file has them."""
 
 
-def write_report(run_dir: Path, out: Path | None = None) -> Path:
+def write_report(
+    run_dir: Path, out: Path | None = None, *, embeds_all: bool = False, zips: bool = False
+) -> Path:
     """Write the report of a run folder and return its path.
 
     The report is one HTML file that needs no network. What is missing in the folder is said on
@@ -57,9 +60,16 @@ def write_report(run_dir: Path, out: Path | None = None) -> Path:
         run_dir: With `rounds.jsonl`, `samples.jsonl`, `run.json` and `images/`, as far as they are
             there.
         out: Of the page; `report.html` in the run folder if None.
+        embeds_all: Hold every picture, however large the page gets; by default the page refers to
+            the run folder's beyond 4,000 pictures or 24 MB.
+        zips: Write a zip file of the page and the pictures that it refers to.
     """
+    if zips:
+        page = make_report(run_dir, "run", embeds_all=embeds_all)
+        out = out or run_dir / "report.zip"
+        return write_zip(page, "report.html", {"run": run_dir}, out)
     out = out or run_dir / "report.html"
-    return write_page(make_report(run_dir, address_of(run_dir, out)), out)
+    return write_page(make_report(run_dir, address_of(run_dir, out), embeds_all=embeds_all), out)
 
 
 def make_report(
@@ -68,6 +78,7 @@ def make_report(
     *,
     cache: PictureCache | None = None,
     build: str | None = None,
+    embeds_all: bool = False,
 ) -> str:
     """Return the report of a run folder as HTML.
 
@@ -76,10 +87,11 @@ def make_report(
         address: Of the run folder, from the page: where the pictures are that it does not hold.
         cache: Pictures of an earlier build.
         build: Name of this build, if the page shall look for newer ones.
+        embeds_all: Hold every picture.
     """
     run = read_run(run_dir)
     samples = [sample for of in run.rounds for sample in of.samples]
-    pictures = load_pictures(run_dir, address, _rank_pictures(run), cache)
+    pictures = load_pictures(run_dir, address, _rank_pictures(run), cache, embeds_all=embeds_all)
     numbers = {path: number for number, path in enumerate(pictures.sources)}
     figures = {of.key: count_round(of) for of in run.rounds}
     ratings, unread = load_ratings(run)
@@ -142,7 +154,7 @@ def note_pictures(pictures: Pictures) -> list[str]:
     if pictures.referred:
         notices.append(
             f"{pictures.referred:,} pictures are not in this file but are read from the run "
-            "folder: keep the two together."
+            "folder: keep the two together, or make a file to send: vlmxai report RUN --zip"
         )
     return notices
 

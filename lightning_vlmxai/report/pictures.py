@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -48,7 +49,12 @@ class Pictures(NamedTuple):
 
 
 def load_pictures(
-    run_dir: Path, address: str, wanted: Sequence[Wanted], cache: PictureCache | None = None
+    run_dir: Path,
+    address: str,
+    wanted: Sequence[Wanted],
+    cache: PictureCache | None = None,
+    *,
+    embeds_all: bool = False,
 ) -> Pictures:
     """Return sources of pictures, the first ones embedded as WebP, the rest as relative addresses.
 
@@ -57,7 +63,11 @@ def load_pictures(
         address: Of the run folder, from the page: where the pictures are that it does not hold.
         wanted: Most important first.
         cache: Of an earlier build; filled.
+        embeds_all: Embed every picture, however large the page gets.
     """
+    max_pictures, max_bytes = (
+        (len(wanted), math.inf) if embeds_all else (MAX_PICTURES, float(MAX_BYTES))
+    )
     cache = {} if cache is None else cache
     root = run_dir.resolve()
     unique = list({w.path: w for w in wanted if w.path}.values())
@@ -66,8 +76,8 @@ def load_pictures(
     spent = done = broken = 0
     # Pillow lets other threads run while it codes.
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        while done < min(len(found), MAX_PICTURES) and spent < MAX_BYTES:
-            batch = found[done : min(done + _BATCH, MAX_PICTURES)]
+        while done < min(len(found), max_pictures) and spent < max_bytes:
+            batch = found[done : min(done + _BATCH, max_pictures)]
             for item, source in zip(
                 batch, pool.map(lambda w: _encode_once(root, w, cache), batch), strict=True
             ):
