@@ -9,6 +9,7 @@ from typing import Any
 from ..records import Quadrant
 from .agreements import load_agreements
 from .corrected import correct_run, describe_corrected
+from .export import describe_exports
 from .figures import Figures, add_costs, count_classes, count_round
 from .html import NAMES, SHORT, render_page, show_value, write_page
 from .pictures import PictureCache, Pictures, Wanted, address_of, load_pictures
@@ -22,6 +23,7 @@ SCRIPTS = (
     "chart.js",
     "people.js",
     "overview.js",
+    "export.js",
     "gallery.js",
     "probe.js",
     "rate.js",
@@ -91,6 +93,7 @@ def make_report(
             **pack_samples(samples, {of.key: i for i, of in enumerate(run.rounds)}, numbers),
             "rate": describe_draws(run, numbers, {id(s): i for i, s in enumerate(samples)}),
             "corrected": describe_corrected(corrected),
+            "exports": describe_exports(run),
         },
         pictures=list(pictures.sources.values()),
         build=build,
@@ -238,6 +241,7 @@ _TEXTS = {
     "prediction": "prediction_name",
     "reason": "reason",
     "detail": "detail",
+    "file": "file",
     "evaluation": "evaluation",
     "justification": "justification",
 }
