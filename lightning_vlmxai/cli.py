@@ -11,6 +11,7 @@ from typing import TextIO
 from jsonargparse import ArgumentParser, Namespace
 
 from .cli_agree import make_agree_parser, run_agree
+from .cli_export import make_export_parser, run_export
 from .cli_judge import make_judge_parser, run_judge
 from .errors import ConfigurationError, expected
 from .report import (
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return run_judge(given)
         if options.command == "agree":
             return run_agree(given)
+        if options.command == "export":
+            return run_export(given)
         if options.command == "summary":
             print_summary(find_run_dir(given.run))
         elif given.watch:
@@ -82,6 +85,7 @@ def _make_parser() -> ArgumentParser:
     summary = ArgumentParser(description="Print a run's figures.")
     summary.add_argument("run", type=Path, help="a run folder, or a log folder that holds one")
     commands.add_subcommand("agree", make_agree_parser(), help="hold a judge to people's ratings")
+    commands.add_subcommand("export", make_export_parser(), help="write samples for other programs")
     commands.add_subcommand(
         "report", report, help="write a page of a run, or of several side by side"
     )

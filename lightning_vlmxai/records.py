@@ -110,6 +110,7 @@ class Probe:
         target: Ground truth, an int64 scalar for a class.
         reference_mask: Where the object is, `[H, W]` bool, if the data set tells.
         seen: What the validation predicted; None if it was not watched.
+        file: Path or id, as batch or data set name it; None where none is sure.
     """
 
     index: int
@@ -118,6 +119,7 @@ class Probe:
     target: Tensor
     reference_mask: Tensor | None = None
     seen: Seen | None = None
+    file: str | None = None
 
     @property
     def input(self) -> Tensor:
@@ -147,6 +149,7 @@ class Explanation:
             label has one; None where a probe has one.
         faithfulness: Figures of the saliency map, by name; None where one is not defined, empty
             where none was measured.
+        file: `Probe.file`. No judge is told.
     """
 
     probe_index: int
@@ -164,6 +167,7 @@ class Explanation:
     fill: Fill = "black"
     part: int | None = None
     faithfulness: Mapping[str, float | None] = field(default_factory=dict)
+    file: str | None = None
 
     @property
     def key(self) -> int | tuple[int, int]:

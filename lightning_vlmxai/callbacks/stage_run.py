@@ -389,7 +389,7 @@ class StageRun:
             **self._settings.pace,
             "watch_classes": list(self._settings.watch_classes),
             **({"controls": self._settings.controls} if self._settings.controls else {}),
-            "network": self._probe_set.answer if self._probe_set else "",
+            **(self._probe_set.describe() if self._probe_set else {}),
             "agreement": self._agreement,
             "doubts": self._check.doubts,
             **self._describe(),

@@ -171,12 +171,24 @@ def _look_at(trainer: pl.Trainer, numbers: Sequence[int]) -> dict[int, Loaded]:
     return {
         number: Loaded(
             dataset=getattr(loaders[number], "dataset", None),
-            order=getattr(loaders[number], "sampler", None),
+            order=_order_of(loaders[number]),
             limit=_rows_to_come(trainer, loaders[number], number),
             collate=getattr(loaders[number], "collate_fn", None),
+            rows=getattr(loaders[number], "batch_size", None),
         )
         for number in present
     }
+
+
+def _order_of(loader: Any) -> Any:
+    """Return the sampler whose order the rows have; None if something else may change it.
+
+    A loader that is given a batch sampler of a user's has a sampler that nobody asks, and one
+    without any makes its batches of whole samples.
+    """
+    batches = type(getattr(loader, "batch_sampler", None))
+    is_plain = batches.__name__ == "BatchSampler" and batches.__module__.startswith("torch")
+    return getattr(loader, "sampler", None) if is_plain else None
 
 
 def _rows_to_come(trainer: pl.Trainer, loader: Any, number: int) -> int | None:

@@ -283,6 +283,7 @@ class Explainer:
                     reference_mask=probe.reference_mask,
                     is_blank=bool(blank[i]),
                     fill=self.fill,
+                    file=probe.file,
                 )
             )
         return explanations

@@ -13,6 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..explain import isolated_rng
 
+_LONGEST_S = 120.0
+"""How long a sample is waited for."""
+
 
 def read_apart(dataset: Any, indices: Sequence[int]) -> list[Any]:
     """Return samples of a data set, read in a process of its own; None for each that fails.
@@ -23,7 +26,11 @@ def read_apart(dataset: Any, indices: Sequence[int]) -> list[Any]:
     try:
         with isolated_rng(), _kept_places():
             loader = DataLoader(
-                _Few(dataset, indices), batch_size=None, num_workers=1, collate_fn=_as_it_is
+                _Few(dataset, indices),
+                batch_size=None,
+                num_workers=1,
+                collate_fn=_as_it_is,
+                timeout=_LONGEST_S,
             )
             return list(loader)
     except Exception:

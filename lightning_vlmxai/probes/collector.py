@@ -19,23 +19,26 @@ from ..explain import LiveModel, Watch, ask_with_gradients
 from ..records import Probe, Seen
 from ..tasks import MultiLabelClassification, OutputReader, Reading, Shown, Task
 from .doubts import find_doubts
+from .files import name_files
 from .loaders import Loaded, RowNumbers
 from .making import Kept, make_probes, mask_values
 from .names import Naming, choose_names, find_names
 from .normalizations import search
 from .probe_set import ProbeSet, ProbeSettings
 from .reservoir import Reservoir, Ticket, choose_tickets, plan
+from .row_names import RowNames
 from .rows import copy_row, place_of, same_tensor, stratum_of
 from .samples import batch_size, take_row, unpack_dense, unpack_item
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Row:
-    """What is held of a row; what was predicted for it by each way to read the answer."""
+    """What is held of a row; what each way to read the answer predicted for it; its names."""
 
     call: Call
     row: Any
     seen: Mapping[Reading, Seen]
+    names: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +101,7 @@ class ProbeCollector:
         self._names = self._class_names or next((n.names for n in self._names_found), own)
         self._naming: Naming | None = None
         self._doubts: list[str] = []
+        self._row_names, self._files = RowNames(), ""
         self._reader.start()
         self._first: Call | None = None
         self._rank = rank
@@ -148,6 +152,7 @@ class ProbeCollector:
         batch, size, loader = self._pending
         self._pending = None
         indices = self._numbers.next(loader, size)
+        names = self._row_names.see(batch, size)
         if found is None:
             self._missed += size
             with suppress(VLMExplainError):  # what no network reads need not be unpacked
@@ -165,7 +170,8 @@ class ProbeCollector:
                 if isinstance(call.leaves[i], Tensor)
             }
             sample = copy_row(take_row(batch, row, size), copies)
-            return _Row(call=call, row=sample, seen=seen(row))
+            own = {access: column[row] for access, column in names.items()}
+            return _Row(call=call, row=sample, seen=seen(row), names=own)
 
         self._reservoir.offer(indices, lambda: map(self._stratum, targets()), keep)
 
@@ -237,6 +243,12 @@ class ProbeCollector:
             mask_values=frozenset().union(*(one.mask_values for one in told)),
             dataset=self._numbers.dataset if self._numbers.is_known else None,
         )
+        self._files, probes = name_files(
+            probes,
+            {index: row.names for index, row in rows.items()},
+            self._row_names,
+            self._numbers.dataset if self._numbers.are_indices else None,
+        )
         return probes
 
     def _choose_names(self, told: Sequence[_Told]) -> None:
@@ -268,6 +280,7 @@ class ProbeCollector:
             network=self._watch.network,
             answer=self._watch.answer,
             reading=self._reading,
+            files=self._files,
         )
 
     def doubts(self, probe_set: ProbeSet) -> list[str]:

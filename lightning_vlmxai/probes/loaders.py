@@ -20,12 +20,14 @@ class Loaded:
         order: Its sampler, which may tell the rows' indices.
         limit: How many rows will pass by, on all ranks; None if that isn't known.
         collate: What makes batches of samples.
+        rows: How many it makes a batch of; None if that isn't known.
     """
 
     dataset: Any
     order: Any = None
     limit: int | None = None
     collate: Any = None
+    rows: int | None = None
 
 
 class RowNumbers:
@@ -48,6 +50,7 @@ class RowNumbers:
             for number, one in loaders.items()
         }
         self._seen = dict.fromkeys(loaders, 0)
+        self._is_even = True
         self.is_known = bool(loaders) and None not in self._index_of.values()
         datasets = [one.dataset for one in loaders.values()]
         self.dataset: Any = datasets[0] if len(datasets) == 1 else None
@@ -58,6 +61,23 @@ class RowNumbers:
     def seen(self) -> int:
         """How many rows have passed by."""
         return sum(self._seen.values())
+
+    @property
+    def are_indices(self) -> bool:
+        """Whether, after a validation, each row's number is its index: none was left out.
+
+        What makes batches may drop samples that it can't read, and all that follow move up.
+        """
+        return self.is_known and self._is_even and all(map(self._is_whole, self._loaders))
+
+    def _is_whole(self, number: int) -> bool:
+        one = self._loaders[number]
+        if one.rows is None:
+            return False
+        due = len(one.order)
+        return self._seen[number] == (
+            due if one.limit is None else min(due, one.limit // self._ranks)
+        )
 
     @property
     def labels(self) -> list[int] | None:
@@ -76,7 +96,9 @@ class RowNumbers:
 
     def next(self, loader: int, count: int) -> list[int]:
         """Return the numbers of a loader's next rows."""
-        first = self._seen[loader]
+        first, rows = self._seen[loader], self._loaders[loader].rows
+        # Only the last batch may be short, and none too long.
+        self._is_even &= rows is not None and first % rows == 0 and count <= rows
         self._seen[loader] += count
         before = sum(self._length(number) for number in self._loaders if number < loader)
         index_of = self._index_of[loader]

@@ -124,6 +124,7 @@ def make_probes(
             target=torch.as_tensor(items[index].target).detach().cpu().clone(),
             reference_mask=masks[index],
             seen=one.seen,
+            file=items[index].file,
         )
         for index, one in kept.items()
     ]

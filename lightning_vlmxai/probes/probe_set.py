@@ -25,6 +25,7 @@ class ProbeSet:
         answer: Dotted name of the part whose output is read; the network, but where the step as a
             whole is explained.
         reading: How the network's answers are read.
+        files: What names the probes' files, or why nothing does.
     """
 
     probes: tuple[Probe, ...]
@@ -33,9 +34,14 @@ class ProbeSet:
     network: str = ""
     answer: str = ""
     reading: Reading = field(default_factory=Reading)
+    files: str = ""
 
     def __len__(self) -> int:
         return len(self.probes)
+
+    def describe(self) -> dict[str, str]:
+        """Return what is explained, and what names the probes' files, in plain values."""
+        return {"network": self.answer, "files": self.files}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,11 +29,14 @@ class Item:
         target: Ground truth, anything that `torch.as_tensor` takes, or a PIL image of labels.
         reference_mask: Where the object is, `[H, W]` or `[1, H, W]`, of values that mean what is
             usual (`understand`); or None.
+        file: Path or id of the sample; "" for none, looked for in the batch and in the data set if
+            None.
     """
 
     image: Tensor | None
     target: Any
     reference_mask: Any = None
+    file: str | None = None
 
     def __post_init__(self) -> None:
         """Take arrays and PIL images for tensors, and subclasses of tensors for plain ones."""

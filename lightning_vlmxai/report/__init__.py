@@ -3,6 +3,7 @@
 from .agreements import Agreements, Pair, agree_round, write_agreements
 from .compare import make_comparison, say_comparison, write_comparison
 from .corrected import Corrected, correct_run
+from .export import FORMATS, SORTS, UNSCORED, Filters, list_rows, write_rows
 from .page import make_report, write_report
 from .pictures import PictureCache
 from .ratings import Ratings, find_twins, load_ratings, read_ratings, store_ratings
@@ -11,8 +12,12 @@ from .summary import print_summary
 from .watch import ReportServer
 
 __all__ = [
+    "FORMATS",
+    "SORTS",
+    "UNSCORED",
     "Agreements",
     "Corrected",
+    "Filters",
     "Pair",
     "PictureCache",
     "Ratings",
@@ -22,6 +27,7 @@ __all__ = [
     "find_run_dir",
     "find_twins",
     "is_run_dir",
+    "list_rows",
     "load_ratings",
     "make_comparison",
     "make_report",
@@ -33,4 +39,5 @@ __all__ = [
     "write_agreements",
     "write_comparison",
     "write_report",
+    "write_rows",
 ]

@@ -9,6 +9,7 @@ from typing import Any
 from ..records import Quadrant
 from .agreements import load_agreements
 from .corrected import correct_run, describe_corrected
+from .export import describe_exports
 from .figures import Figures, add_costs, count_round
 from .html import NAMES, SHORT, render_page, show_value, write_page
 from .pictures import PictureCache, Pictures, Wanted, address_of, load_pictures
@@ -24,6 +25,7 @@ SCRIPTS = (
     "people.js",
     "counting.js",
     "overview.js",
+    "export.js",
     "gallery.js",
     "changes.js",
     "probe.js",
@@ -106,6 +108,7 @@ def make_report(
             "rate": describe_draws(run, numbers, {id(s): i for i, s in enumerate(samples)}),
             "corrected": describe_corrected(corrected),
             "watched": _list_watched(run),
+            "exports": describe_exports(run),
         },
         pictures=list(pictures.sources.values()),
         build=build,
@@ -256,6 +259,7 @@ _TEXTS = {
     "prediction": "prediction_name",
     "reason": "reason",
     "detail": "detail",
+    "file": "file",
     "evaluation": "evaluation",
     "justification": "justification",
 }

@@ -32,6 +32,7 @@ class RunSample:
 
     Args:
         part: Which of the probe's explanations this is; None where it has one.
+        file: Path or id of the probe, as batch or data set named it; empty where none is sure.
         late_score: Score that came after the deadline: shown, and in no figure.
         image: Path of what the judge saw, in the run folder.
         saliency: Path of the saliency map.
@@ -64,6 +65,7 @@ class RunSample:
     saliency: str
     picture: str
     part: int | None = None
+    file: str = ""
     late_score: float | None = None
     measures: Mapping[str, float] = field(default_factory=dict, hash=False)
 
@@ -304,6 +306,7 @@ def _sample(line: dict[str, Any], threshold: float) -> RunSample:
         number=_whole(line.get("round")) or 0,
         probe=probe,
         part=_whole(line.get("part")),
+        file=_text(line.get("file")).encode("utf-8", "replace").decode(),
         fingerprint=_text(line.get("fingerprint")),
         label_name=visible(_text(line.get("label_name", line.get("label"))), 200),
         prediction_name=visible(_text(line.get("prediction_name", line.get("prediction"))), 200),

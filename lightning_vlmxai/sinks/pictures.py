@@ -6,6 +6,7 @@ import contextlib
 import math
 from collections.abc import Sequence
 from functools import cache
+from pathlib import PurePath
 
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -80,7 +81,7 @@ def tile(image: Image.Image) -> Image.Image:
 
 
 def caption(sample: Sample) -> str:
-    """Return label, prediction and score in one line."""
+    """Return label, prediction and score in one line, and the file's own name where it is known."""
     e, verdict = sample.explanation, sample.verdict
     score = (
         f"score {verdict.score:.1f}"
@@ -88,7 +89,8 @@ def caption(sample: Sample) -> str:
         else f"unscored ({verdict.reason.value if verdict.reason else ''})"
     )
     names = f"{printable(e.label_name)} → {printable(e.prediction_name)}"
-    return f"{names} ({e.confidence:.0%}) · {score}"
+    file = f" · {printable(PurePath(e.file).name)}" if e.file else ""
+    return f"{names} ({e.confidence:.0%}) · {score}{file}"
 
 
 def examples(closed: Round, quadrant: Quadrant, limit: int = 9) -> list[Sample]:

@@ -162,6 +162,7 @@ def _describe(closed: Round, sample: Sample) -> dict[str, Any]:
         "fingerprint": closed.fingerprint,
         "probe": e.probe_index,
         "part": e.part,
+        "file": e.file,
         "label": e.label,
         "label_name": e.label_name,
         "prediction": e.prediction,

@@ -116,7 +116,8 @@ def _words(closed: Round) -> dict[str, str]:
 
 
 def _sample_words(sample: Sample) -> str:
-    title = f"{caption(sample)} · probe {sample.explanation.probe_index}"
+    e = sample.explanation
+    title = f"{caption(sample)} · probe {e.probe_index}"
     words = [f"**{escape_markdown(title)}**", escape_markdown(sample.verdict.evaluation)]
     if sample.verdict.justification:
         words.append(f"Why this score: {escape_markdown(sample.verdict.justification)}")

@@ -16,7 +16,7 @@ from .pictures import caption, examples, masked_image, to_image
 from .sheets import overview_sheets
 
 COLUMNS = (
-    "round", "epoch", "probe", "image", "masked image", "label", "prediction", "confidence",
+    "round", "epoch", "probe", "file", "image", "masked image", "label", "prediction", "confidence",
     "score", "quadrant", "evaluation", "justification", "reason",
 )  # fmt: skip
 
@@ -87,6 +87,7 @@ def _row(closed: Round, sample: Sample) -> list[Any]:
         closed.number,
         closed.epoch,
         e.probe_index,
+        e.file,
         wandb.Image(to_image(e.pixels)),
         wandb.Image(masked_image(sample)),
         e.label_name,

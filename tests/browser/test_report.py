@@ -233,16 +233,15 @@ def test_every_part_is_reached_by_the_keyboard(open_page: Open, report: Path) ->
     assert page.evaluate(outline) == "solid"
     page.keyboard.press("Enter")
     expect(page.locator("#gallery .cards")).to_be_visible()
-    reached = []
-    for _ in range(18):
+    reached, name = [], "document.activeElement.name || document.activeElement.className"
+    for _ in range(26):
         page.keyboard.press("Tab")
-        reached.append(
-            page.evaluate("document.activeElement.name || document.activeElement.className")
-        )
-    assert [name.split()[0] for name in reached[reached.index("everywhere") + 1 :]][:11] == [
+        reached.append(page.evaluate(name))
+    assert reached[reached.index("everywhere") + 1 :][:10] == [
         "round", "quadrant", "class", "reason", "from", "sort", "find",
-        "view-masked", "view-heat", "view-whole", "card",
+        "view-masked", "view-heat", "view-whole",
     ]  # fmt: skip
+    assert any(of.startswith("card") for of in reached)
 
 
 def test_hostile_text_is_text(open_page: Open, report: Path) -> None:

@@ -87,7 +87,8 @@ function card(i, kind, namesRound, then = null) {
       h("div", { class: "class" }, isolated(sample.label), sample.correct === false ? [" → ", isolated(sample.prediction)] : ""),
       h("div", { class: "small" }, `${percent(sample.confidence)} sure`, has(sample.drift) ? ` · drift ${decimals(sample.drift)}` : ""),
       namesRound ? h("div", { class: "small" }, roundName(round)) : "",
-      sample.evaluation ? h("p", { class: "words" }, sample.evaluation.slice(0, 300)) : "")));
+      sample.file ? h("div", { class: "small file", title: seen(sample.file) }, isolated(seen(baseName(sample.file)))) : "",
+      sample.evaluation ? h("p", { class: "words" }, sample.evaluation.slice(0, 300)) : "")), pickBox(i, `probe ${sample.probe}, ${roundName(round)}`));
 }
 
 function scoreText(sample) {
@@ -133,7 +134,7 @@ function gallery(section, query) {
     go({ page: to });
     window.scrollTo(0, 0);
   };
-  section.replaceChildren(unknownNotice(filters.said), bar,
+  section.replaceChildren(unknownNotice(filters.said), bar, exportBar(found),
     found.length ? h("ul", { class: "cards" }, found.slice((at - 1) * PER_PAGE, at * PER_PAGE).map((i) => card(i, filters.view, filters.round === "all", filters.then?.get(i)))) : h("p", { class: "hint" }, "No sample passes these filters."),
     pages > 1 ? h("div", { class: "pager" },
       h("button", { type: "button", name: "previous", disabled: at === 1, onclick: () => turn(at - 1) }, "Previous"),

@@ -28,6 +28,7 @@ function verdict(sample) {
       h("span", null, badge(sample.of), " ", (sample.of ?? UNSCORED).name)),
     h("dl", { class: "facts" }, fact("True class", isolated(sample.label)), fact("Prediction", isolated(sample.prediction)),
       fact("Confidence", percent(sample.confidence)), fact("Drift", decimals(sample.drift)),
+      fileFact(sample),
       has(sample.late) ? fact("Late score", `${decimals(sample.late, 1)}, in no figure`) : null,
       cost ? fact("Cost", cost) : null),
     sample.reason ? [h("h3", null, "Why there is no score"), h("p", { class: "words" }, sample.reason), sample.detail ? words(sample.detail) : null] : null,
