@@ -365,6 +365,7 @@ class Round:
         missing: Number of probes that could not be explained: they count as unscored.
         failure: Why; empty if none.
         controls: Pictures with known answers that were judged beside the samples.
+        finding: What the run comes to by this round, in sentences, the most important first.
     """
 
     number: int
@@ -377,6 +378,7 @@ class Round:
     missing: int = 0
     failure: str = ""
     controls: tuple[JudgedControl, ...] = ()
+    finding: tuple[str, ...] = ()
 
     @property
     def judged(self) -> int:

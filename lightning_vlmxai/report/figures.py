@@ -22,12 +22,14 @@ class Figures:
         counts: Of the judged samples in each quadrant.
         average_score: Of the judged samples, in [0, 5]; None if there are none.
         attention_drift: Mean over the samples that have one.
+        accuracy: Right over all samples of which it is known, the unscored among them.
     """
 
     probes: int
     counts: Mapping[Quadrant, int]
     average_score: float | None
     attention_drift: float | None = None
+    accuracy: float | None = None
 
     @property
     def judged(self) -> int:
@@ -84,6 +86,7 @@ def count_samples(samples: Sequence[RunSample]) -> Figures:
         counts=Counter(s.quadrant for s in samples if s.quadrant is not None),
         average_score=_mean(s.score for s in samples if s.score is not None),
         attention_drift=_mean(s.attention_drift for s in samples if s.attention_drift is not None),
+        accuracy=_mean(float(s.is_correct) for s in samples if s.is_correct is not None),
     )
 
 
@@ -97,6 +100,7 @@ def count_round(of: RunRound) -> Figures:
         counts={q: round(of.metrics.get(f"{q.value}_rate", 0.0) * judged) for q in Quadrant},
         average_score=of.metrics.get("average_score"),
         attention_drift=of.metrics.get("attention_drift"),
+        accuracy=of.metrics.get("accuracy"),
     )
 
 

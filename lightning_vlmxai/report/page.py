@@ -11,6 +11,7 @@ from .agreements import load_agreements
 from .corrected import correct_run, describe_corrected
 from .export import describe_exports
 from .figures import Figures, add_costs, count_round
+from .findings import describe_findings
 from .html import NAMES, SHORT, render_page, show_value, write_page
 from .pictures import PictureCache, Pictures, Wanted, address_of, load_pictures
 from .rating import describe_draws
@@ -24,6 +25,7 @@ SCRIPTS = (
     "chart.js",
     "people.js",
     "counting.js",
+    "finding.js",
     "overview.js",
     "export.js",
     "gallery.js",
@@ -108,6 +110,7 @@ def make_report(
             "rate": describe_draws(run, numbers, {id(s): i for i, s in enumerate(samples)}),
             "corrected": describe_corrected(corrected),
             "watched": _list_watched(run),
+            "findings": describe_findings(run),
             "exports": describe_exports(run),
         },
         pictures=list(pictures.sources.values()),
@@ -188,6 +191,7 @@ def describe_figures(figures: Figures) -> dict[str, Any]:
         "intervals": [figures.interval(q) for q in Quadrant],
         "score": figures.average_score,
         "coverage": figures.coverage,
+        "accuracy": figures.accuracy,
         "drift": figures.attention_drift,
     }
 

@@ -104,6 +104,7 @@ class Run:
         rounds: Fit, then validate, then test; by number.
         calls: What the judge's log adds up to; None without a log.
         notices: What is missing or broken, in sentences.
+        gates: Lines of `gate.jsonl`: when a gate ended the run, and why.
     """
 
     path: Path
@@ -111,6 +112,7 @@ class Run:
     rounds: tuple[RunRound, ...]
     calls: CallTotals | None
     notices: tuple[str, ...]
+    gates: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def curve(self) -> tuple[RunRound, ...]:
@@ -232,6 +234,7 @@ def read_run(path: Path) -> Run:
         settings=settings,
         rounds=rounds,
         calls=total_calls(reading.lines(_CALLS)) if (path / _CALLS).is_file() else None,
+        gates=tuple(reading.lines("gate.jsonl")),
         notices=tuple(reading.notices),
     )
 

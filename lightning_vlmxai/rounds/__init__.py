@@ -2,6 +2,7 @@
 
 from .book import RoundBook
 from .faults import Faults
+from .findings import Finding, Outcome, Outcomes, find
 from .open_round import with_probe, without_probe
 from .quadrants import (
     BOUNDED_METRICS,
@@ -21,12 +22,16 @@ __all__ = [
     "QUADRANT_METRICS",
     "ROUND_METRICS",
     "Faults",
+    "Finding",
     "Interval",
+    "Outcome",
+    "Outcomes",
     "Ranks",
     "RoundBook",
     "RoundSource",
     "assign_quadrant",
     "faithfulness_names",
+    "find",
     "quadrant_metrics",
     "wilson_interval",
     "with_probe",
