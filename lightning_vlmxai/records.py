@@ -365,6 +365,8 @@ class Round:
         missing: Number of probes that could not be explained: they count as unscored.
         failure: Why; empty if none.
         controls: Pictures with known answers that were judged beside the samples.
+        finding: What the rounds so far say, in plain sentences, the first the most important;
+            empty if nothing was looked for.
     """
 
     number: int
@@ -377,6 +379,7 @@ class Round:
     missing: int = 0
     failure: str = ""
     controls: tuple[JudgedControl, ...] = ()
+    finding: tuple[str, ...] = ()
 
     @property
     def judged(self) -> int:

@@ -37,6 +37,14 @@ QUADRANT_COLOURS: dict[Quadrant, Colour] = {
 QUADRANT_TITLES = {q: q.value.replace("_", "-").title() for q in Quadrant}
 """As the README writes them: "Correct-Low"."""
 
+QUADRANT_TAGS = {
+    Quadrant.CORRECT_LOW: "1_correct_low",
+    Quadrant.WRONG_HIGH: "2_wrong_high",
+    Quadrant.WRONG_LOW: "3_wrong_low",
+    Quadrant.CORRECT_HIGH: "4_correct_high",
+}
+"""Last parts of names: dashboards sort by them, and what is to be looked at stands first."""
+
 
 @cache
 def load_font() -> Font:

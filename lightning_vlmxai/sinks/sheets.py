@@ -18,6 +18,7 @@ from .pictures import (
     MARGIN,
     PAPER,
     QUADRANT_COLOURS,
+    QUADRANT_TAGS,
     QUADRANT_TITLES,
     TILE,
     Colour,
@@ -50,8 +51,8 @@ def round_sheets(closed: Round, watch_classes: Collection[str] = ()) -> dict[str
         watch_classes: Names of classes that come first in the filmstrip.
     """
     sheets = {
-        f"samples/{quadrant.value}": make_montage(samples)
-        for quadrant in Quadrant
+        f"examples/{tag}": make_montage(samples)
+        for quadrant, tag in QUADRANT_TAGS.items()
         if (samples := examples(closed, quadrant))
     }
     return {**sheets, **overview_sheets(closed, watch_classes)}
