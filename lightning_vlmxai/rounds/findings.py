@@ -24,14 +24,14 @@ class Outcome(NamedTuple):
     """What became of one explained sample.
 
     Args:
-        place: What is the same in each round.
+        place: Index of the probe, and which of its explanations it is.
         label: Name of the true class.
         is_correct: Whether it was predicted right; None where this is not known.
         quadrant: None where it was not judged.
         reason: Why not.
     """
 
-    place: object
+    place: tuple[int, int | None]
     label: str
     is_correct: bool | None
     quadrant: Quadrant | None
@@ -63,7 +63,7 @@ class Outcomes:
             fingerprint=closed.fingerprint,
             samples=tuple(
                 Outcome(
-                    sample.explanation.key,
+                    (sample.explanation.probe_index, sample.explanation.part),
                     sample.explanation.label_name,
                     sample.explanation.is_correct,
                     sample.quadrant,

@@ -14,6 +14,11 @@ from lightning_vlmxai.rounds import Finding, Outcome, Outcomes, find
 HIGH, LOW, WRONG = Quadrant.CORRECT_HIGH, Quadrant.CORRECT_LOW, Quadrant.WRONG_LOW
 
 
+def place(name: str, i: int) -> int:
+    """Return the index of a class's probe."""
+    return 100 * sorted({*DIGITS, "zero", "cat"}).index(name) + i
+
+
 def outcomes(
     number: int, lows: dict[str, int], size: int = 20, *, wrong: int = 0, fingerprint: str = "f"
 ) -> Outcomes:
@@ -24,7 +29,7 @@ def outcomes(
         epoch=number,
         fingerprint=fingerprint,
         samples=tuple(
-            Outcome((name, i), name, i < size - wrong, LOW if i < low else HIGH)
+            Outcome((place(name, i), None), name, i < size - wrong, LOW if i < low else HIGH)
             for name, low in lows.items()
             for i in range(size)
         ),
@@ -109,7 +114,7 @@ def test_what_was_not_judged_is_no_finding() -> None:
         number=1,
         epoch=1,
         fingerprint="f",
-        samples=tuple(Outcome(i, "cat", True, None, "timeout") for i in range(3)),
+        samples=tuple(Outcome((i, None), "cat", True, None, "timeout") for i in range(3)),
     )
     said = "No sample of epoch 1 was judged (3 timeout): nothing can be said of it."
     assert texts(find([silent])) == [said]
@@ -160,7 +165,7 @@ def test_what_stands_out_is_what_scipys_test_says() -> None:
 def drawn(rng: random.Random, number: int) -> Outcomes:
     """Return a round in which every probe is Correct-Low in one of five cases."""
     samples = tuple(
-        Outcome((name, i), name, True, LOW if rng.random() < 0.2 else HIGH)
+        Outcome((place(name, i), None), name, True, LOW if rng.random() < 0.2 else HIGH)
         for name in DIGITS
         for i in range(20)
     )
