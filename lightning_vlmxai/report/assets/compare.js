@@ -78,8 +78,9 @@ const transition = ([a, b]) => `${quadrantOf(0, a).short} → ${quadrantOf(1, b)
 function side(table, i, at) {
   const sample = sampleAt(table, i);
   return h("div", null,
-    h("div", { class: "row" }, h("span", null, letter(at), " ", badge(sample.of)), h("strong", null, decimals(sample.score, 1))),
+    h("div", { class: "row" }, h("span", null, letter(at), " ", badge(sample.of)), scoreText(sample)),
     view(sample, "masked"), view(sample, "heat"),
+    sample.partly ? h("p", { class: "ends" }, sample.partly) : "",
     h("p", null, isolated(sample.prediction), h("span", { class: "ends" }, ` ${percent(sample.confidence)}`)),
     words(sample.evaluation));
 }
