@@ -24,7 +24,7 @@ function differenceCell(of) {
 }
 
 function headOf(name) {
-  return h("tr", null, h("th", null, name), page.letters.split("").map((_, i) => h("th", null, letter(i))),
+  return h("tr", null, h(name ? "th" : "td", null, name), page.letters.split("").map((_, i) => h("th", null, letter(i))),
     page.letters.split("").slice(1).map((of) => h("th", null, `${of} − A`)));
 }
 
