@@ -340,6 +340,7 @@ class Sample:
             the picture's diagonal, in [0, 1]; None at first.
         score_drift: Absolute difference of the score from the probe's last one, in [0, 5]; None
             where there is no score or was none before.
+        threshold: From which the score is High.
     """
 
     explanation: Explanation
@@ -348,6 +349,7 @@ class Sample:
     attention_drift: float | None = None
     centre_shift: float | None = None
     score_drift: float | None = None
+    threshold: float = 2.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -143,7 +143,7 @@ def make_comparison(
         numbers = {path: len(sources) + i for i, path in enumerate(pictures.sources)}
         sources += pictures.sources.values()
         tables.append(
-            pack_samples(samples, {of.key: i for i, of in enumerate(run.rounds)}, numbers)
+            pack_samples(samples, {of.key: i for i, of in enumerate(run.rounds)}, numbers, run)
         )
         letter = LETTERS[side]
         notices += [f"{letter}: {note}" for note in (*run.notices, *note_pictures(pictures))]

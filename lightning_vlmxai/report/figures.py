@@ -23,6 +23,9 @@ class Figures:
         average_score: Of the judged samples, in [0, 5]; None if there are none.
         attention_drift: Mean over the samples that have one.
         accuracy: Right over all samples of which it is known, the unscored among them.
+        asked_again: Judged samples that the judge was asked about more than once.
+        borderline: Of these, whose score is within the judge's own spread of the threshold.
+        partly: Of the Correct-Low ones, whose kept region lies on the object and covers little.
     """
 
     probes: int
@@ -30,6 +33,19 @@ class Figures:
     average_score: float | None
     attention_drift: float | None = None
     accuracy: float | None = None
+    asked_again: int = 0
+    borderline: int = 0
+    partly: int = 0
+
+    @property
+    def borderline_rate(self) -> float | None:
+        """Borderline samples over those asked about more than once; None if there are none."""
+        return self.borderline / self.asked_again if self.asked_again else None
+
+    @property
+    def wrong_reasons(self) -> int:
+        """Correct-Low samples that are not partly attended."""
+        return self.counts.get(Quadrant.CORRECT_LOW, 0) - self.partly
 
     @property
     def judged(self) -> int:
@@ -87,6 +103,9 @@ def count_samples(samples: Sequence[RunSample]) -> Figures:
         average_score=_mean(s.score for s in samples if s.score is not None),
         attention_drift=_mean(s.attention_drift for s in samples if s.attention_drift is not None),
         accuracy=_mean(float(s.is_correct) for s in samples if s.is_correct is not None),
+        asked_again=sum(s.is_borderline is not None for s in samples),
+        borderline=sum(s.is_borderline is True for s in samples),
+        partly=sum(bool(s.partly) for s in samples),
     )
 
 

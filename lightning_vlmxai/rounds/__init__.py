@@ -16,9 +16,14 @@ from .quadrants import (
 )
 from .ranks import Ranks
 from .source import RoundSource
+from .telling import LETTERS, MEANINGS, NAMES, PALETTE, Shades, is_borderline, show_score
 
 __all__ = [
     "BOUNDED_METRICS",
+    "LETTERS",
+    "MEANINGS",
+    "NAMES",
+    "PALETTE",
     "QUADRANT_METRICS",
     "ROUND_METRICS",
     "Faults",
@@ -29,10 +34,13 @@ __all__ = [
     "Ranks",
     "RoundBook",
     "RoundSource",
+    "Shades",
     "assign_quadrant",
     "faithfulness_names",
     "find",
+    "is_borderline",
     "quadrant_metrics",
+    "show_score",
     "wilson_interval",
     "with_probe",
     "without_probe",

@@ -62,7 +62,21 @@ function matrix(round) {
       h("span", { class: "side" }, "wrong"), cell(round, 2), cell(round, 3)),
     missing > 0 ? h("p", { class: "hint" },
       h("a", { href: galleryHref({ round: round.key, quadrant: "unscored" }) }, `${missing} unscored`),
-      " of ", String(round.probes), ": counted in no rate.") : null);
+      " of ", String(round.probes), ": counted in no rate.") : null,
+    round.judged ? h("p", { class: "hint", id: "borderline" }, tellBorderline(round)) : null,
+    round.partly ? h("p", { class: "hint", id: "partly" }, h("a", { href: galleryHref({ round: round.key, quadrant: "correct_low", find: "partly attended" }) }, `${round.partly} of ${round.counts[LOW]} Correct-Low`),
+      " are partly attended: what is kept lies on the object and covers little of it.") : null);
+}
+
+function tellBorderline(round) {
+  if (!round.askedAgain) return "Borderline: not known, as the judge was asked once about each sample.";
+  const of = round.askedAgain === round.judged ? "judged" : "asked about more than once";
+  return `Borderline: ${decimals(round.borderline / round.askedAgain)}, ${round.borderline} of ${round.askedAgain} ${of}: their scores are within the judge's own spread of the threshold.`;
+}
+
+function legend() {
+  return h("ul", { class: "legend", id: "legend", "aria-label": "Quadrants" }, page.quadrants.map((q) =>
+    h("li", null, badge(q), h("span", null, h("strong", null, q.name), ` ${q.means}`))));
 }
 
 const COLUMNS = [
@@ -173,7 +187,7 @@ function overview(section, query) {
     charts.querySelectorAll(".chart").forEach((chart) => chart.redraw());
   };
   const picker = choose("chosen-round", "Round", page.rounds.map((round) => [round.key, roundLong(round)]), state.round, state.pick);
-  section.replaceChildren(unknownNotice(said), finding() ?? "", tiles(curve), charts,
+  section.replaceChildren(unknownNotice(said), finding() ?? "", tiles(curve), legend(), charts,
     h("div", { class: "bar" }, picker, h("p", { class: "keys" }, "Click a curve, or focus it and press ", h("kbd", null, "←"), " ", h("kbd", null, "→"), ", to choose a round.")),
     chosen);
   state.pick(state.round);
