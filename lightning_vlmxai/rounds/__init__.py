@@ -4,6 +4,7 @@ from .book import RoundBook
 from .faults import Faults
 from .findings import Finding, Outcome, Outcomes, find
 from .open_round import with_probe, without_probe
+from .paired import Pairs, fisher_p, holm, mcnemar_p, paired_interval
 from .quadrants import (
     BOUNDED_METRICS,
     QUADRANT_METRICS,
@@ -31,6 +32,7 @@ __all__ = [
     "Interval",
     "Outcome",
     "Outcomes",
+    "Pairs",
     "Ranks",
     "RoundBook",
     "RoundSource",
@@ -38,7 +40,11 @@ __all__ = [
     "assign_quadrant",
     "faithfulness_names",
     "find",
+    "fisher_p",
+    "holm",
     "is_borderline",
+    "mcnemar_p",
+    "paired_interval",
     "quadrant_metrics",
     "show_score",
     "wilson_interval",
