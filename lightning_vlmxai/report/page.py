@@ -8,10 +8,12 @@ from typing import Any
 
 from ..records import Quadrant
 from .agreements import load_agreements
+from .asked import describe_asked
 from .corrected import correct_run, describe_corrected
 from .export import describe_exports
 from .figures import Figures, add_costs, count_classes, count_round
 from .html import NAMES, SHORT, render_page, show_value, write_page
+from .outlines import describe_outlines
 from .pictures import PictureCache, Pictures, Wanted, address_of, load_pictures
 from .rating import describe_draws
 from .ratings import load_ratings
@@ -25,6 +27,7 @@ SCRIPTS = (
     "overview.js",
     "export.js",
     "gallery.js",
+    "asked.js",
     "probe.js",
     "rate.js",
     "main.js",
@@ -94,6 +97,8 @@ def make_report(
             "rate": describe_draws(run, numbers, {id(s): i for i, s in enumerate(samples)}),
             "corrected": describe_corrected(corrected),
             "exports": describe_exports(run),
+            "asked": describe_asked(run),
+            "outlines": describe_outlines(run_dir, samples, numbers),
         },
         pictures=list(pictures.sources.values()),
         build=build,
@@ -218,6 +223,7 @@ def pack_samples(
         "cached": [int(s.is_cached) for s in samples],
         "reused": [int(s.is_reused) for s in samples],
         "late": [s.late_score for s in samples],
+        "spread": [s.spread for s in samples],
         "cost": [s.cost_usd for s in samples],
         "latency": [s.latency_s for s in samples],
     }

@@ -33,7 +33,8 @@ function verdict(sample) {
       cost ? fact("Cost", cost) : null),
     sample.reason ? [h("h3", null, "Why there is no score"), h("p", { class: "words" }, sample.reason), sample.detail ? words(sample.detail) : null] : null,
     h("h3", null, "Evaluation"), words(sample.evaluation),
-    h("h3", null, "Justification"), words(sample.justification));
+    h("h3", null, "Justification"), words(sample.justification),
+    askedDetails(sample));
 }
 
 function strip(samples, chosen) {
@@ -81,6 +82,8 @@ function probe(section, number, query) {
   const probes = listed.includes(number) ? listed : [...new Set(page.samples.probe.filter((_, i) => isTest(page.samples.round[i]) === isTest(sample.round)))].sort((a, b) => a - b);
   Object.assign(walk, { samples, chosen: samples.indexOf(chosen), probes });
   const over = samples.map((i) => sampleAt(page, i));
+  const views = h("div", { class: "views" }, ["whole", "heat", "masked"].map((kind) =>
+    h("figure", null, outlined(view(sample, kind), sample), h("figcaption", null, VIEWS.find(([k]) => k === kind)[2]))));
   section.replaceChildren(
     h("div", { class: "bar" },
       h("a", { class: "button", href: galleryHref(chosenSamples.filters), id: "back" }, "← Gallery"),
@@ -90,7 +93,7 @@ function probe(section, number, query) {
     h("h2", { tabindex: "-1" }, `Probe ${number} · `, isolated(sample.label), h("span", { class: "hint" }, ` · ${roundLong(round)}`)),
     h("div", { class: "probe" },
       h("div", null,
-        h("div", { class: "views" }, ["whole", "heat", "masked"].map((kind) => h("figure", null, view(sample, kind), h("figcaption", null, VIEWS.find(([k]) => k === kind)[2])))),
+        views, outlineToggle(sample, views),
         scoreChart(over, number)),
       verdict(sample)),
     h("h2", null, "Over the rounds"),
