@@ -25,10 +25,11 @@ from torch.utils.data import (
 )
 from torchvision.datasets import ImageFolder
 
-from lightning_vlmxai import Item, VLMExplainCallback
+from lightning_vlmxai import Item, VLMExplainCallback, VLMJudge
 from lightning_vlmxai.probes import listed_files
 from lightning_vlmxai.records import JudgeRequest, Verdict
 from lightning_vlmxai.testing import ScriptedJudge
+from openai_server import OpenAIServer
 from tiny import Separable, make_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*sampler has shuffling enabled")
@@ -340,22 +341,34 @@ def test_a_user_names_them(tmp_path: Path, folder: Path) -> None:
 
 
 def test_no_judge_is_told_of_a_file(tmp_path: Path, folder: Path) -> None:
-    """Not in any part of what it is asked with."""
-    asked: list[JudgeRequest] = []
+    """Not in a request's parts, its headers, or whatever else is sent."""
+    with OpenAIServer() as server:
+        judge = Listening("loopback", server.base_url, api_key_env=None)
+        callback = VLMExplainCallback(judge, probe_size=16, run_dir=tmp_path / "run")
+        loaders = DataLoader(read_folder(folder), batch_size=8)
+        make_trainer(tmp_path, callback).validate(Quiet(), loaders, verbose=False)
+        sent = [f"{seen.headers} {json.dumps(seen.body)}" for seen in server.requests]
+    told = [str(getattr(r, n)) for r in judge.heard for n in JudgeRequest.__slots__]
+    assert len(sent) >= 16
+    assert callback.latest_round is not None
+    for sample in callback.latest_round.samples:
+        name = Path(sample.explanation.file or "").name
+        assert name.endswith(".png")
+        assert not any(name in text or str(folder) in text for text in [*sent, *told])
+    log = (tmp_path / "run" / "judge_calls.jsonl").read_text()
+    assert str(folder) not in log
 
-    class Listening(ScriptedJudge):
-        async def judge(self, request: JudgeRequest) -> Verdict:
-            asked.append(request)
-            return await super().judge(request)
 
-    callback = VLMExplainCallback(Listening([Verdict.scored(4)]), probe_size=16)
-    loaders = DataLoader(read_folder(folder), batch_size=8)
-    make_trainer(tmp_path, callback).validate(Quiet(), loaders, verbose=False)
-    assert len(asked) >= 16
-    for request in asked:
-        told = "".join(str(getattr(request, name)) for name in JudgeRequest.__slots__)
-        assert ".png" not in told
-        assert str(folder) not in told
+class Listening(VLMJudge):
+    """Remembers what it is asked."""
+
+    def __init__(self, *arguments: Any, **rest: Any) -> None:
+        super().__init__(*arguments, **rest)
+        self.heard: list[JudgeRequest] = []
+
+    async def judge(self, request: JudgeRequest) -> Verdict:
+        self.heard.append(request)
+        return await super().judge(request)
 
 
 def test_a_name_that_can_not_be_written_is_none(tmp_path: Path, folder: Path) -> None:
