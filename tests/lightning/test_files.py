@@ -21,6 +21,7 @@ from torch.utils.data import (
 )
 
 from lightning_vlmxai import Item, VLMExplainCallback, VLMJudge
+from lightning_vlmxai.callbacks.watching import _order_of
 from lightning_vlmxai.probes import listed_files
 from lightning_vlmxai.records import JudgeRequest, Verdict
 from lightning_vlmxai.testing import ScriptedJudge
@@ -170,6 +171,19 @@ def test_rows_whose_index_is_not_known_are_not_named(tmp_path: Path, folder: Pat
         found, told = explain(tmp_path / str(number), loader)
         assert {file for file, _ in found} == {None}, number
         assert "not known" in told
+
+
+def test_an_order_is_known_where_nothing_else_deals_the_indices_out(folder: Path) -> None:
+    """A loader that is given a batch sampler has a sequential sampler all the same, which lies."""
+    data = read_folder(folder)
+    assert type(_order_of(DataLoader(data, 8))) is SequentialSampler
+    for own in (
+        {"batch_sampler": Backwards(SequentialSampler(data), 8, False)},
+        {"batch_size": None},
+    ):
+        loader: Any = DataLoader(data, **own)
+        assert type(loader.sampler) is SequentialSampler
+        assert _order_of(loader) is None
 
 
 @pytest.mark.parametrize(
