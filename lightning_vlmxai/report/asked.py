@@ -44,7 +44,7 @@ def describe_asked(run: Run) -> dict[str, Any]:
         for sample in of.samples:
             for name in sample.asked:
                 own = lines.get(name)
-                if own is None or name in told:
+                if own is None or name in told or left < 0:
                     continue
                 made = _describe(*own)
                 left -= sum(len(answer) for answer in made["answers"]) + 200
@@ -63,10 +63,11 @@ def describe_asked(run: Run) -> dict[str, Any]:
 
 
 def _list_ids(sample: RunSample, there: Container[str], told: Container[str]) -> list[str] | None:
-    """Return which lines the page has of a sample; None where the log has none."""
-    if not any(name in there for name in sample.asked):
+    """Return a sample's lines: None where the log has none, empty where the page lacks some."""
+    own = [name for name in sample.asked if name in there]
+    if not own:
         return None
-    return [name for name in sample.asked if name in told]
+    return own if all(name in told for name in own) else []
 
 
 def _why_none(run: Run) -> str:
