@@ -20,7 +20,7 @@ check: .venv/ready
 # The callback in projects of fourteen libraries, which it installs into a place of their own.
 projects: .venv-projects/ready
 	.venv-projects/bin/python tests/projects/table.py
-	OMP_NUM_THREADS=1 .venv-projects/bin/python -m pytest tests/projects tests/unit/probes
+	OMP_NUM_THREADS=1 .venv-projects/bin/python -m pytest tests/projects tests/unit/probes tests/lightning/test_files_of_libraries.py
 
 # The tests on the oldest versions that are promised, against the built wheel; give PYTHON=python3.10.
 test-floor: .venv-floor/ready

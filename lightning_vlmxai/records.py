@@ -238,6 +238,7 @@ class Verdict:
         spread: Largest minus smallest score where a judge was asked several times, in [0, 5].
         is_cached: The answer was given, and paid for, before.
         is_reused: The probe's last verdict stands: its prediction and its mask hardly changed.
+        asked: Which lines of the judge's log tell how it came about, by their `id`.
     """
 
     score: float | None
@@ -250,6 +251,7 @@ class Verdict:
     spread: float | None = None
     is_cached: bool = False
     is_reused: bool = False
+    asked: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if (self.score is None) == (self.reason is None):
