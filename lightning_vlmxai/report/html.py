@@ -52,7 +52,7 @@ def render_page(
         f"img-src data: 'self' file:; base-uri 'none'; form-action 'none'"
         + ("; connect-src 'self'" if build else "")
     )
-    packed = base64.b64encode(gzip.compress(_dump(data).encode(), 6)).decode("ascii")
+    packed = base64.b64encode(gzip.compress(_dump(data).encode(), 6, mtime=0)).decode("ascii")
     return (
         _environment()
         .get_template(template)
