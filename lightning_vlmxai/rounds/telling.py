@@ -48,7 +48,7 @@ NAMES = {q: q.value.replace("_", "-").title() for q in Quadrant}
 
 MEANINGS = {
     Quadrant.CORRECT_HIGH: "right, and looks at the object: understood",
-    Quadrant.CORRECT_LOW: "right answer, wrong reason: look at this class's training data",
+    Quadrant.CORRECT_LOW: "right answer, wrong reason (or only a part of the object)",
     Quadrant.WRONG_HIGH: "wrong, but looks at the object: classes alike, or a wrong label",
     Quadrant.WRONG_LOW: "wrong, and looks elsewhere: not understood",
 }

@@ -213,8 +213,7 @@ def make_class_table(closed: Round, rows: Sequence[ClassRow]) -> Image.Image:
             left, rate = cell_left(column), row.rates.get(quadrant)
             fill = MARGIN if rate is None else shade(rate, QUADRANT_COLOURS[quadrant])
             draw.rectangle((left + 1, top + 1, left + CELL - 2, top + ROW - 2), fill=fill)
-            ink = PAPER if _luminance(fill) < 0.3 else INK
-            write("-" if rate is None else f"{rate:.2f}", left, top, CELL, ink)
+            write("-" if rate is None else f"{rate:.2f}", left, top, CELL, ink_on(fill))
     if more:
         name(f"and {more} more classes", row_top(len(shown)), WIDTH)
     return sheet
@@ -234,6 +233,11 @@ def shade(rate: float, colour: Colour) -> Colour:
     """Return white for 0, the colour for 1, and what lies between them in between."""
     red, green, blue = (round(255 + (c - 255) * rate) for c in colour)
     return red, green, blue
+
+
+def ink_on(fill: Colour) -> Colour:
+    """Return white or black, whichever has the greater contrast: at least 4.5 on any colour."""
+    return PAPER if _luminance(fill) < 0.179 else (0, 0, 0)
 
 
 def _luminance(colour: Colour) -> float:

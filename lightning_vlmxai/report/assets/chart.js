@@ -28,13 +28,13 @@ function ticksOf(first, last, most) {
 }
 
 /* options: title, note, xs, names (of the points), series [{name, long, cls, shape, values, band}],
-   top, height, picked() -> index or null, onpick(index) */
+   top, height, tell(value) -> text, picked() -> index or null, onpick(index) */
 function lineChart(options) {
   const figure = h("figure", { class: "chart" },
     h("figcaption", null, options.title, " ", h("small", null, options.note ?? "")));
   const holder = h("div", {
     tabindex: options.onpick ? "0" : null, role: "img",
-    "aria-label": `${options.title}. ` + options.series.map(describeSeries).join("; "),
+    "aria-label": `${options.title}. ` + options.series.map((of) => describeSeries(of, options.tell)).join("; "),
   });
   const tip = h("div", { class: "tip", hidden: true });
   figure.append(holder, tip);
@@ -79,9 +79,9 @@ function lineChart(options) {
   return figure;
 }
 
-function describeSeries(of) {
+function describeSeries(of, tell = decimals) {
   const last = of.values.findLastIndex(has);
-  return `${of.long ?? of.name}: ` + (last < 0 ? "no value" : `last ${decimals(of.values[last])}`);
+  return `${of.long ?? of.name}: ` + (last < 0 ? "no value" : `last ${tell(of.values[last])}`);
 }
 
 function scales(options, width) {
@@ -155,7 +155,7 @@ function showTip(tip, options, i, holder) {
     h("strong", null, options.names[i]),
     ...options.series.map((of) => h("div", { class: of.cls },
       h("span", null, of.long ?? of.name),
-      h("span", null, has(of.values[i]) ? decimals(of.values[i]) + (of.band?.[i] ? ` (${ends(of.band[i])})` : "") : "not judged"))),
+      h("span", null, has(of.values[i]) ? (options.tell ?? decimals)(of.values[i]) + (of.band?.[i] ? ` (${ends(of.band[i])})` : "") : "not judged"))),
   );
   tip.hidden = false;
   const at = scales(options, holder.clientWidth).x(options.xs[i]);

@@ -84,7 +84,7 @@ function exportBar(found) {
         picked.clear();
         document.querySelectorAll(".pick").forEach((box) => (box.checked = false));
         redraw("export");
-      } }, "choose none") : null,
+      } }, "choose none") : "",
       h("span", { class: "hint" }, named === numbers.length ? "" : `${named.toLocaleString("en")} of ${numbers.length.toLocaleString("en")} with a known file`,
         !named && numbers.length && page.exports.files ? ` (${page.exports.files})` : ""),
     ].filter(has));

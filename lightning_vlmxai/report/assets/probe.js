@@ -56,7 +56,7 @@ function strip(samples, chosen) {
 function scoreChart(over, number) {
   const rounds = over.map((of) => page.rounds[of.round]);
   const isOneStage = rounds.every((of) => of.stage === rounds[0].stage);
-  return lineChart({ title: "Score", note: "0 to 5; a gap where it was not judged", top: 5, height: 130,
+  return lineChart({ title: "Score", note: "0 to 5; a gap where it was not judged", top: 5, height: 130, tell: (score) => showScore(score, page.threshold),
     xs: rounds.map((of, i) => (isOneStage ? of.number : i)), names: rounds.map(roundLong),
     series: [{ name: "", long: "Score", cls: "figure", shape: 0, values: over.map((of) => of.score) }],
     picked: () => walk.chosen, onpick: (i) => show(number, rounds[i].key, over[i].part) });
