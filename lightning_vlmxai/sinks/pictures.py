@@ -13,6 +13,8 @@ from torch import Tensor
 
 from ..explain import apply_mask, overlay
 from ..records import Quadrant, Round, Sample
+from ..rounds import NAMES, PALETTE, is_borderline, show_score
+from ..trust import mask_agreement, say_partly
 from .words import printable
 
 WIDTH = 350
@@ -29,15 +31,10 @@ _STRIPE = 6
 Colour = tuple[int, int, int]
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
-QUADRANT_COLOURS: dict[Quadrant, Colour] = {
-    Quadrant.CORRECT_HIGH: (0, 114, 178),
-    Quadrant.CORRECT_LOW: (213, 94, 0),
-    Quadrant.WRONG_HIGH: (204, 121, 167),
-    Quadrant.WRONG_LOW: (153, 153, 153),
-}
-"""Okabe and Ito's: told apart by colour-blind readers too."""
+QUADRANT_COLOURS: dict[Quadrant, Colour] = {q: of.rgb for q, of in PALETTE.items()}
+"""The report's, as on white."""
 
-QUADRANT_TITLES = {q: q.value.replace("_", "-").title() for q in Quadrant}
+QUADRANT_TITLES = NAMES
 """As the README writes them: "Correct-Low"."""
 
 QUADRANT_TAGS = {
@@ -92,13 +89,30 @@ def caption(sample: Sample) -> str:
     """Return label, prediction and score in one line, and the file's own name where it is known."""
     e, verdict = sample.explanation, sample.verdict
     score = (
-        f"score {verdict.score:.1f}"
+        " · ".join(filter(None, (tell_score(sample), tell_partly(sample))))
         if verdict.score is not None
         else f"unscored ({verdict.reason.value if verdict.reason else ''})"
     )
     names = f"{printable(e.label_name)} → {printable(e.prediction_name)}"
     file = f" · {printable(PurePath(e.file).name)}" if e.file else ""
     return f"{names} ({e.confidence:.0%}) · {score}{file}"
+
+
+def tell_score(sample: Sample) -> str:
+    """Return the score on its side of the threshold, marked where the judge's spread crosses it."""
+    score, threshold = sample.verdict.score, sample.threshold
+    if score is None:
+        return "unscored"
+    is_close = is_borderline(score, sample.verdict.spread, threshold)
+    return f"{'borderline' if is_close else 'score'} {show_score(score, threshold)}"
+
+
+def tell_partly(sample: Sample) -> str:
+    """Return what was measured of a partly attended Correct-Low sample; empty of all others."""
+    e = sample.explanation
+    if sample.quadrant is not Quadrant.CORRECT_LOW or e.reference_mask is None:
+        return ""
+    return say_partly(mask_agreement(e.mask, e.reference_mask)) if e.reference_mask.any() else ""
 
 
 def examples(closed: Round, quadrant: Quadrant, limit: int = 9) -> list[Sample]:
@@ -113,11 +127,11 @@ def examples(closed: Round, quadrant: Quadrant, limit: int = 9) -> list[Sample]:
 
 def describe(sample: Sample) -> tuple[str, str, str]:
     """Return label, prediction and score, each with its name before it."""
-    e, verdict = sample.explanation, sample.verdict
+    e = sample.explanation
     return (
         f"label {e.label_name}",
         f"pred. {e.prediction_name} {e.confidence:.0%}",
-        "unscored" if verdict.score is None else f"score {verdict.score:.1f}",
+        tell_score(sample),
     )
 
 
