@@ -22,6 +22,11 @@ COLUMNS = (
     "score", "quadrant", "evaluation", "justification", "reason",
 )  # fmt: skip
 
+STEP = "trainer/global_step"
+"""Lightning's name of what curves stand over."""
+ENDS = ("_lower", "_upper", "_stderr")
+"""Ends of figures that get no panel by themselves: they belong to another's."""
+
 _tables: WeakKeyDictionary[WandbLogger, dict[str, Any]] = WeakKeyDictionary()
 """A run has one table under a key, and a `validate()` after a fit must go on with it."""
 
@@ -29,7 +34,9 @@ _tables: WeakKeyDictionary[WandbLogger, dict[str, Any]] = WeakKeyDictionary()
 class WandbSink:
     """Writes a round through Lightning's W&B logger, which keeps the step as a field.
 
-    The table is incremental: each round uploads its own rows, and they are let go then.
+    The table is incremental: each round uploads its own rows, and they are let go then. Each figure
+    is one number in the run's summary, the last round's, and each has a panel, but for the ends of
+    intervals, which anyone can still add to a chart.
 
     Args:
         logger: Lightning's W&B logger.
@@ -40,17 +47,22 @@ class WandbSink:
         self._logger = logger
         self._settings = settings
         self._is_begun = False
+        self._hidden: set[str] = set()
 
     def write(self, closed: Round) -> None:
-        """Write pictures with captions and the rows of the round's samples."""
+        """Write the finding, pictures with captions and the rows of the round's samples."""
         import wandb  # an extra: only who has the logger has the library
 
+        run = self._logger.experiment
         if not self._is_begun:
             self._is_begun = True
             # Lightning says so for runs that it makes itself, not for one that it is given.
-            step = "trainer/global_step"
-            self._logger.experiment.define_metric(f"{PREFIX}/*", step_metric=step)
+            run.define_metric(f"{PREFIX}/*", step_metric=STEP)
             self._logger.log_hyperparams({PREFIX: dict(self._settings)})
+        for name in sorted({metric_name(m, closed.stage) for m in closed.metrics} - self._hidden):
+            if name.endswith(ENDS):
+                self._hidden.add(name)
+                run.define_metric(name, step_metric=STEP, hidden=True)
         points: dict[str, Any] = {
             f"examples/{tag}": [
                 wandb.Image(masked_image(sample), caption=caption(sample)) for sample in samples
@@ -69,7 +81,7 @@ class WandbSink:
         if closed.finding:
             # A field of the run, for the runs table; a panel under a name of its own.
             finding = metric_name("finding", closed.stage)
-            self._logger.experiment.summary[finding] = "\n".join(closed.finding)
+            run.summary[finding] = "\n".join(closed.finding)
             points["finding_text"] = wandb.Html(_list(closed.finding), inject=False)
         named = {metric_name(name, closed.stage): value for name, value in points.items()}
         self._logger.log_metrics(named, step=closed.step)

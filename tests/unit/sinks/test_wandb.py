@@ -174,6 +174,38 @@ def test_a_run_knows_its_settings_its_step_and_its_report(
     assert files["report.html"].read_text() == "<p>told</p>"
 
 
+def test_figures_have_panels_and_the_ends_of_their_intervals_have_none(
+    logger: WandbLogger, tmp_path: Path
+) -> None:
+    """Of all that is logged, watched classes among it; the summary has the last round's figures."""
+    rounds = [
+        make_round(
+            *(make_sample(score=score) for score in scores),
+            number=number,
+            step=10 * number,
+            watch_classes=("cat", "a/b_lower"),
+        )
+        for number, scores in enumerate([(4, 5, 5), (1, 2, 3)])
+    ]
+    for sink in (sinks := make_sinks([logger])):
+        sink.write(rounds[0])
+    for sink in sinks:
+        sink.write(rounds[1])
+    records = end(logger, tmp_path)
+    defined = [r.metric for r in records if r.HasField("metric")]
+    hidden = {m.name for m in defined if m.options.hidden}
+    assert {m.step_metric for m in defined if m.name in hidden} == {"trainer/global_step"}
+    assert hidden == {
+        f"vlmxai/{name}" for name in rounds[1].metrics
+        if name.rpartition("_")[2] in ("lower", "upper", "stderr")
+    }  # fmt: skip
+    assert {"vlmxai/correct_low_rate_lower", "vlmxai/class/cat/correct_low_rate_upper"} <= hidden
+    assert not hidden & {"vlmxai/correct_low_rate", "vlmxai/class/cat/correct_low_rate"}
+    told = summary(records)
+    for name, value in rounds[1].metrics.items():
+        assert told[f"vlmxai/{name}"] == pytest.approx(value), name
+
+
 def test_the_finding_is_a_field_of_the_run_and_a_panel(logger: WandbLogger, tmp_path: Path) -> None:
     """The last round's words in the summary, each round's in the history, nothing in them live."""
     sinks = make_sinks([logger])
