@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import yaml
 
@@ -77,6 +78,8 @@ class Reader:
             exec(compile(block.text, "block", "exec"), self.names)  # noqa: S102
         elif block.language == "yaml":
             self._configure(yaml.safe_load(block.text))
+        elif block.language == "xml":
+            ElementTree.fromstring(block.text)  # noqa: S314 - our own
         else:
             for line in block.text.replace("\\\n", " ").splitlines():
                 self._command(shlex.split(line, comments=True))
