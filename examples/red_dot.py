@@ -24,7 +24,8 @@ from lightning_vlmxai import (
     VLMExplainCallback,
     VLMJudge,
 )
-from lightning_vlmxai.rounds.quadrants import quadrant_metrics
+from lightning_vlmxai.records import Quadrant
+from lightning_vlmxai.rounds import PALETTE, quadrant_metrics, show_score
 
 mpl.use("agg")
 import matplotlib.pyplot as plt
@@ -130,12 +131,7 @@ def _rates(samples: Any) -> list[str]:
 
 def draw(outcomes: list[Outcome], watched: str, path: Path) -> Path:
     """Draw the watched class's quadrants of each run over a strip of one of its masked probes."""
-    colours = {
-        "correct_high": "#0072B2",
-        "correct_low": "#D55E00",
-        "wrong_high": "#CC79A7",
-        "wrong_low": "#999999",
-    }  # Okabe and Ito: told apart by colour-blind readers too
+    colours = {q.value: PALETTE[q].light for q in Quadrant}  # those of the report
     samples = [
         [s for s in _read(outcome.run_dir / "samples.jsonl") if s["label_name"] == watched]
         for outcome in outcomes
@@ -173,7 +169,7 @@ def draw(outcomes: list[Outcome], watched: str, path: Path) -> Path:
             tile = panel.add_subplot(grid[1, shown["round"]])
             tile.imshow(plt.imread(outcome.run_dir / shown["image"]))
             tile.set(xticks=[], yticks=[])
-            score = "unscored" if shown["score"] is None else f"score {shown['score']:.1f}"
+            score = "unscored" if shown["score"] is None else f"score {show_score(shown['score'])}"
             tile.set_xlabel(score, fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)

@@ -340,6 +340,7 @@ class Sample:
             the picture's diagonal, in [0, 1]; None at first.
         score_drift: Absolute difference of the score from the probe's last one, in [0, 5]; None
             where there is no score or was none before.
+        threshold: From which the score is High.
     """
 
     explanation: Explanation
@@ -348,6 +349,7 @@ class Sample:
     attention_drift: float | None = None
     centre_shift: float | None = None
     score_drift: float | None = None
+    threshold: float = 2.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -365,6 +367,7 @@ class Round:
         missing: Number of probes that could not be explained: they count as unscored.
         failure: Why; empty if none.
         controls: Pictures with known answers that were judged beside the samples.
+        finding: What the run comes to by this round, in sentences, the most important first.
     """
 
     number: int
@@ -377,6 +380,7 @@ class Round:
     missing: int = 0
     failure: str = ""
     controls: tuple[JudgedControl, ...] = ()
+    finding: tuple[str, ...] = ()
 
     @property
     def judged(self) -> int:

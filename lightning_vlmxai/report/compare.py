@@ -143,7 +143,7 @@ def make_comparison(
         numbers = {path: len(sources) + i for i, path in enumerate(pictures.sources)}
         sources += pictures.sources.values()
         tables.append(
-            pack_samples(samples, {of.key: i for i, of in enumerate(run.rounds)}, numbers)
+            pack_samples(samples, {of.key: i for i, of in enumerate(run.rounds)}, numbers, run)
         )
         letter = LETTERS[side]
         notices += [f"{letter}: {note}" for note in (*run.notices, *note_pictures(pictures))]
@@ -237,14 +237,7 @@ def _time(of: RunRound) -> tuple[str, int]:
 
 
 def _describe_point(of: RunRound) -> dict[str, Any]:
-    right = [s.is_correct for s in of.samples if s.is_correct is not None]
-    accuracy = Share(count=sum(right), total=len(right)).rate
-    return {
-        "number": of.number,
-        "epoch": of.epoch,
-        **describe_figures(count_round(of)),
-        "accuracy": accuracy,
-    }
+    return {"number": of.number, "epoch": of.epoch, **describe_figures(count_round(of))}
 
 
 def _describe_view(view: View) -> dict[str, Any]:

@@ -17,17 +17,9 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from ..records import Quadrant
+from ..rounds import LETTERS, MEANINGS, NAMES, PALETTE
 from .text import one_line
 
-SHORT = {
-    Quadrant.CORRECT_HIGH: "CH",
-    Quadrant.CORRECT_LOW: "CL",
-    Quadrant.WRONG_HIGH: "WH",
-    Quadrant.WRONG_LOW: "WL",
-}
-"""The letters that stand for a quadrant beside its colour."""
-NAMES = {q: q.value.replace("_", "-").title() for q in Quadrant}
-"""Correct-High and so on."""
 NOTHING = "\N{EN DASH}"
 """What stands where there is no value."""
 
@@ -54,13 +46,13 @@ def render_page(
     """
     names = (*scripts, "watch.js") if build else tuple(scripts)
     script = "(() => {\n" + "".join(_asset(name) for name in names) + "})();"
-    style = _asset("page.css")
+    style = _palette() + _asset("page.css")
     policy = (
         f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
         f"img-src data: 'self' file:; base-uri 'none'; form-action 'none'"
         + ("; connect-src 'self'" if build else "")
     )
-    packed = base64.b64encode(gzip.compress(_dump(data).encode(), 6)).decode("ascii")
+    packed = base64.b64encode(gzip.compress(_dump(data).encode(), 6, mtime=0)).decode("ascii")
     return (
         _environment()
         .get_template(template)
@@ -106,6 +98,13 @@ def show_value(value: object) -> str:
     if isinstance(value, (dict, list)):
         return one_line(json.dumps(value), 2000)
     return one_line(str(value), 2000)
+
+
+def _palette() -> str:
+    """Return the quadrants' colours as CSS variables, by day and by night."""
+    day = "".join(f"--{q.value}:{of.light};" for q, of in PALETTE.items())
+    night = "".join(f"--{q.value}:{of.dark};" for q, of in PALETTE.items())
+    return f":root{{{day}}}@media (prefers-color-scheme: dark){{:root{{{night}}}}}\n"
 
 
 def _rate(value: float | None) -> str:
@@ -155,5 +154,6 @@ def _environment() -> Environment:
     made.filters.update(
         rate=_rate, signed=_signed, dollars=show_dollars, seconds=_seconds, value=show_value
     )
-    made.globals.update(quadrants=[(q.value, SHORT[q], NAMES[q], q) for q in Quadrant])
+    told = [(q.value, LETTERS[q], NAMES[q], q, MEANINGS[q]) for q in Quadrant]
+    made.globals.update(quadrants=told)
     return made

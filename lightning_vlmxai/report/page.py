@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ..records import Quadrant
+from ..rounds import LETTERS, MEANINGS, NAMES
 from .agreements import load_agreements
 from .corrected import correct_run, describe_corrected
 from .export import describe_exports
 from .figures import Figures, add_costs, count_round
-from .html import NAMES, SHORT, render_page, show_value, write_page
+from .findings import describe_findings
+from .html import render_page, show_value, write_page
 from .pictures import PictureCache, Pictures, Wanted, address_of, load_pictures
 from .rating import describe_draws
 from .ratings import load_ratings
@@ -24,6 +26,7 @@ SCRIPTS = (
     "chart.js",
     "people.js",
     "counting.js",
+    "finding.js",
     "overview.js",
     "export.js",
     "gallery.js",
@@ -104,10 +107,11 @@ def make_report(
         data={
             "rounds": [_describe_round(of, figures[of.key]) for of in run.rounds],
             "curve": [run.rounds.index(of) for of in run.curve],
-            **pack_samples(samples, {of.key: i for i, of in enumerate(run.rounds)}, numbers),
+            **pack_samples(samples, {of.key: i for i, of in enumerate(run.rounds)}, numbers, run),
             "rate": describe_draws(run, numbers, {id(s): i for i, s in enumerate(samples)}),
             "corrected": describe_corrected(corrected),
             "watched": _list_watched(run),
+            "findings": describe_findings(run),
             "exports": describe_exports(run),
         },
         pictures=list(pictures.sources.values()),
@@ -133,7 +137,7 @@ def name_run(run: Run) -> str:
 def list_facts(run: Run) -> list[tuple[str, str]]:
     """Return how a run was made, as names and values for a page's head."""
     facts = [(name, show_value(run.settings[key])) for key, name in FACTS if key in run.settings]
-    return [*facts, ("Probes", one_line(run.fingerprint) or "unknown fingerprint")]
+    return [*facts, *([("Probes", f"{run.curve[-1].probes:,}")] if run.curve else [])]
 
 
 def _list_watched(run: Run) -> list[str]:
@@ -188,13 +192,20 @@ def describe_figures(figures: Figures) -> dict[str, Any]:
         "intervals": [figures.interval(q) for q in Quadrant],
         "score": figures.average_score,
         "coverage": figures.coverage,
+        "accuracy": figures.accuracy,
         "drift": figures.attention_drift,
+        "askedAgain": figures.asked_again,
+        "borderline": figures.borderline,
+        "partly": figures.partly,
     }
 
 
 def describe_quadrants() -> list[dict[str, str]]:
     """Return the quadrants as a page's scripts read them."""
-    return [{"id": q.value, "short": SHORT[q], "name": NAMES[q]} for q in Quadrant]
+    return [
+        {"id": q.value, "short": LETTERS[q], "name": NAMES[q], "means": MEANINGS[q]}
+        for q in Quadrant
+    ]
 
 
 def _describe_round(of: RunRound, figures: Figures) -> dict[str, Any]:
@@ -210,7 +221,10 @@ def _describe_round(of: RunRound, figures: Figures) -> dict[str, Any]:
 
 
 def pack_samples(
-    samples: Sequence[RunSample], rounds: Mapping[str, int], pictures: Mapping[str, int]
+    samples: Sequence[RunSample],
+    rounds: Mapping[str, int],
+    pictures: Mapping[str, int],
+    run: Run,
 ) -> dict[str, Any]:
     """Return samples as columns, with each text once.
 
@@ -218,6 +232,7 @@ def pack_samples(
         samples: To pack.
         rounds: Key of a round to its number in the page.
         pictures: Path of a picture to its number in the page.
+        run: Whose samples they are.
     """
     texts: dict[str, int] = {"": 0}
     order = list(Quadrant)
@@ -238,8 +253,9 @@ def pack_samples(
         "late": [s.late_score for s in samples],
         "cost": [s.cost_usd for s in samples],
         "latency": [s.latency_s for s in samples],
+        "borderline": [None if s.is_borderline is None else int(s.is_borderline) for s in samples],
     }
-    for name in ("probe", "part", "score", "calls", "tokens"):
+    for name in ("probe", "part", "score", "spread", "calls", "tokens"):
         columns[name] = [getattr(s, name) for s in samples]
     for name, field in _TEXTS.items():
         columns[name] = [text(getattr(s, field)) for s in samples]
@@ -247,6 +263,7 @@ def pack_samples(
         columns[name] = [pictures.get(getattr(s, name)) for s in samples]
     return {
         "quadrants": describe_quadrants(),
+        "threshold": run.threshold,
         "samples": columns,
         "texts": list(texts),
         "textColumns": list(_TEXTS),
@@ -258,6 +275,7 @@ _TEXTS = {
     "label": "label_name",
     "prediction": "prediction_name",
     "reason": "reason",
+    "partly": "partly",
     "detail": "detail",
     "file": "file",
     "evaluation": "evaluation",

@@ -10,9 +10,11 @@ from typing import Any
 
 from ..errors import ConfigurationError, expected
 from ..records import Quadrant
-from ..rounds import assign_quadrant
+from ..rounds import assign_quadrant, is_borderline
+from ..trust import say_partly
 from .costs import CallTotals, total_calls
 from .text import in_folder, visible
+from .values import measures as _measures
 from .values import number as _number
 from .values import text as _text
 from .values import whole as _whole
@@ -38,6 +40,10 @@ class RunSample:
         saliency: Path of the saliency map.
         picture: Path of the whole picture.
         measures: What was measured beside the judge, as "reference/iou" or "faithfulness/deletion".
+        spread: Largest minus smallest score where the judge was asked several times.
+        is_borderline: The score is within `spread` of the threshold; None where that isn't known.
+        partly: Of a Correct-Low sample, what was measured where the kept region lies on the object
+            and covers little of it; empty of all others.
     """
 
     stage: str
@@ -68,6 +74,9 @@ class RunSample:
     file: str = ""
     late_score: float | None = None
     measures: Mapping[str, float] = field(default_factory=dict, hash=False)
+    spread: float | None = None
+    is_borderline: bool | None = None
+    partly: str = ""
 
     @property
     def place(self) -> tuple[int, int | None]:
@@ -104,6 +113,7 @@ class Run:
         rounds: Fit, then validate, then test; by number.
         calls: What the judge's log adds up to; None without a log.
         notices: What is missing or broken, in sentences.
+        gates: Lines of `gate.jsonl`: when a gate ended the run, and why.
     """
 
     path: Path
@@ -111,6 +121,13 @@ class Run:
     rounds: tuple[RunRound, ...]
     calls: CallTotals | None
     notices: tuple[str, ...]
+    gates: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def threshold(self) -> float:
+        """High from this score on."""
+        threshold = _number(self.settings.get("threshold"))
+        return 2.5 if threshold is None else threshold
 
     @property
     def curve(self) -> tuple[RunRound, ...]:
@@ -232,6 +249,7 @@ def read_run(path: Path) -> Run:
         settings=settings,
         rounds=rounds,
         calls=total_calls(reading.lines(_CALLS)) if (path / _CALLS).is_file() else None,
+        gates=tuple(reading.lines("gate.jsonl")),
         notices=tuple(reading.notices),
     )
 
@@ -300,6 +318,7 @@ def _sample(line: dict[str, Any], threshold: float) -> RunSample:
             if is_correct is not None:
                 quadrant = assign_quadrant(score, is_correct=is_correct, threshold=threshold)
     image, probe = _text(line.get("image")), _whole(line.get("probe")) or 0
+    spread, measures = _number(line.get("spread")), _measures(line)
     stage = _text(line.get("stage")) or "fit"
     return RunSample(
         stage=stage,
@@ -329,19 +348,11 @@ def _sample(line: dict[str, Any], threshold: float) -> RunSample:
         saliency=_text(line.get("saliency")),
         # Folders written before lines told the picture's path have it all the same.
         picture=_text(line.get("picture")) or f"images/{stage}/{probe:06d}.png",
-        measures=_measures(line),
+        measures=measures,
+        spread=spread,
+        is_borderline=None if score is None else is_borderline(score, spread, threshold),
+        partly=say_partly(measures) if quadrant is Quadrant.CORRECT_LOW else "",
     )
-
-
-def _measures(line: dict[str, Any]) -> dict[str, float]:
-    told = {kind: line.get(kind) for kind in ("reference", "faithfulness")}
-    return {
-        f"{kind}/{name}": value
-        for kind, of in told.items()
-        if isinstance(of, dict)
-        for name in of
-        if (value := _number(of[name])) is not None
-    }
 
 
 def _add_late(line: dict[str, Any], samples: dict[_Key, _Samples]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -10,9 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ..records import Quadrant
+from ..rounds import NAMES
 from .corrected import correct_run
 from .figures import Cost, Figures, add_costs, count_classes, count_round
-from .html import NAMES, show_dollars
+from .findings import find_in_run, say_gates
+from .html import show_dollars
 from .ratings import load_ratings
 from .reader import Run, RunRound, read_run
 from .text import one_line
@@ -45,8 +47,12 @@ def print_summary(
         say(
             f"vlmxai: {stage} round {judged[-1].number}, {now.judged} of {now.probes} probes judged"
         )
+        for finding in find_in_run(run, stage):
+            say(f"  {finding.text}")
+        for line in say_gates(run) if stage == "fit" else ():
+            say(f"  {line}")
         console.print(_table(judged))
-        for line in (*_corrected(run, judged[-1]), *_worst_classes(judged[-1])):
+        for line in (_close(now), *_corrected(run, judged[-1]), *_worst_classes(judged[-1])):
             say(line)
     if rounds:
         samples = [sample for of in rounds for sample in of.samples]
@@ -70,6 +76,8 @@ def _table(judged: Sequence[RunRound]) -> Table:
             f"{ends.lower:.2f} to {ends.upper:.2f}" if ends else "",
             *([_change(now.rate(quadrant), then.rate(quadrant))] if is_change else []),
         )
+    change = [_change(now.accuracy, then.accuracy)] if is_change else []
+    table.add_row("accuracy", _number(now.accuracy), "", *change)
     change = [_change(now.average_score, then.average_score)] if is_change else []
     table.add_row("average score", _number(now.average_score), "", *change)
     return table
@@ -87,19 +95,32 @@ def _corrected(run: Run, of: RunRound) -> list[str]:
 
 
 def _worst_classes(of: RunRound) -> list[str]:
-    low = Quadrant.CORRECT_LOW
-    worst = [(n, f) for n, f in count_classes(of.samples).items() if f.counts.get(low, 0)][:3]
-    if not worst:
-        return []
+    classes = count_classes(of.samples)
+    lines = _most({name: (f.wrong_reasons, f.judged) for name, f in classes.items()})
+    apart = _most({name: (f.partly, f.judged) for name, f in classes.items()})
     return [
-        "Right for the wrong reason most often:",
-        *(f"  {one_line(name, 40) or '(no name)'}: {_rate_of(f)}" for name, f in worst),
+        *(["Right for the wrong reason most often:", *lines] if lines else []),
+        *(["Partly attended (on the object, but covers little of it):", *apart] if apart else []),
     ]
 
 
-def _rate_of(figures: Figures) -> str:
-    low = figures.counts[Quadrant.CORRECT_LOW]
-    return f"{low} of {figures.judged} Correct-Low ({low / figures.judged:.2f})"
+def _most(shares: Mapping[str, tuple[int, int]]) -> list[str]:
+    """Return a line for the three classes with the highest share of Correct-Low samples."""
+    some = [(count / total, name, count, total) for name, (count, total) in shares.items() if count]
+    some.sort(key=lambda row: (-row[0], -row[2], row[1]))
+    return [
+        f"  {one_line(name, 40) or '(no name)'}: {count} of {total} Correct-Low ({rate:.2f})"
+        for rate, name, count, total in some[:3]
+    ]
+
+
+def _close(now: Figures) -> str:
+    if not now.asked_again:
+        return "Borderline: not known, as the judge was asked once about each sample"
+    return (
+        f"Borderline: {now.borderline_rate:.2f}, {now.borderline} of {now.asked_again} have scores "
+        "within the judge's own spread of the threshold"
+    )
 
 
 def _describe_cost(cost: Cost, rounds: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 
 def text(value: object) -> str:
@@ -30,3 +31,15 @@ def whole(value: object) -> int | None:
     """Return a number without what is behind its point, or None."""
     found = number(value)
     return None if found is None else int(found)
+
+
+def measures(line: Mapping[str, object]) -> dict[str, float]:
+    """Return what a line of `samples.jsonl` measured beside the judge, as "reference/iou"."""
+    told = {kind: line.get(kind) for kind in ("reference", "faithfulness")}
+    return {
+        f"{kind}/{name}": value
+        for kind, of in told.items()
+        if isinstance(of, dict)
+        for name in of
+        if (value := number(of[name])) is not None
+    }

@@ -2,7 +2,9 @@
 
 from .book import RoundBook
 from .faults import Faults
+from .findings import Finding, Outcome, Outcomes, find
 from .open_round import with_probe, without_probe
+from .paired import Pairs, fisher_p, holm, mcnemar_p, paired_interval
 from .quadrants import (
     BOUNDED_METRICS,
     QUADRANT_METRICS,
@@ -15,19 +17,36 @@ from .quadrants import (
 )
 from .ranks import Ranks
 from .source import RoundSource
+from .telling import LETTERS, MEANINGS, NAMES, PALETTE, Shades, is_borderline, show_score
 
 __all__ = [
     "BOUNDED_METRICS",
+    "LETTERS",
+    "MEANINGS",
+    "NAMES",
+    "PALETTE",
     "QUADRANT_METRICS",
     "ROUND_METRICS",
     "Faults",
+    "Finding",
     "Interval",
+    "Outcome",
+    "Outcomes",
+    "Pairs",
     "Ranks",
     "RoundBook",
     "RoundSource",
+    "Shades",
     "assign_quadrant",
     "faithfulness_names",
+    "find",
+    "fisher_p",
+    "holm",
+    "is_borderline",
+    "mcnemar_p",
+    "paired_interval",
     "quadrant_metrics",
+    "show_score",
     "wilson_interval",
     "with_probe",
     "without_probe",

@@ -328,7 +328,9 @@ class RoundBook:
             quadrant = assign_quadrant(
                 verdict.score, is_correct=explanation.is_correct, threshold=self._threshold
             )
-        return Sample(explanation=explanation, verdict=verdict, quadrant=quadrant)
+        return Sample(
+            explanation=explanation, verdict=verdict, quadrant=quadrant, threshold=self._threshold
+        )
 
     def _to_round(
         self, start: RoundStart, samples: Sequence[Sample], metrics: Mapping[str, float]

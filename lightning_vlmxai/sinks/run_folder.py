@@ -36,6 +36,8 @@ class RunFolderSink:
     with its `kind` and `right_answer` (`images/<stage>-<round>/control-<number>.png` is what
     the judge saw): these are no samples, and count in no rate.
 
+    `gate.jsonl` has a line for each gate that fired.
+
     `late.jsonl` has lines like those of `samples.jsonl`, with `is_late`, for verdicts that came
     after their deadline; `samples.jsonl` keeps these as unscored, and no figure counts them.
 
@@ -125,6 +127,18 @@ def read_settings(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return settings if isinstance(settings, dict) else {}
+
+
+def add_gate(path: Path, record: Mapping[str, Any]) -> None:
+    """Append a line to `gate.jsonl` of a run folder: a gate fired.
+
+    Args:
+        path: Of the folder.
+        record: `round`, `epoch`, `monitor`, `value` and `text`, which says why.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    with (path / "gate.jsonl").open("a", encoding="utf-8") as file:
+        file.write(_dump(record))
 
 
 def to_grey_image(saliency: Tensor) -> Image.Image:

@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from ..records import Quadrant, Round, Sample
 from .base import metric_name
-from .pictures import caption, examples
+from .pictures import QUADRANT_TAGS, QUADRANT_TITLES, caption, examples
 from .sheets import round_sheets
 from .words import escape_markdown, markdown_table
 
@@ -26,8 +26,8 @@ class TensorBoardSink:
     are no hyperparameters there: TensorBoard keeps the first set that a run writes and drops the
     others, so that ours would hide the user's, or be hidden by them.
 
-    With each round: a montage of masked images and the judge's words for each quadrant that has
-    any, the filmstrip, the table of classes, and why samples are unscored.
+    With each round: the finding, a montage of masked images and the judge's words for each
+    quadrant that has any, the filmstrip, the table of classes, and why samples are unscored.
 
     Args:
         logger: Lightning's TensorBoard logger.
@@ -64,6 +64,8 @@ def make_layout(watch_classes: Sequence[str]) -> Layout:
     r"""Return the charts of the custom scalars tab.
 
     A multiline chart takes regular expressions, a margin chart takes tags: value, lower, upper.
+    TensorBoard colours lines by run and not by tag, so that each quadrant has a chart of its own
+    with its name above it.
 
     Example:
         >>> make_layout(["c++"])["vlmxai"]["Average score"]
@@ -81,8 +83,13 @@ def make_layout(watch_classes: Sequence[str]) -> Layout:
 
     layout: Layout = {
         "vlmxai": {
-            "Quadrants": lines(*(f"{quadrant.value}_rate" for quadrant in Quadrant)),
+            "Accuracy and Correct-Low": lines("accuracy", "correct_low_rate"),
             "Correct-Low, 95 % interval": margin(),
+            **{
+                QUADRANT_TITLES[quadrant]: lines(f"{quadrant.value}_rate")
+                for quadrant in QUADRANT_TAGS
+                if quadrant is not Quadrant.CORRECT_LOW
+            },
             "Average score": lines("average_score"),
         }
     }
@@ -97,10 +104,12 @@ def make_layout(watch_classes: Sequence[str]) -> Layout:
 def _words(closed: Round) -> dict[str, str]:
     """Return the texts of a round as Markdown, by name without prefix."""
     texts = {
-        f"samples/{quadrant.value}": "\n\n".join(map(_sample_words, samples))
-        for quadrant in Quadrant
+        f"judge/{tag}": "\n\n".join(map(_sample_words, samples))
+        for quadrant, tag in QUADRANT_TAGS.items()
         if (samples := examples(closed, quadrant))
     }
+    if closed.finding:
+        texts["finding"] = "\n".join(f"- {escape_markdown(told)}" for told in closed.finding)
     unscored = [s.verdict for s in closed.samples if s.verdict.reason is not None]
     if unscored:
         first = {v.reason: v.detail for v in reversed(unscored)}

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import html
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from lightning.pytorch.loggers import WandbLogger
 
-from ..records import Quadrant, Round, Sample
+from ..records import Round, Sample
 from .base import PREFIX, metric_name
-from .pictures import caption, examples, masked_image, to_image
+from .pictures import QUADRANT_TAGS, caption, examples, masked_image, to_image
 from .sheets import overview_sheets
+from .words import printable
 
 COLUMNS = (
     "round", "epoch", "probe", "file", "image", "masked image", "label", "prediction", "confidence",
@@ -50,10 +52,10 @@ class WandbSink:
             self._logger.experiment.define_metric(f"{PREFIX}/*", step_metric=step)
             self._logger.log_hyperparams({PREFIX: dict(self._settings)})
         points: dict[str, Any] = {
-            f"samples/{quadrant.value}": [
+            f"examples/{tag}": [
                 wandb.Image(masked_image(sample), caption=caption(sample)) for sample in samples
             ]
-            for quadrant in Quadrant
+            for quadrant, tag in QUADRANT_TAGS.items()
             if (samples := examples(closed, quadrant))
         }
         sheets = overview_sheets(closed, self._settings.get("watch_classes", ()))
@@ -64,6 +66,11 @@ class WandbSink:
         for sample in closed.samples:
             table.add_data(*_row(closed, sample))
         points["table"] = table
+        if closed.finding:
+            # A field of the run, for the runs table; a panel under a name of its own.
+            finding = metric_name("finding", closed.stage)
+            self._logger.experiment.summary[finding] = "\n".join(closed.finding)
+            points["finding_text"] = wandb.Html(_list(closed.finding), inject=False)
         named = {metric_name(name, closed.stage): value for name, value in points.items()}
         self._logger.log_metrics(named, step=closed.step)
         for row in table.data[len(table.data) - len(closed.samples) :]:
@@ -77,6 +84,11 @@ class WandbSink:
         artifact = wandb.Artifact(f"{PREFIX}-report-{run.id}", type=f"{PREFIX}-report")
         artifact.add_file(str(report), name=report.name)
         run.log_artifact(artifact)
+
+
+def _list(sentences: Sequence[str]) -> str:
+    items = "".join(f"<li>{html.escape(printable(sentence))}</li>" for sentence in sentences)
+    return f'<meta charset="utf-8"><ul style="font: 15px/1.5 sans-serif">{items}</ul>'
 
 
 def _row(closed: Round, sample: Sample) -> list[Any]:

@@ -21,7 +21,7 @@ from .examination import Examination, examine, find_faults
 from .examination_lines import compare, describe_answers, describe_figures
 from .faithfulness_figures import FAITHFULNESS, faithfulness
 from .judge_watch import JUDGE_METRICS, JudgeWatch, round_auc
-from .masks import mask_agreement
+from .masks import mask_agreement, say_partly
 from .sampling import Sampled, draw_sample
 from .scenes import SCENE_NAMES, draw_scenes
 from .subjects import read_subjects
@@ -63,5 +63,6 @@ __all__ = [
     "outcomes_of",
     "read_subjects",
     "round_auc",
+    "say_partly",
     "subjects_of",
 ]

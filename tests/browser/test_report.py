@@ -65,8 +65,9 @@ def test_the_overview_shows_the_last_rounds_figures(
         assert f"{number / judged:.2f}" in text.splitlines()
     low = wilson_interval(counts["correct_low"], judged)
     assert f"{low.lower:.2f}–{low.upper:.2f}" in tiles[1]  # noqa: RUF001 - as it is shown
-    assert f"{quadrant_metrics(samples)['average_score']:.2f}" in tiles[4]
-    assert f"{judged} of {PROBES} judged" in tiles[5]
+    assert f"{sum(s.explanation.is_correct for s in samples) / PROBES:.2f}" in tiles[4].splitlines()
+    assert f"{quadrant_metrics(samples)['average_score']:.2f}" in tiles[5]
+    assert f"{judged} of {PROBES} judged" in tiles[6]
 
 
 def test_the_matrix_is_that_of_the_chosen_round(

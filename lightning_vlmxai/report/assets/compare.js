@@ -24,7 +24,7 @@ function differenceCell(of) {
 }
 
 function headOf(name) {
-  return h("tr", null, h("th", null, name), page.letters.split("").map((_, i) => h("th", null, letter(i))),
+  return h("tr", null, h(name ? "th" : "td", null, name), page.letters.split("").map((_, i) => h("th", null, letter(i))),
     page.letters.split("").slice(1).map((of) => h("th", null, `${of} − A`)));
 }
 
@@ -78,8 +78,9 @@ const transition = ([a, b]) => `${quadrantOf(0, a).short} → ${quadrantOf(1, b)
 function side(table, i, at) {
   const sample = sampleAt(table, i);
   return h("div", null,
-    h("div", { class: "row" }, h("span", null, letter(at), " ", badge(sample.of)), h("strong", null, decimals(sample.score, 1))),
+    h("div", { class: "row" }, h("span", null, letter(at), " ", badge(sample.of)), scoreText(sample)),
     view(sample, "masked"), view(sample, "heat"),
+    sample.partly ? h("p", { class: "ends" }, sample.partly) : "",
     h("p", null, isolated(sample.prediction), h("span", { class: "ends" }, ` ${percent(sample.confidence)}`)),
     words(sample.evaluation));
 }

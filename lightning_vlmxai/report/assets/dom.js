@@ -21,6 +21,12 @@ const decimals = (value, places = 2) => (has(value) ? value.toFixed(places) : "�
 const signed = (value) => (has(value) ? (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2) : "–");
 const percent = (value) => (has(value) ? `${Math.round(value * 100)} %` : "–");
 const ends = (interval) => (interval ? `${decimals(interval[0])}–${decimals(interval[1])}` : "");
+
+// A score with the fewest decimals that leave it on its side of the threshold: the sheets' own rule.
+function showScore(score, threshold, places = 1) {
+  const text = score.toFixed(places);
+  return Number(text) >= threshold === score >= threshold ? text : showScore(score, threshold, places + 1);
+}
 const isolated = (text) => h("bdi", null, text);
 const UNSCORED = { id: "unscored", short: "–", name: "Unscored" };
 
@@ -106,9 +112,16 @@ function sampleAt(table, i) {
   const sample = { i };
   for (const name of Object.keys(table.samples)) sample[name] = table.samples[name][i];
   for (const name of table.textColumns) sample[name] = table.texts[sample[name]];
+  sample.threshold = table.threshold;
   sample.of = has(sample.quadrant) ? table.quadrants[sample.quadrant] : null;
   return sample;
 }
+
+function scoreText(sample) {
+  if (!has(sample.score)) return h("span", { class: "small" }, has(sample.late) ? `late ${showScore(sample.late, sample.threshold)}` : sample.reason || "unscored");
+  return h("span", { class: "score" }, showScore(sample.score, sample.threshold), sample.borderline ? [" ", h("span", { class: "close", title: spreadTold(sample) }, "borderline")] : "");
+}
+const spreadTold = (sample) => `the judge's own answers are ${decimals(sample.spread)} apart, the threshold is ${sample.threshold}`;
 
 const roundName = (round) => `${round.stage} ${round.number}`;
 const roundLong = (round) =>

@@ -86,14 +86,10 @@ function card(i, kind, namesRound, then = null) {
       h("div", { class: "row" }, h("span", null, has(then) ? [badge(outcomeAt(then)), " → "] : "", badge(sample.of), " ", scoreText(sample)), h("span", { class: "small" }, `probe ${sample.probe}`)),
       h("div", { class: "class" }, isolated(sample.label), sample.correct === false ? [" → ", isolated(sample.prediction)] : ""),
       h("div", { class: "small" }, `${percent(sample.confidence)} sure`, has(sample.drift) ? ` · drift ${decimals(sample.drift)}` : ""),
+      sample.partly ? h("div", { class: "small" }, sample.partly) : "",
       namesRound ? h("div", { class: "small" }, roundName(round)) : "",
       sample.file ? h("div", { class: "small file", title: seen(sample.file) }, isolated(seen(baseName(sample.file)))) : "",
       sample.evaluation ? h("p", { class: "words" }, sample.evaluation.slice(0, 300)) : "")), pickBox(i, `probe ${sample.probe}, ${roundName(round)}`));
-}
-
-function scoreText(sample) {
-  if (has(sample.score)) return h("span", { class: "score" }, decimals(sample.score, 1));
-  return h("span", { class: "small" }, has(sample.late) ? `late ${decimals(sample.late, 1)}` : sample.reason || "unscored");
 }
 
 function countBy(column) {

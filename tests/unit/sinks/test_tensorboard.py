@@ -6,6 +6,7 @@ import html
 import io
 import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 
-from lightning_vlmxai.records import Quadrant, Round, UnscoredReason
+from lightning_vlmxai.records import Round, UnscoredReason
 from lightning_vlmxai.sinks import make_sinks
 from lightning_vlmxai.sinks.sheets import round_sheets
 from lightning_vlmxai.sinks.words import escape_markdown, markdown_table
@@ -27,6 +28,7 @@ with warnings.catch_warnings():  # html5lib's, which TensorBoard carries with it
 
 CLASSES = ("c++", "cat|dog (grey)", "a.b/c")
 SETTINGS = {"judge": "a|b <i>", "threshold": 2.5, "watch_classes": list(CLASSES)}
+ORDER = ["1_correct_low", "2_wrong_high", "3_wrong_low", "4_correct_high"]
 HOSTILE = [
     "<script>alert(1)</script>",
     "**bold** _it_ `code` # no [link](javascript:alert(1)) ![i](x.png) <http://a.b>",
@@ -111,7 +113,7 @@ def test_the_dashboard_charts_what_is_logged(logger: TensorBoardLogger) -> None:
     sinks = make_sinks([logger], SETTINGS)
     for closed in make_rounds():
         for sink in sinks:
-            sink.write(closed)
+            sink.write(replace(closed, metrics={**closed.metrics, "accuracy": 0.5}))
     events = read(logger)
     tags = events.Tags()["scalars"]
     (point,) = events.Tensors("custom_scalars__config__")
@@ -127,8 +129,15 @@ def test_the_dashboard_charts_what_is_logged(logger: TensorBoardLogger) -> None:
         ]
         for title, chart in charts.items()
     }  # fmt: skip
-    assert found["Quadrants"] == [f"vlmxai/{quadrant.value}_rate" for quadrant in Quadrant]
-    assert found["Average score"] == ["vlmxai/average_score"]
+    lines = {
+        "Accuracy and Correct-Low": {"vlmxai/accuracy", "vlmxai/correct_low_rate"},
+        "Wrong-High": {"vlmxai/wrong_high_rate"},
+        "Wrong-Low": {"vlmxai/wrong_low_rate"},
+        "Correct-High": {"vlmxai/correct_high_rate"},
+        "Average score": {"vlmxai/average_score"},
+    }
+    assert {title: set(found[title]) for title in lines} == lines
+    assert list(charts)[:2] == ["Accuracy and Correct-Low", "Correct-Low, 95 % interval"]
     prefixes = {"Correct-Low, 95 % interval": "vlmxai/"}
     prefixes |= {f"{c}: Correct-Low, 95 % interval": f"vlmxai/class/{c}/" for c in CLASSES}
     for title, prefix in prefixes.items():
@@ -140,7 +149,38 @@ def test_the_dashboard_charts_what_is_logged(logger: TensorBoardLogger) -> None:
         assert series.value == f"{prefix}correct_low_rate"
         assert len(value) == 3
         assert all(a <= b <= c for a, b, c in zip(lower, value, upper, strict=True))
-    assert set(charts) == {"Quadrants", "Average score", *prefixes}
+    assert set(charts) == {*lines, *prefixes}
+
+
+def test_what_is_to_be_looked_at_stands_first(logger: TensorBoardLogger) -> None:
+    """In the order that TensorBoard sorts tags in: the finding, then Correct-Low's words."""
+    samples = [
+        make_sample(score=score, is_correct=is_correct)
+        for score in (1, 4)
+        for is_correct in (True, False)
+    ]
+    (sink, _) = make_sinks([logger], SETTINGS)
+    sink.write(replace(make_round(*samples), finding=("zero: *20* of 20", "<b>nothing</b> else")))
+    events = read(logger)
+    texts = [tag for tag in sorted(events.Tags()["tensors"]) if tag.endswith("/text_summary")]
+    assert [tag.split("/")[1:-1] for tag in texts] == [
+        ["finding"],
+        *(["judge", name] for name in ORDER),
+        ["settings"],
+    ]
+    assert [tag for tag in sorted(events.Tags()["images"]) if "examples" in tag] == [
+        f"vlmxai/examples/{name}" for name in ORDER
+    ]
+    ((step, finding),) = text_of(events, "vlmxai/finding")
+    assert step == 7
+    assert shown_by_tensorboard(finding).split("\n") == ["zero: *20* of 20", "<b>nothing</b> else"]
+    assert markdown_to_safe_html(finding).count("<li>") == 2
+
+
+def test_texts_can_hold_no_pictures() -> None:
+    """TensorBoard takes a picture's data out of a text: the reason why they are under Images."""
+    shown = markdown_to_safe_html("![a](data:image/png;base64,iVBORw0KGgo=)")
+    assert "data:" not in shown
 
 
 def test_a_test_has_tags_of_its_own_and_no_dashboard(logger: TensorBoardLogger) -> None:
@@ -149,7 +189,7 @@ def test_a_test_has_tags_of_its_own_and_no_dashboard(logger: TensorBoardLogger) 
     sink.write(make_round(make_sample(score=1), stage="test"))
     tags = read(logger).Tags()
     assert set(tags["images"]) == {
-        f"vlmxai/test/{name}" for name in ("classes", "filmstrip", "samples/correct_low")
+        f"vlmxai/test/{name}" for name in ("classes", "examples/1_correct_low", "filmstrip")
     }
     assert all(tag.startswith("vlmxai/test/") for tag in tags["tensors"])
 
@@ -186,7 +226,7 @@ def test_texts_name_the_sample_and_the_reason(logger: TensorBoardLogger) -> None
     (sink, _) = make_sinks([logger], SETTINGS)
     sink.write(make_round(*samples))
     events = read(logger)
-    ((_, words),) = text_of(events, "vlmxai/samples/correct_low")
+    ((_, words),) = text_of(events, "vlmxai/judge/1_correct_low")
     lines = shown_by_tensorboard(words).split("\n")
     assert lines[0] == "cat → cat (75%) · score 1.0 · probe 2"
     assert lines[1] == "x" * 1000 + "… (10,000 characters)"

@@ -1,0 +1,297 @@
+"""What a run's rounds come to, in sentences that say no more than chance allows."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import NamedTuple
+
+from ..records import Quadrant, Round
+from .paired import fisher_p, holm, mcnemar_p
+from .quadrants import wilson_interval
+
+SURE = 0.05
+"""Largest p-value, corrected for what was looked at with it, of more than chance."""
+FEW = 5
+"""Judged probes of a class; with fewer hardly any difference is more than chance."""
+MAX_CLASSES = 4
+"""Classes that one sentence names."""
+
+
+class Outcome(NamedTuple):
+    """What became of one explained sample.
+
+    Args:
+        place: Index of the probe, and which of its explanations it is.
+        label: Name of the true class.
+        is_correct: Whether it was predicted right; None where this is not known.
+        quadrant: None where it was not judged.
+        reason: Why not.
+    """
+
+    place: tuple[int, int | None]
+    label: str
+    is_correct: bool | None
+    quadrant: Quadrant | None
+    reason: str = ""
+
+    @property
+    def is_low(self) -> bool:
+        """Whether it is right for the wrong reason."""
+        return self.quadrant is Quadrant.CORRECT_LOW
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcomes:
+    """A round as findings see it: `number`, `epoch` and `fingerprint` are those of `Round`."""
+
+    stage: str
+    number: int
+    epoch: int | None
+    fingerprint: str
+    samples: tuple[Outcome, ...]
+
+    @classmethod
+    def of(cls, closed: Round) -> Outcomes:
+        """Return those of a closed round."""
+        return cls(
+            stage=closed.stage,
+            number=closed.number,
+            epoch=closed.epoch,
+            fingerprint=closed.fingerprint,
+            samples=tuple(
+                Outcome(
+                    (sample.explanation.probe_index, sample.explanation.part),
+                    sample.explanation.label_name,
+                    sample.explanation.is_correct,
+                    sample.quadrant,
+                    sample.verdict.reason.value if sample.verdict.reason else "",
+                )
+                for sample in closed.samples
+            ),
+        )
+
+    @property
+    def judged(self) -> list[Outcome]:
+        """The samples with a score."""
+        return [s for s in self.samples if s.quadrant is not None]
+
+    @property
+    def accuracy(self) -> float | None:
+        """Over all explained samples, the unscored among them; None where none is known."""
+        return _mean(s.is_correct for s in self.samples if s.is_correct is not None)
+
+    @property
+    def when(self) -> str:
+        """The round's epoch, in words."""
+        return f"round {self.number}" if self.epoch is None else f"epoch {self.epoch}"
+
+
+class Finding(NamedTuple):
+    """A sentence, and what it is about.
+
+    Args:
+        text: The sentence.
+        label: The class to look at; None if it is about all.
+        is_alarm: Whether it tells of right answers for the wrong reason beyond chance.
+        number: Of the round in which there is something to look at.
+    """
+
+    text: str
+    label: str | None = None
+    is_alarm: bool = False
+    number: int | None = None
+
+
+def find(rounds: Iterable[Outcomes]) -> list[Finding]:
+    """Return what rounds come to, the most important first; the last judged one is told.
+
+    A class *stands out* where its Correct-Low rate is higher than that of the other classes of
+    its round (Fisher's exact test), and a rate *moved* where the same probes changed since the
+    first judged round or since the one before (McNemar's, exact below 25; of a class's rise,
+    which is what is watched for, one-sided). p-values are corrected (Holm) for all classes that
+    were looked at together in a round, not for how many rounds there are.
+
+    Args:
+        rounds: Of one stage, in order. Those of other probes than the last one's are left out.
+
+    Example:
+        >>> find([])[0].text
+        'No round has been explained yet.'
+    """
+    every = list(rounds)
+    if not every:
+        return [Finding("No round has been explained yet.")]
+    judged = [of for of in every if of.judged and of.fingerprint == every[-1].fingerprint]
+    if not judged:
+        return [_say_unjudged(every[-1])]
+    now = judged[-1]
+    stands = _stand_out(judged)
+    moves = _find_moves(judged, {label for label, _ in stands})
+    found = [Finding(text, label, True, now.number) for label, text in stands[:MAX_CLASSES]]
+    found += moves[:MAX_CLASSES]
+    more = len(stands) + len(moves) - len(found)
+    overall = _say_overall(judged)
+    found = [*found, overall] if found else [overall]
+    if more > 0:
+        found.append(Finding(f"{more} more classes stand out or moved: see the table of classes."))
+    found.append(Finding(_say_rest(judged, is_all=not (stands or moves))))
+    if now is not every[-1]:
+        found.append(_say_unjudged(every[-1]))
+    return found
+
+
+def _say_unjudged(of: Outcomes) -> Finding:
+    if not of.samples:
+        return Finding(f"Nothing could be explained in {of.when}.")
+    reasons = Counter(s.reason or "unknown" for s in of.samples).most_common(3)
+    told = ", ".join(f"{count} {reason}" for reason, count in reasons)
+    return Finding(f"No sample of {of.when} was judged ({told}): nothing can be said of it.")
+
+
+def _by_class(samples: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+    members: defaultdict[str, list[Outcome]] = defaultdict(list)
+    for sample in samples:
+        members[sample.label].append(sample)
+    return members
+
+
+def _outstanding(of: Outcomes) -> dict[str, tuple[int, int]]:
+    """Return Correct-Low and judged of the classes that stand out in a round."""
+    classes = _by_class(of.judged)
+    total, low = len(of.judged), sum(s.is_low for s in of.judged)
+    counts = {name: (sum(s.is_low for s in own), len(own)) for name, own in classes.items()}
+    looked = [name for name, (_, n) in counts.items() if n < total]
+    values = [
+        fisher_p(counts[name][0], counts[name][1], low - counts[name][0], total - counts[name][1])
+        for name in looked
+    ]
+    return {
+        name: counts[name]
+        for name, p in zip(looked, holm(values), strict=True)
+        if p <= SURE and counts[name][0] * total > low * counts[name][1]
+    }
+
+
+def _stand_out(judged: Sequence[Outcomes]) -> list[tuple[str, str]]:
+    """Return the classes that stand out in the last round, and since when they do so."""
+    now, said = judged[-1], []
+    over = {len(judged) - 1: _outstanding(now)}
+    for name, (low, total) in sorted(over[len(judged) - 1].items(), key=_by_rate):
+        since = len(judged) - 1
+        while since:
+            if since - 1 not in over:
+                over[since - 1] = _outstanding(judged[since - 1])
+            if name not in over[since - 1]:
+                break
+            since -= 1
+        first = judged[since]
+        if first is now:
+            when = f"in {now.when}"
+        else:
+            then, of_then = over[since][name]
+            when = f"in {now.when}, and standing out since {first.when} ({then} of {of_then})"
+        said.append((name, f"{_show(name)}: {low} of {total} right for the wrong reason {when}."))
+    return said
+
+
+def _by_rate(item: tuple[str, tuple[int, int]]) -> float:
+    low, total = item[1]
+    return -low / total
+
+
+def _show(name: str) -> str:
+    """Return a class's name on one short line."""
+    line = " ".join(name.split())
+    return (line if len(line) <= 60 else f"{line[:59]}…") or "(no name)"
+
+
+def _find_moves(judged: Sequence[Outcomes], told: set[str]) -> list[Finding]:
+    """Return the classes whose Correct-Low moved, other than those that are told already."""
+    now, found = judged[-1], {}
+    for then in dict.fromkeys((id(judged[0]), id(judged[-2]))) if len(judged) > 1 else ():
+        before = judged[0] if then == id(judged[0]) else judged[-2]
+        known = {s.place: s for s in before.judged}
+        pairs = [(known[s.place], s) for s in now.judged if s.place in known]
+        members: defaultdict[str, list[tuple[Outcome, Outcome]]] = defaultdict(list)
+        for pair in pairs:
+            members[pair[1].label].append(pair)
+        values = [_rise_p(*_parted(own)) for own in members.values()]
+        for (name, own), p in zip(members.items(), holm(values), strict=True):
+            if p <= SURE and name not in told:
+                was, is_now = (sum(pair[i].is_low for pair in own) for i in (0, 1))
+                seen = now if is_now > was else before
+                text = (
+                    f"{_show(name)}: from {was} to {is_now} of {len(own)} right for the wrong "
+                    f"reason between {before.when} and {now.when}."
+                )
+                found[name] = Finding(text, name, is_now > was, seen.number)
+    return sorted(found.values(), key=lambda finding: not finding.is_alarm)
+
+
+def _rise_p(lost: int, won: int) -> float:
+    """Return McNemar's p-value: one-sided of a rise, which is what is watched for."""
+    p = mcnemar_p(lost, won)
+    return p / 2 if won > lost else p
+
+
+def _parted(pairs: Iterable[tuple[Outcome, Outcome]]) -> tuple[int, int]:
+    """Return how many probes were Correct-Low in the first only, and in the second only."""
+    counts = Counter((a.is_low, b.is_low) for a, b in pairs)
+    return counts[True, False], counts[False, True]
+
+
+def _say_overall(judged: Sequence[Outcomes]) -> Finding:
+    first, now = judged[0], judged[-1]
+    low, total = sum(s.is_low for s in now.judged), len(now.judged)
+    lower, upper = wilson_interval(low, total)
+    text = (
+        f"Correct-Low is {low} of {total} in {now.when} ({low / total:.2f}, 95 % {lower:.2f} to "
+        f"{upper:.2f})"
+    )
+    if now.accuracy is not None:
+        text += f" at an accuracy of {now.accuracy:.2f}"
+    if first is now or first.accuracy is None or now.accuracy is None:
+        return Finding(f"{text}.")
+    rate = _move(first, now, lambda s: None if s.quadrant is None else s.is_low)
+    right = _move(first, now, lambda s: s.is_correct)
+    then = sum(s.is_low for s in first.judged) / len(first.judged)
+    return Finding(
+        f"{text}. In {first.when} it was {then:.2f} at {first.accuracy:.2f}: Correct-Low {rate}, "
+        f"accuracy {right}.",
+        is_alarm=rate == _ROSE,
+        number=now.number,
+    )
+
+
+_ROSE, _FELL, _CHANCE = "rose", "fell", "moved no more than by chance"
+
+
+def _move(first: Outcomes, now: Outcomes, has: Callable[[Outcome], bool | None]) -> str:
+    """Return whether the same probes came to have a property, or lost it, beyond chance."""
+    known = {s.place: has(s) for s in first.samples}
+    pairs = Counter((known.get(s.place), has(s)) for s in now.samples)
+    lost, won = pairs[True, False], pairs[False, True]
+    if mcnemar_p(lost, won) > SURE:
+        return _CHANCE
+    return _ROSE if won > lost else _FELL
+
+
+def _say_rest(judged: Sequence[Outcomes], *, is_all: bool) -> str:
+    classes = _by_class(judged[-1].judged)
+    who = "No class" if is_all else "Nothing else"
+    text = f"{who} stands out{' or moved' if len(judged) > 1 else ''} beyond chance"
+    middle = median(len(own) for own in classes.values())
+    if len(classes) > 1 and middle < FEW:
+        text += (
+            f", and with {middle:g} judged probes a class (median) little could be seen: raise "
+            "`probe_size`, or name `watch_classes`"
+        )
+    return f"{text}."
+
+
+def _mean(values: Iterable[bool]) -> float | None:
+    known = list(values)
+    return sum(known) / len(known) if known else None
