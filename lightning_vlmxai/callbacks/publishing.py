@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import Logger
 
 from ..records import Round
 from ..report import History, is_run_dir, print_summary, read_run, write_report
-from ..rounds import Faults, Outcomes
+from ..rounds import Faults
 from ..sinks import RunFolderSink, Sink, finish_sinks, make_sinks
 
 
@@ -82,7 +82,7 @@ class Publisher:
         if self._history is None:
             earlier = read_run(self._run_dir).rounds if is_run_dir(self._run_dir) else ()
             self._history = History(earlier)
-        return self._history.tell(Outcomes.of(closed))
+        return self._history.tell(closed)
 
     def _open(self) -> list[Sink]:
         """Return the sinks, made with the first round: by then layer and names are known."""

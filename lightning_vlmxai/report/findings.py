@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..records import Quadrant
+from ..records import Quadrant, Round
 from ..rounds import Finding, Outcome, Outcomes, find
+from ..trust import mask_agreement, say_partly
 from .reader import Run, RunRound
 from .text import one_line
 
@@ -19,8 +20,42 @@ def outcomes_of(of: RunRound) -> Outcomes:
         epoch=of.epoch,
         fingerprint=of.fingerprint,
         samples=tuple(
-            Outcome(s.place, s.label_name, s.is_correct, s.quadrant, s.reason) for s in of.samples
+            Outcome(
+                s.place, s.label_name, s.is_correct, s.quadrant, s.reason, is_partly=bool(s.partly)
+            )
+            for s in of.samples
         ),
+    )
+
+
+def outcomes_of_closed(closed: Round) -> Outcomes:
+    """Return a round that was just closed as findings see it."""
+    samples = []
+    for sample in closed.samples:
+        e, reason = sample.explanation, sample.verdict.reason
+        is_partly = False
+        if (
+            sample.quadrant is Quadrant.CORRECT_LOW
+            and e.reference_mask is not None
+            and e.reference_mask.any()
+        ):
+            is_partly = bool(say_partly(mask_agreement(e.mask, e.reference_mask)))
+        samples.append(
+            Outcome(
+                (e.probe_index, e.part),
+                e.label_name,
+                e.is_correct,
+                sample.quadrant,
+                reason.value if reason else "",
+                is_partly=is_partly,
+            )
+        )
+    return Outcomes(
+        stage=closed.stage,
+        number=closed.number,
+        epoch=closed.epoch,
+        fingerprint=closed.fingerprint,
+        samples=tuple(samples),
     )
 
 
@@ -62,11 +97,12 @@ class History:
         for of in earlier:
             self._rounds[of.stage, of.number] = outcomes_of(of)
 
-    def tell(self, now: Outcomes) -> tuple[str, ...]:
-        """Take a round in and return what the run comes to by it.
+    def tell(self, closed: Round) -> tuple[str, ...]:
+        """Take a closed round in and return what the run comes to by it.
 
         Rounds of a higher number are of a run before it was resumed, and are forgotten.
         """
+        now = outcomes_of_closed(closed)
         for stage, number in list(self._rounds):
             if stage == now.stage and number >= now.number:
                 del self._rounds[stage, number]

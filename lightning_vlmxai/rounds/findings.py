@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
 
-from ..records import Quadrant, Round
+from ..records import Quadrant
 from .paired import fisher_p, holm, mcnemar_p
 from .quadrants import wilson_interval
 
@@ -29,6 +29,8 @@ class Outcome(NamedTuple):
         is_correct: Whether it was predicted right; None where this is not known.
         quadrant: None where it was not judged.
         reason: Why not.
+        is_partly: The kept region lies on the object and covers little of it; see
+            `trust.say_partly`.
     """
 
     place: tuple[int, int | None]
@@ -36,6 +38,7 @@ class Outcome(NamedTuple):
     is_correct: bool | None
     quadrant: Quadrant | None
     reason: str = ""
+    is_partly: bool = False
 
     @property
     def is_low(self) -> bool:
@@ -52,26 +55,6 @@ class Outcomes:
     epoch: int | None
     fingerprint: str
     samples: tuple[Outcome, ...]
-
-    @classmethod
-    def of(cls, closed: Round) -> Outcomes:
-        """Return those of a closed round."""
-        return cls(
-            stage=closed.stage,
-            number=closed.number,
-            epoch=closed.epoch,
-            fingerprint=closed.fingerprint,
-            samples=tuple(
-                Outcome(
-                    (sample.explanation.probe_index, sample.explanation.part),
-                    sample.explanation.label_name,
-                    sample.explanation.is_correct,
-                    sample.quadrant,
-                    sample.verdict.reason.value if sample.verdict.reason else "",
-                )
-                for sample in closed.samples
-            ),
-        )
 
     @property
     def judged(self) -> list[Outcome]:
@@ -151,6 +134,40 @@ def _say_unjudged(of: Outcomes) -> Finding:
     return Finding(f"No sample of {of.when} was judged ({told}): nothing can be said of it.")
 
 
+class _Count(NamedTuple):
+    """Correct-Low samples of a class, those of them that are partly attended, and the judged."""
+
+    low: int
+    partly: int
+    total: int
+
+    @property
+    def reason(self) -> str:
+        """What they are: where most lie on the object, no wrong reason was measured."""
+        return (
+            "right for the wrong reason"
+            if self.partly * 2 <= self.low
+            else "right with little attended"
+        )
+
+    @property
+    def part(self) -> str:
+        """A further sentence on those that are partly attended."""
+        if not self.partly:
+            return ""
+        return (
+            f" In {self.partly} of these what is kept lies on the object and covers little of it."
+        )
+
+
+def _count(samples: Sequence[Outcome]) -> _Count:
+    return _Count(
+        sum(s.is_low for s in samples),
+        sum(s.is_low and s.is_partly for s in samples),
+        len(samples),
+    )
+
+
 def _by_class(samples: Sequence[Outcome]) -> dict[str, list[Outcome]]:
     members: defaultdict[str, list[Outcome]] = defaultdict(list)
     for sample in samples:
@@ -158,28 +175,35 @@ def _by_class(samples: Sequence[Outcome]) -> dict[str, list[Outcome]]:
     return members
 
 
-def _outstanding(of: Outcomes) -> dict[str, tuple[int, int]]:
-    """Return Correct-Low and judged of the classes that stand out in a round."""
-    classes = _by_class(of.judged)
-    total, low = len(of.judged), sum(s.is_low for s in of.judged)
-    counts = {name: (sum(s.is_low for s in own), len(own)) for name, own in classes.items()}
-    looked = [name for name, (_, n) in counts.items() if n < total]
-    values = [
-        fisher_p(counts[name][0], counts[name][1], low - counts[name][0], total - counts[name][1])
-        for name in looked
-    ]
-    return {
-        name: counts[name]
-        for name, p in zip(looked, holm(values), strict=True)
-        if p <= SURE and counts[name][0] * total > low * counts[name][1]
-    }
+def _outstanding(of: Outcomes) -> dict[str, _Count]:
+    """Return the Correct-Low counts of the classes that stand out in a round.
+
+    A class that was found leaves the others, so that it does not hide a lesser one.
+    """
+    rest = {name: _count(own) for name, own in _by_class(of.judged).items()}
+    found: dict[str, _Count] = {}
+    while len(rest) > 1:
+        low, total = (sum(getattr(c, part) for c in rest.values()) for part in ("low", "total"))
+        values = [fisher_p(c.low, c.total, low - c.low, total - c.total) for c in rest.values()]
+        # Those that were found were looked at as well.
+        adjusted = holm([*([0.0] * len(found)), *values])[len(found) :]
+        sure = {
+            name: count
+            for (name, count), p in zip(rest.items(), adjusted, strict=True)
+            if p <= SURE and count.low * total > low * count.total
+        }
+        if not sure:
+            break
+        found |= sure
+        rest = {name: count for name, count in rest.items() if name not in sure}
+    return found
 
 
 def _stand_out(judged: Sequence[Outcomes]) -> list[tuple[str, str]]:
     """Return the classes that stand out in the last round, and since when they do so."""
     now, said = judged[-1], []
     over = {len(judged) - 1: _outstanding(now)}
-    for name, (low, total) in sorted(over[len(judged) - 1].items(), key=_by_rate):
+    for name, count in sorted(over[len(judged) - 1].items(), key=_by_rate):
         since = len(judged) - 1
         while since:
             if since - 1 not in over:
@@ -191,15 +215,21 @@ def _stand_out(judged: Sequence[Outcomes]) -> list[tuple[str, str]]:
         if first is now:
             when = f"in {now.when}"
         else:
-            then, of_then = over[since][name]
-            when = f"in {now.when}, and standing out since {first.when} ({then} of {of_then})"
-        said.append((name, f"{_show(name)}: {low} of {total} right for the wrong reason {when}."))
+            then = over[since][name]
+            when = (
+                f"in {now.when}, and standing out since {first.when} ({then.low} of {then.total})"
+            )
+        said.append(
+            (
+                name,
+                f"{_show(name)}: {count.low} of {count.total} {count.reason} {when}.{count.part}",
+            )
+        )
     return said
 
 
-def _by_rate(item: tuple[str, tuple[int, int]]) -> float:
-    low, total = item[1]
-    return -low / total
+def _by_rate(item: tuple[str, _Count]) -> float:
+    return -item[1].low / item[1].total
 
 
 def _show(name: str) -> str:
@@ -221,13 +251,14 @@ def _find_moves(judged: Sequence[Outcomes], told: set[str]) -> list[Finding]:
         values = [_rise_p(*_parted(own)) for own in members.values()]
         for (name, own), p in zip(members.items(), holm(values), strict=True):
             if p <= SURE and name not in told:
-                was, is_now = (sum(pair[i].is_low for pair in own) for i in (0, 1))
-                seen = now if is_now > was else before
+                was, is_now = (_count([pair[i] for pair in own]) for i in (0, 1))
+                is_rise = is_now.low > was.low
+                seen, told_of = (now, is_now) if is_rise else (before, was)
                 text = (
-                    f"{_show(name)}: from {was} to {is_now} of {len(own)} right for the wrong "
-                    f"reason between {before.when} and {now.when}."
+                    f"{_show(name)}: from {was.low} to {is_now.low} of {len(own)} {told_of.reason} "
+                    f"between {before.when} and {now.when}.{is_now.part if is_rise else ''}"
                 )
-                found[name] = Finding(text, name, is_now > was, seen.number)
+                found[name] = Finding(text, name, is_rise, seen.number)
     return sorted(found.values(), key=lambda finding: not finding.is_alarm)
 
 
