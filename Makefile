@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench report neutrality projects test-floor
+.PHONY: demo test check bench docs report neutrality projects test-floor
 
 demo: .venv/ready
 	$(BIN)/python examples/digits_red_dot.py
@@ -20,7 +20,7 @@ check: .venv/ready
 # The callback in projects of fourteen libraries, which it installs into a place of their own.
 projects: .venv-projects/ready
 	.venv-projects/bin/python tests/projects/table.py
-	OMP_NUM_THREADS=1 .venv-projects/bin/python -m pytest tests/projects tests/unit/probes
+	OMP_NUM_THREADS=1 .venv-projects/bin/python -m pytest tests/projects tests/unit/probes tests/lightning/test_files_of_libraries.py
 
 # The tests on the oldest versions that are promised, against the built wheel; give PYTHON=python3.10.
 test-floor: .venv-floor/ready
@@ -40,6 +40,10 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/imports.py
 	$(BIN)/python benchmarks/isolation.py
 	$(BIN)/python benchmarks/correction.py
+
+# Strict: a broken link or reference fails. The pages are site/index.html and on.
+docs: .venv/ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # RUN=folder of a run, or of its logs
 report: .venv/ready

@@ -164,7 +164,7 @@ class DigitsData(pl.LightningDataModule):
 
 def train(name: str, *, red_dot: bool, judge: Judge, args: argparse.Namespace) -> Outcome:
     """Train once with the callback and the gate, and return what came of it."""
-    pl.seed_everything(0, workers=True, verbose=False)
+    pl.seed_everything(args.seed, workers=True, verbose=False)
     explain = VLMExplainCallback(judge, probe_size=args.probes, watch_classes=["zero"])
     gate = QuadrantStopping("vlmxai/class/zero/correct_low_rate", divergence_threshold=0.4)
     trainer = pl.Trainer(
@@ -189,6 +189,7 @@ def main() -> None:
     add_judge_arguments(parser)
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--probes", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0, help="of weights and batches")
     parser.add_argument("--root", type=Path, default=Path("runs/digits_red_dot"))
     args = parser.parse_args()
     quieten()

@@ -238,6 +238,7 @@ class Verdict:
         spread: Largest minus smallest score where a judge was asked several times, in [0, 5].
         is_cached: The answer was given, and paid for, before.
         is_reused: The probe's last verdict stands: its prediction and its mask hardly changed.
+        asked: Which lines of the judge's log tell how it came about, by their `id`.
     """
 
     score: float | None
@@ -250,6 +251,7 @@ class Verdict:
     spread: float | None = None
     is_cached: bool = False
     is_reused: bool = False
+    asked: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if (self.score is None) == (self.reason is None):
@@ -367,6 +369,7 @@ class Round:
         missing: Number of probes that could not be explained: they count as unscored.
         failure: Why; empty if none.
         controls: Pictures with known answers that were judged beside the samples.
+        finding: What the run comes to by this round, in sentences, the most important first.
     """
 
     number: int
@@ -379,6 +382,7 @@ class Round:
     missing: int = 0
     failure: str = ""
     controls: tuple[JudgedControl, ...] = ()
+    finding: tuple[str, ...] = ()
 
     @property
     def judged(self) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
 
 from ..records import Round
-from ..report import print_summary, write_report
+from ..report import History, is_run_dir, print_summary, read_run, write_report
 from ..rounds import Faults
 from ..sinks import RunFolderSink, Sink, finish_sinks, make_sinks
 
@@ -41,10 +42,15 @@ class Publisher:
         self._settings = settings
         self._folder: RunFolderSink | None = None
         self._sinks: list[Sink] = []
+        self._history: History | None = None
 
     def write(self, closed: Round) -> None:
-        """Hand a closed round to every sink."""
-        for sink in self._open():
+        """Hand a closed round to every sink, with what the run comes to by it."""
+        sinks = self._open()
+        if sinks:
+            with self._faults.passed_over("Finding what stands out", "so it is not told"):
+                closed = replace(closed, finding=self._tell(closed))
+        for sink in sinks:
             with self._faults.passed_over(
                 f"{type(sink).__name__}.write", "so this round is missing there"
             ):
@@ -71,6 +77,12 @@ class Publisher:
         if report is not None:
             with self._faults.passed_over("Logging the report", "so it is in its folder only"):
                 finish_sinks(self._sinks, report)
+
+    def _tell(self, closed: Round) -> tuple[str, ...]:
+        if self._history is None:
+            earlier = read_run(self._run_dir).rounds if is_run_dir(self._run_dir) else ()
+            self._history = History(earlier)
+        return self._history.tell(closed)
 
     def _open(self) -> list[Sink]:
         """Return the sinks, made with the first round: by then layer and names are known."""

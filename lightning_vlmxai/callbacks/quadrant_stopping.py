@@ -11,8 +11,8 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from ..errors import ConfigurationError, expected
 from ..records import Round
-from ..rounds import BOUNDED_METRICS, RoundSource
-from ..sinks import metric_name
+from ..rounds import BOUNDED_METRICS, Faults, RoundSource
+from ..sinks import add_gate, metric_name
 from ..trust import round_auc
 from .monitors import nearest
 
@@ -113,6 +113,7 @@ class QuadrantStopping(EarlyStopping):
         self._source: RoundSource | None = None
         self._seen: int | None = None
         self._in_vain = 0
+        self._faults = Faults()
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Find the callback to listen to, and check that it logs the metric."""
@@ -167,7 +168,10 @@ class QuadrantStopping(EarlyStopping):
         if not lack:
             super().on_validation_end(trainer, pl_module)
             if trainer.should_stop:
-                rank_zero_info(self._explain(latest))
+                rank_zero_info(
+                    f"vlmxai: QuadrantStopping ends the run: {self._explain(latest)} {_ADVICE}"
+                )
+                self._note(trainer, latest)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs to count each round once."""
@@ -231,12 +235,32 @@ class QuadrantStopping(EarlyStopping):
             why = f"has{end} not improved in {self.wait_count} rounds"
         judged, probes = self._count(latest)
         return (
-            f"vlmxai: QuadrantStopping ends the run: {self._asked} = {point:.3f}{interval} {why}. "
+            f"{self._asked} = {point:.3f}{interval} {why}. "
             f"It is that of round {latest.number} (epoch {latest.epoch}, step {latest.step}) with "
-            f"{judged} of {probes} probes judged. Look at its samples in the run folder or "
-            "the logger: if the model attends to a shortcut, mend the training data of these "
-            "classes; if it does not, raise the limit and resume from the last checkpoint."
+            f"{judged} of {probes} probes judged."
         )
+
+    def _note(self, trainer: pl.Trainer, latest: Round) -> None:
+        """Keep in the run folder that the gate fired, and why."""
+        folder = self._source.run_dir if self._source else None
+        if folder is None or not trainer.is_global_zero:
+            return
+        record = {
+            "round": latest.number,
+            "epoch": latest.epoch,
+            "monitor": self._asked,
+            "value": latest.metrics[_name_in_round(self._asked)],
+            "text": f"The gate fired in epoch {trainer.current_epoch}: {self._explain(latest)}",
+        }
+        with self._faults.passed_over("Noting that the gate fired", "so the report lacks it"):
+            add_gate(folder, record)
+
+
+_ADVICE = (
+    "Look at its samples in the run folder or the logger: if the model attends to a shortcut, mend "
+    "the training data of these classes; if it does not, raise the limit and resume from the last "
+    "checkpoint."
+)
 
 
 def _name_in_round(monitor: str) -> str:

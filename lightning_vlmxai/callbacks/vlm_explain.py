@@ -75,7 +75,7 @@ class VLMExplainCallback(ValidationWatcher):
         normalization: Mean and standard deviation a channel that the model's input was normalised
             with; if None, those that lie about, where the pixels prove them.
         unpack: Takes a row of a batch apart, where it is not `(image, label)`, `(image, label,
-            reference_mask)` or a mapping with customary keys.
+            reference_mask)` or a mapping with customary keys; its `Item` may name a row's `file`.
         picture: From a row of a batch to the picture that the judge sees, `[3, H, W]`, uint8 or in
             [0, 1], of the network's input's size; found out if None.
         network: Dotted name of the module that goes from picture to logits, where a validation

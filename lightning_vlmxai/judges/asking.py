@@ -174,7 +174,8 @@ class Asker:
                 self._ledger.correct(request.scope, cost - held * call.tries)
             if call.is_scout:
                 self._session.silence.scouted(request.scope)
-            self._log(request, verdict, sample=number, outcome=outcome)
+            key = self._key_of(request, files, number)
+            verdict = self._log(request, verdict, key, sample=number, outcome=outcome)
         if outcome.answer is not None:
             self._session.limit.speed_up()
         elif outcome.reason is not None:
@@ -191,8 +192,8 @@ class Asker:
     def _recall(self, request: JudgeRequest, key: str, number: int) -> Verdict | None:
         known = None if self._cache is None else self._cache.get(key)
         if known is not None:
-            self._log(request, known, sample=number)
-        return known
+            return self._log(request, known, key, sample=number)
+        return None
 
     async def _interview(self, content: list[dict[str, Any]], call: Call, number: int) -> Outcome:
         seed = self._settings.get("seed")
@@ -256,20 +257,27 @@ class Asker:
         self,
         request: JudgeRequest,
         verdict: Verdict,
+        key: str,
         *,
         sample: int = 0,
         outcome: Outcome | None = None,
-    ) -> None:
-        self._call_log.add(
+    ) -> Verdict:
+        """Write a line down, and return the verdict with its id."""
+        asked = self._call_log.add(
             request,
             verdict,
+            prompt=self._prompt,
+            answers=outcome.said if outcome else (),
             model=self._model,
-            prompt=self._prompt.version,
+            key=key[:32],  # a cached answer has that of the call which it was paid with
+            label=neutralize_label(request.label_name),
+            problem=outcome.problem if outcome else "",
             sample=sample,
             answer_format=outcome.answer_format if outcome else "",
             status=outcome.reply.status if outcome else None,
             request_id=outcome.reply.request_id if outcome else "",
         )
+        return replace(verdict, asked=asked)
 
 
 def _is_about_the_address(outcome: Outcome) -> bool:

@@ -5,11 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import os
+import uuid
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
 from ..disk import tell_full
 from ..records import JudgeRequest, Verdict
+from .prompts import Prompt
+
+LONGEST = 4000
+"""Characters that are kept of an answer."""
+PROMPTS = "judge_prompts"
+"""Folder beside the log with a file for each prompt, named by its version."""
 
 _log = logging.getLogger(__name__)
 
@@ -28,21 +36,36 @@ class CallLog:
         self._path = path
         self._is_told = False
 
-    def add(self, request: JudgeRequest, verdict: Verdict, **more: str | int | None) -> None:
-        """Append what became of a request, with the time (UTC).
+    def add(
+        self,
+        request: JudgeRequest,
+        verdict: Verdict,
+        *,
+        prompt: Prompt,
+        answers: Sequence[str] = (),
+        **more: str | int | None,
+    ) -> tuple[str, ...]:
+        """Append what became of a request, with the time (UTC); return the line's id.
 
         Args:
             request: That was judged.
             verdict: That it got, with the tries and tokens that it took.
+            prompt: That was asked with; it is kept once, beside the log.
+            answers: The model's words, the last ones last.
             more: Further entries.
         """
         if self._path is None:
-            return
+            return ()
+        name = uuid.uuid4().hex[:16]
         record = {
+            "id": name,
             "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+            "stage": request.stage,
             "round": request.round_number,
             "probe": request.probe_index,
+            "prompt": prompt.version,
             **more,
+            "answers": [shorten(answer) for answer in answers],
             "tries": verdict.usage.calls,
             "latency_s": round(verdict.latency_s, 4),
             "tokens": verdict.usage.tokens,
@@ -54,6 +77,7 @@ class CallLog:
         }
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._keep(self._path.parent / PROMPTS / f"{prompt.version}.json", prompt)
             descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
                 # One write for a line: appends of several processes don't mix.
@@ -64,3 +88,21 @@ class CallLog:
             if not tell_full(error) and not self._is_told:
                 _log.warning("The log of the judge's calls could not be written: %s", error)
             self._is_told = True
+            return ()
+        return (name,)
+
+    @staticmethod
+    def _keep(path: Path, prompt: Prompt) -> None:
+        if path.exists():
+            return
+        path.parent.mkdir(exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}")
+        told = {"version": prompt.version, "template": prompt.template, "reask": prompt.reask}
+        part.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        part.replace(path)
+
+
+def shorten(text: str) -> str:
+    """Return the first `LONGEST` characters of an answer, and how many more there were."""
+    more = len(text) - LONGEST
+    return text if more <= 0 else f"{text[:LONGEST]}… ({more:,} characters more)"

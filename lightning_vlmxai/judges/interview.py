@@ -43,7 +43,11 @@ _FORMAT_NAMED = re.compile(r"response_format|json_schema|json_object|structured 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How an interview ended: an answer, or a reason and a detail (and a score out of range)."""
+    """How an interview ended: an answer, or a reason and a detail (and a score out of range).
+
+    `said` is what the model said, an answer that could not be used before the one asked for anew;
+    `problem` is what was wrong with that.
+    """
 
     answer: Answer | None = None
     reason: UnscoredReason | None = None
@@ -51,6 +55,8 @@ class Outcome:
     reply: Reply
     answer_format: str = ""
     score: float | None = None
+    said: tuple[str, ...] = ()
+    problem: str = ""
 
 
 _RENAMED = {
@@ -120,7 +126,8 @@ class Interviewer:
         messages.append({"role": "assistant", "content": outcome.reply.text})
         question = self._prompt.with_problem(outcome.detail)
         messages.append({"role": "user", "content": question})
-        return await self._ask_once(messages, call, overrides)
+        again = await self._ask_once(messages, call, overrides)
+        return replace(again, said=(*outcome.said, *again.said), problem=outcome.detail)
 
     def _on_scale(self, outcome: Outcome) -> Outcome:
         """Return a first answer, or that its scale is not known."""
@@ -157,9 +164,10 @@ class Interviewer:
                 reply=reply,
                 answer_format=name,
                 score=answer.score,
+                said=(reply.text,),
             )
         self._settle(chosen, is_named=is_named)
-        return Outcome(answer=answer, reply=reply, answer_format=name)
+        return Outcome(answer=answer, reply=reply, answer_format=name, said=(reply.text,))
 
     def _settle(self, chosen: int, *, is_named: bool) -> None:
         """Keep a format with which an answer came."""

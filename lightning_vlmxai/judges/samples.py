@@ -25,6 +25,7 @@ def combine_samples(verdicts: Sequence[Verdict], *, latency_s: float) -> Verdict
         (4.0, 4.0)
     """
     usage = _add_usage(verdicts)
+    asked = tuple(name for verdict in verdicts for name in verdict.asked)
     is_cached = all(verdict.is_cached for verdict in verdicts)
     scored = {i: verdict.score for i, verdict in enumerate(verdicts) if verdict.score is not None}
     if 2 * len(scored) <= len(verdicts):
@@ -38,6 +39,7 @@ def combine_samples(verdicts: Sequence[Verdict], *, latency_s: float) -> Verdict
             usage=usage,
             latency_s=latency_s,
             is_cached=is_cached,
+            asked=asked,
         )
     median = statistics.median(scored.values())
     nearest = verdicts[min(scored, key=lambda i: abs(scored[i] - median))]
@@ -49,6 +51,7 @@ def combine_samples(verdicts: Sequence[Verdict], *, latency_s: float) -> Verdict
         latency_s=latency_s,
         spread=max(scored.values()) - min(scored.values()) if len(verdicts) > 1 else None,
         is_cached=is_cached,
+        asked=asked,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..explain import isolated_rng
 from ..records import Probe
 from .listed_files import Listed, doubt_listed, find_listed
 from .row_names import RowNames, clean_name
@@ -59,9 +60,10 @@ def _look_up(probes: Sequence[Probe], dataset: Any) -> tuple[dict[int, Listed], 
     if dataset is None:
         return {}, "the rows' indices in the data set are not known, and no column names them"
     try:
-        found = {probe.index: find_listed(dataset, probe.index) for probe in probes}
-        listed = {index: one for index, one in found.items() if one is not None}
-        doubt = doubt_listed(listed, {p.index: p.target for p in probes}, dataset)
+        with isolated_rng():
+            found = {probe.index: find_listed(dataset, probe.index) for probe in probes}
+            listed = {index: one for index, one in found.items() if one is not None}
+            doubt = doubt_listed(listed, {p.index: p.target for p in probes}, dataset)
     except Exception as error:  # a user's data set may be anything; its names are no need
         return {}, f"the data set's list can't be read ({type(error).__name__}: {error})"
     if doubt is not None:

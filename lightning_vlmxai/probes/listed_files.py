@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import multiprocessing
 import os
 import sys
 from bisect import bisect_right
@@ -98,11 +99,15 @@ def doubt_listed(
 
 
 def _doubt_opened(listed: Mapping[int, Listed], dataset: Any, *, is_other: bool) -> str | None:
-    """Return what speaks against names, of the files that some samples are read from."""
+    """Return what speaks against names, of the files that some samples are read from.
+
+    Where processes are not forked they would run a user's script once more: nothing is read there.
+    """
     step = -(-len(listed) // _LOOKED_AT)
     chosen = sorted(listed)[::step]
     confirmed = 0
-    for index, opened in zip(chosen, read_apart(_Opened(dataset), chosen), strict=True):
+    read = read_apart(_Opened(dataset), chosen) if _forks() else [None] * len(chosen)
+    for index, opened in zip(chosen, read, strict=True):
         name = PurePath(listed[index].name)
         paths = [PurePath(path) for path in opened or ()]
         if any(_is_same(name, path) for path in paths):
@@ -112,6 +117,12 @@ def _doubt_opened(listed: Mapping[int, Listed], dataset: Any, *, is_other: bool)
     if is_other and not confirmed:
         return f"the labels that `{next(iter(listed.values())).by}` lists are not the rows'"
     return None
+
+
+def _forks() -> bool:
+    # Asked for so, a method that isn't set yet stays open.
+    method = multiprocessing.get_start_method(allow_none=True)
+    return (method or multiprocessing.get_all_start_methods()[0]) == "fork"
 
 
 def _is_same(name: PurePath, path: PurePath) -> bool:

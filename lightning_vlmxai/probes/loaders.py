@@ -50,7 +50,6 @@ class RowNumbers:
             for number, one in loaders.items()
         }
         self._seen = dict.fromkeys(loaders, 0)
-        self._is_even = True
         self.is_known = bool(loaders) and None not in self._index_of.values()
         datasets = [one.dataset for one in loaders.values()]
         self.dataset: Any = datasets[0] if len(datasets) == 1 else None
@@ -68,7 +67,7 @@ class RowNumbers:
 
         What makes batches may drop samples that it can't read, and all that follow move up.
         """
-        return self.is_known and self._is_even and all(map(self._is_whole, self._loaders))
+        return self.is_known and all(map(self._is_whole, self._loaders))
 
     def _is_whole(self, number: int) -> bool:
         one = self._loaders[number]
@@ -96,9 +95,7 @@ class RowNumbers:
 
     def next(self, loader: int, count: int) -> list[int]:
         """Return the numbers of a loader's next rows."""
-        first, rows = self._seen[loader], self._loaders[loader].rows
-        # Only the last batch may be short, and none too long.
-        self._is_even &= rows is not None and first % rows == 0 and count <= rows
+        first = self._seen[loader]
         self._seen[loader] += count
         before = sum(self._length(number) for number in self._loaders if number < loader)
         index_of = self._index_of[loader]

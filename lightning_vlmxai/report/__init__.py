@@ -4,6 +4,7 @@ from .agreements import Agreements, Pair, agree_round, write_agreements
 from .compare import make_comparison, say_comparison, write_comparison
 from .corrected import Corrected, correct_run
 from .export import FORMATS, SORTS, UNSCORED, Filters, list_rows, write_rows
+from .findings import History
 from .page import make_report, write_report
 from .pictures import PictureCache
 from .ratings import Ratings, find_twins, load_ratings, read_ratings, store_ratings
@@ -18,6 +19,7 @@ __all__ = [
     "Agreements",
     "Corrected",
     "Filters",
+    "History",
     "Pair",
     "PictureCache",
     "Ratings",

@@ -237,14 +237,7 @@ def _time(of: RunRound) -> tuple[str, int]:
 
 
 def _describe_point(of: RunRound) -> dict[str, Any]:
-    right = [s.is_correct for s in of.samples if s.is_correct is not None]
-    accuracy = Share(count=sum(right), total=len(right)).rate
-    return {
-        "number": of.number,
-        "epoch": of.epoch,
-        **describe_figures(count_round(of)),
-        "accuracy": accuracy,
-    }
+    return {"number": of.number, "epoch": of.epoch, **describe_figures(count_round(of))}
 
 
 def _describe_view(view: View) -> dict[str, Any]:

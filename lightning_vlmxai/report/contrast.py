@@ -8,8 +8,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ..records import Quadrant
-from ..rounds import NAMES, Interval, wilson_interval
-from .paired import Pairs, fisher_p, holm, mcnemar_p, paired_interval
+from ..rounds import (
+    NAMES,
+    Interval,
+    Pairs,
+    fisher_p,
+    holm,
+    mcnemar_p,
+    paired_interval,
+    wilson_interval,
+)
 from .reader import RunRound, RunSample
 from .text import one_line
 

@@ -22,6 +22,7 @@ class Figures:
         counts: Of the judged samples in each quadrant.
         average_score: Of the judged samples, in [0, 5]; None if there are none.
         attention_drift: Mean over the samples that have one.
+        accuracy: Right over all samples of which it is known, the unscored among them.
         asked_again: Judged samples that the judge was asked about more than once.
         borderline: Of these, whose score is within the judge's own spread of the threshold.
         partly: Of the Correct-Low ones, whose kept region lies on the object and covers little.
@@ -31,6 +32,7 @@ class Figures:
     counts: Mapping[Quadrant, int]
     average_score: float | None
     attention_drift: float | None = None
+    accuracy: float | None = None
     asked_again: int = 0
     borderline: int = 0
     partly: int = 0
@@ -100,6 +102,7 @@ def count_samples(samples: Sequence[RunSample]) -> Figures:
         counts=Counter(s.quadrant for s in samples if s.quadrant is not None),
         average_score=_mean(s.score for s in samples if s.score is not None),
         attention_drift=_mean(s.attention_drift for s in samples if s.attention_drift is not None),
+        accuracy=_mean(float(s.is_correct) for s in samples if s.is_correct is not None),
         asked_again=sum(s.is_borderline is not None for s in samples),
         borderline=sum(s.is_borderline is True for s in samples),
         partly=sum(bool(s.partly) for s in samples),
@@ -116,6 +119,7 @@ def count_round(of: RunRound) -> Figures:
         counts={q: round(of.metrics.get(f"{q.value}_rate", 0.0) * judged) for q in Quadrant},
         average_score=of.metrics.get("average_score"),
         attention_drift=of.metrics.get("attention_drift"),
+        accuracy=of.metrics.get("accuracy"),
     )
 
 

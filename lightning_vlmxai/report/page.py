@@ -9,10 +9,13 @@ from typing import Any
 from ..records import Quadrant
 from ..rounds import LETTERS, MEANINGS, NAMES
 from .agreements import load_agreements
+from .asked import describe_asked
 from .corrected import correct_run, describe_corrected
 from .export import describe_exports
 from .figures import Figures, add_costs, count_round
+from .findings import describe_findings
 from .html import render_page, show_value, write_page
+from .outlines import describe_outlines
 from .pictures import PictureCache, Pictures, Wanted, address_of, load_pictures
 from .rating import describe_draws
 from .ratings import load_ratings
@@ -25,10 +28,12 @@ SCRIPTS = (
     "chart.js",
     "people.js",
     "counting.js",
+    "finding.js",
     "overview.js",
     "export.js",
     "gallery.js",
     "changes.js",
+    "asked.js",
     "probe.js",
     "rate.js",
     "main.js",
@@ -109,7 +114,10 @@ def make_report(
             "rate": describe_draws(run, numbers, {id(s): i for i, s in enumerate(samples)}),
             "corrected": describe_corrected(corrected),
             "watched": _list_watched(run),
+            "findings": describe_findings(run),
             "exports": describe_exports(run),
+            "asked": describe_asked(run),
+            "outlines": describe_outlines(run_dir, samples, numbers),
         },
         pictures=list(pictures.sources.values()),
         build=build,
@@ -189,6 +197,7 @@ def describe_figures(figures: Figures) -> dict[str, Any]:
         "intervals": [figures.interval(q) for q in Quadrant],
         "score": figures.average_score,
         "coverage": figures.coverage,
+        "accuracy": figures.accuracy,
         "drift": figures.attention_drift,
         "askedAgain": figures.asked_again,
         "borderline": figures.borderline,

@@ -35,6 +35,8 @@ class RunSample:
     Args:
         part: Which of the probe's explanations this is; None where it has one.
         file: Path or id of the probe, as batch or data set named it; empty where none is sure.
+        asked: Lines of the judge's log that tell how the verdict came about, by their `id`.
+        reference_mask: Path of the reference mask.
         late_score: Score that came after the deadline: shown, and in no figure.
         image: Path of what the judge saw, in the run folder.
         saliency: Path of the saliency map.
@@ -72,6 +74,8 @@ class RunSample:
     picture: str
     part: int | None = None
     file: str = ""
+    asked: tuple[str, ...] = ()
+    reference_mask: str = ""
     late_score: float | None = None
     measures: Mapping[str, float] = field(default_factory=dict, hash=False)
     spread: float | None = None
@@ -113,6 +117,7 @@ class Run:
         rounds: Fit, then validate, then test; by number.
         calls: What the judge's log adds up to; None without a log.
         notices: What is missing or broken, in sentences.
+        gates: Lines of `gate.jsonl`: when a gate ended the run, and why.
     """
 
     path: Path
@@ -120,6 +125,7 @@ class Run:
     rounds: tuple[RunRound, ...]
     calls: CallTotals | None
     notices: tuple[str, ...]
+    gates: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def threshold(self) -> float:
@@ -182,6 +188,11 @@ class _Reading:
             return settings
         self.notices.append("run.json can't be read: how the run was made is not known.")
         return {}
+
+
+def read_calls(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the lines of a run folder's log of calls; none where there is no log."""
+    yield from _Reading(path).lines(_CALLS)
 
 
 def is_run_dir(path: Path) -> bool:
@@ -247,6 +258,7 @@ def read_run(path: Path) -> Run:
         settings=settings,
         rounds=rounds,
         calls=total_calls(reading.lines(_CALLS)) if (path / _CALLS).is_file() else None,
+        gates=tuple(reading.lines("gate.jsonl")),
         notices=tuple(reading.notices),
     )
 
@@ -316,6 +328,7 @@ def _sample(line: dict[str, Any], threshold: float) -> RunSample:
                 quadrant = assign_quadrant(score, is_correct=is_correct, threshold=threshold)
     image, probe = _text(line.get("image")), _whole(line.get("probe")) or 0
     spread, measures = _number(line.get("spread")), _measures(line)
+    asked = line.get("asked")
     stage = _text(line.get("stage")) or "fit"
     return RunSample(
         stage=stage,
@@ -326,6 +339,8 @@ def _sample(line: dict[str, Any], threshold: float) -> RunSample:
         fingerprint=_text(line.get("fingerprint")),
         label_name=visible(_text(line.get("label_name", line.get("label"))), 200),
         prediction_name=visible(_text(line.get("prediction_name", line.get("prediction"))), 200),
+        asked=tuple(map(_text, asked)) if isinstance(asked, list) else (),
+        reference_mask=_text(line.get("reference_mask")),
         confidence=_number(line.get("confidence")),
         is_correct=is_correct,
         score=score,
@@ -362,6 +377,7 @@ def _add_late(line: dict[str, Any], samples: dict[_Key, _Samples]) -> None:
             late_score=late.score,
             evaluation=late.evaluation,
             justification=late.justification,
+            asked=late.asked,
         )
 
 

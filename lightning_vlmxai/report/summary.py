@@ -13,6 +13,7 @@ from ..records import Quadrant
 from ..rounds import NAMES
 from .corrected import correct_run
 from .figures import Cost, Figures, add_costs, count_classes, count_round
+from .findings import find_in_run, say_gates
 from .html import show_dollars
 from .ratings import load_ratings
 from .reader import Run, RunRound, read_run
@@ -46,6 +47,10 @@ def print_summary(
         say(
             f"vlmxai: {stage} round {judged[-1].number}, {now.judged} of {now.probes} probes judged"
         )
+        for finding in find_in_run(run, stage):
+            say(f"  {finding.text}")
+        for line in say_gates(run) if stage == "fit" else ():
+            say(f"  {line}")
         console.print(_table(judged))
         for line in (_close(now), *_corrected(run, judged[-1]), *_worst_classes(judged[-1])):
             say(line)
@@ -71,6 +76,8 @@ def _table(judged: Sequence[RunRound]) -> Table:
             f"{ends.lower:.2f} to {ends.upper:.2f}" if ends else "",
             *([_change(now.rate(quadrant), then.rate(quadrant))] if is_change else []),
         )
+    change = [_change(now.accuracy, then.accuracy)] if is_change else []
+    table.add_row("accuracy", _number(now.accuracy), "", *change)
     change = [_change(now.average_score, then.average_score)] if is_change else []
     table.add_row("average score", _number(now.average_score), "", *change)
     return table

@@ -2,7 +2,9 @@
 
 from .book import RoundBook
 from .faults import Faults
+from .findings import Finding, Outcome, Outcomes, find
 from .open_round import with_probe, without_probe
+from .paired import Pairs, fisher_p, holm, mcnemar_p, paired_interval
 from .quadrants import (
     BOUNDED_METRICS,
     QUADRANT_METRICS,
@@ -26,14 +28,23 @@ __all__ = [
     "QUADRANT_METRICS",
     "ROUND_METRICS",
     "Faults",
+    "Finding",
     "Interval",
+    "Outcome",
+    "Outcomes",
+    "Pairs",
     "Ranks",
     "RoundBook",
     "RoundSource",
     "Shades",
     "assign_quadrant",
     "faithfulness_names",
+    "find",
+    "fisher_p",
+    "holm",
     "is_borderline",
+    "mcnemar_p",
+    "paired_interval",
     "quadrant_metrics",
     "show_score",
     "wilson_interval",

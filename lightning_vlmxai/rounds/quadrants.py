@@ -30,6 +30,7 @@ DRIFTS = ("attention_drift", "centre_shift", "score_drift")
 
 ROUND_METRICS = (
     *QUADRANT_METRICS,
+    "accuracy",
     "coverage",
     "unscored",
     "reused",
@@ -150,7 +151,8 @@ def round_metrics(
         watch_classes: Names of (true) classes whose own figures are wanted as well.
 
     Returns:
-        `quadrant_metrics`, `coverage` = judged / probes, `unscored`, `reused` = verdicts kept from
+        `quadrant_metrics`, `accuracy` = right / explained samples, the unscored among them,
+        `coverage` = judged / probes, `unscored`, `reused` = verdicts kept from
         an earlier round, the means of the probes' `attention_drift`, `centre_shift` and
         `score_drift` (see `Sample`; over those that have one), `calls`, `tokens`, `cost` (US
         dollars; absent where a price is unknown), the figures of `faithfulness_names` where they
@@ -162,6 +164,8 @@ def round_metrics(
         return {}
     metrics = quadrant_metrics(samples)
     judged = sum(sample.verdict.score is not None for sample in samples)
+    if samples:
+        metrics["accuracy"] = sum(s.explanation.is_correct for s in samples) / len(samples)
     metrics["reused"] = float(sum(sample.verdict.is_reused for sample in samples))
     for name in DRIFTS:
         drifts = [d for d in (getattr(sample, name) for sample in samples) if d is not None]

@@ -87,6 +87,7 @@ def to_state(verdict: Verdict) -> dict[str, Any]:
         "score": verdict.score,
         "evaluation": verdict.evaluation,
         "justification": verdict.justification,
+        "asked": verdict.asked,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from ..records import Round
@@ -19,4 +20,9 @@ class RoundSource(Protocol):
     @property
     def metric_names(self) -> tuple[str, ...]:
         """The full name of every metric that it may log."""
+        ...
+
+    @property
+    def run_dir(self) -> Path | None:
+        """Where its rounds are written; None before it has begun."""
         ...

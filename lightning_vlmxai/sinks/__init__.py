@@ -9,12 +9,13 @@ from .base import (
     prefixed_metrics,
 )
 from .loggers import make_sinks
-from .run_folder import RunFolderSink, claim_folder, read_settings
+from .run_folder import RunFolderSink, add_gate, claim_folder, read_settings
 
 __all__ = [
     "ReportSink",
     "RunFolderSink",
     "Sink",
+    "add_gate",
     "claim_folder",
     "finish_sinks",
     "is_lightning",

@@ -17,13 +17,16 @@ from ..rounds import NAMES, PALETTE, is_borderline, show_score
 from ..trust import mask_agreement, say_partly
 from .words import printable
 
-TILE = 160
-"""Side of a tile's picture in pixels."""
-GAP = 4
+WIDTH = 350
+"""Pixels of every sheet: so wide TensorBoard shows a picture, and without smoothing, so that
+letters on a sheet of another width are broken."""
+EDGE, GAP = 4, 6
+TILE = (WIDTH - 2 * EDGE - GAP) // 2
+"""Side of a tile's picture in pixels: two stand in a row."""
 PAPER, INK, BAND, MARGIN = (255, 255, 255), (24, 24, 27), (24, 24, 27), (228, 228, 231)
-LINE = 20
-"""Height of a line of text in pixels."""
-_COLUMNS, _STRIPE = 3, 6
+HEAD, LINE = 28, 16
+"""Heights of a sheet's title and of a line of text in pixels."""
+_STRIPE = 6
 
 Colour = tuple[int, int, int]
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
@@ -34,17 +37,22 @@ QUADRANT_COLOURS: dict[Quadrant, Colour] = {q: of.rgb for q, of in PALETTE.items
 QUADRANT_TITLES = NAMES
 """As the README writes them: "Correct-Low"."""
 
+QUADRANT_TAGS = {
+    Quadrant.CORRECT_LOW: "1_correct_low",
+    Quadrant.WRONG_HIGH: "2_wrong_high",
+    Quadrant.WRONG_LOW: "3_wrong_low",
+    Quadrant.CORRECT_HIGH: "4_correct_high",
+}
+"""Last parts of names: dashboards sort by them, and what is to be looked at stands first."""
+
 
 @cache
 def load_font() -> Font:
-    """Return the font of all sheets: a system's that knows many scripts, else Pillow's own.
-
-    TensorBoard shows a sheet about 350 pixels wide: sheets of 500 pixels stay readable in it.
-    """
+    """Return the font of all sheets: a system's that knows many scripts, else Pillow's own."""
     for name in ("NotoSansCJK-Regular.ttc", "Arial Unicode.ttf", "DejaVuSans.ttf", "arial.ttf"):
         with contextlib.suppress(OSError):  # not installed here
-            return ImageFont.truetype(name, 15)
-    return ImageFont.load_default(16)
+            return ImageFont.truetype(name, 12)
+    return ImageFont.load_default(13)
 
 
 def to_image(pixels: Tensor) -> Image.Image:
@@ -64,16 +72,16 @@ def overlay_image(sample: Sample) -> Image.Image:
     return to_image(overlay(e.pixels, e.saliency))
 
 
-def tile(image: Image.Image) -> Image.Image:
-    """Return a picture in a `TILE` x `TILE` square, its proportions and its pixels kept.
+def tile(image: Image.Image, side: int = TILE) -> Image.Image:
+    """Return a picture in a square of so many pixels, its proportions and its pixels kept.
 
     A small picture is enlarged without smoothing, so that its pixels are those that were seen.
     """
-    scale = TILE / max(image.size)
+    scale = side / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     how = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
-    square = Image.new("RGB", (TILE, TILE), MARGIN)
-    square.paste(image.resize(size, how), ((TILE - size[0]) // 2, (TILE - size[1]) // 2))
+    square = Image.new("RGB", (side, side), MARGIN)
+    square.paste(image.resize(size, how), ((side - size[0]) // 2, (side - size[1]) // 2))
     return square
 
 
@@ -155,25 +163,31 @@ def draw_band(
         draw.text(place, fitting, font=font, fill=(250, 250, 250))
 
 
-def make_montage(samples: Sequence[Sample]) -> Image.Image:
-    """Return tiles of masked pictures in rows of three, each over a band that says what it is.
+def make_montage(samples: Sequence[Sample], title: str = "") -> Image.Image:
+    """Return tiles of masked pictures in rows of two, each over a band that says what it is.
 
     Args:
-        samples: At least one.
+        samples: At least one, all of one quadrant.
+        title: Stands above, beside the quadrant's colour.
     """
-    columns, height = min(_COLUMNS, len(samples)), TILE + band_height(3)
-    rows = -(-len(samples) // columns)
-    size = (columns * (TILE + GAP) + GAP, rows * (height + GAP) + GAP)
+    files = [PurePath(s.explanation.file or "").name for s in samples]
+    lines = 3 + any(files)
+    height = TILE + band_height(lines)
+    size = (WIDTH, HEAD - GAP + -(-len(samples) // 2) * (height + GAP) + EDGE)
     sheet = Image.new("RGB", size, PAPER)
-    draw = ImageDraw.Draw(sheet)
-    for position, sample in enumerate(samples):
-        left = GAP + position % columns * (TILE + GAP)
-        top = GAP + position // columns * (height + GAP)
+    draw, font = ImageDraw.Draw(sheet), load_font()
+    quadrant = samples[0].quadrant
+    if quadrant is not None:
+        draw.rectangle((EDGE, 8, EDGE + 11, 19), fill=QUADRANT_COLOURS[quadrant])
+    fitting = shorten(title, font, WIDTH - 2 * EDGE - 18)
+    draw.text((EDGE + 18, HEAD // 2), fitting, font=font, fill=INK, anchor="lm")
+    for position, (sample, file) in enumerate(zip(samples, files, strict=True)):
+        left = EDGE + position % 2 * (TILE + GAP)
+        top = HEAD + position // 2 * (height + GAP)
         sheet.paste(tile(masked_image(sample)), (left, top))
-        band = (left, top + TILE, left + TILE, top + height)
         label, prediction, score = describe(sample)
-        lines = (label, prediction, f"{score} · #{sample.explanation.probe_index}")
-        draw_band(draw, band, sample, lines)
+        told = (label, prediction, f"{score} · #{sample.explanation.probe_index}", file)
+        draw_band(draw, (left, top + TILE, left + TILE, top + height), sample, told[:lines])
     return sheet
 
 

@@ -27,14 +27,17 @@ class RunFolderSink:
 
     `run.json` says how the run was made; `rounds.jsonl` has a line for each round;
     `samples.jsonl` a line for each sample and round; `images/<stage>/<index>.png` is the picture
-    of a probe, `images/<stage>-<round>/<index>.png` what the judge saw of it, and
-    `<index>-saliency.png` beside it the saliency map in grey. A resumed run goes on in the folder
+    of a probe, `<index>-reference.png` beside it its reference mask, where there is one,
+    `images/<stage>-<round>/<index>.png` what the judge saw of it, and `<index>-saliency.png` the
+    saliency map in grey. A resumed run goes on in the folder
     and appends rounds again that came after its checkpoint: the last line of a (stage, round,
     probe) stands. The folder is made when the first round is written.
 
     `controls.jsonl` has a line for each picture with a known answer that was judged with a round,
     with its `kind` and `right_answer` (`images/<stage>-<round>/control-<number>.png` is what
     the judge saw): these are no samples, and count in no rate.
+
+    `gate.jsonl` has a line for each gate that fired.
 
     `late.jsonl` has lines like those of `samples.jsonl`, with `is_late`, for verdicts that came
     after their deadline; `samples.jsonl` keeps these as unscored, and no figure counts them.
@@ -68,6 +71,7 @@ class RunFolderSink:
             if record["picture"] not in self._pictured or not picture.exists():
                 _save(to_image(sample.explanation.pixels), picture)
                 self._pictured.add(record["picture"])
+                self._save_reference(sample.explanation, record["reference_mask"])
             lines.append(_dump(record))
         controls = []
         for number, judged in enumerate(closed.controls):
@@ -99,8 +103,13 @@ class RunFolderSink:
         with (self.path / "late.jsonl").open("a", encoding="utf-8") as file:
             for sample in late.samples:
                 record = self._describe(late, sample)
-                del record["reference"]  # the masks are gone by then; `samples.jsonl` has it
+                for name in ("reference", "reference_mask"):
+                    del record[name]  # the masks are gone by then; `samples.jsonl` has them
                 file.write(_dump({**record, "is_late": True}))
+
+    def _save_reference(self, e: Explanation, name: str | None) -> None:
+        if e.reference_mask is not None and name is not None:
+            _save(to_grey_image(e.reference_mask), self.path / name)
 
     def _describe(self, closed: Round, sample: Sample) -> dict[str, Any]:
         """Return a line of `samples.jsonl`."""
@@ -109,11 +118,13 @@ class RunFolderSink:
         stem = f"{sample.explanation.probe_index:06d}"
         part = sample.explanation.part
         of_part = stem if part is None else f"{stem}-{part}"
+        has_mask = sample.explanation.reference_mask is not None
         return {
             **_describe(closed, sample),
             "image": (masked / f"{of_part}.png").as_posix(),
             "saliency": (masked / f"{of_part}-saliency.png").as_posix(),
             "picture": (whole / f"{stem}.png").as_posix(),
+            "reference_mask": (whole / f"{stem}-reference.png").as_posix() if has_mask else None,
             "judge": self._settings.get("judge"),
         }
 
@@ -125,6 +136,18 @@ def read_settings(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return settings if isinstance(settings, dict) else {}
+
+
+def add_gate(path: Path, record: Mapping[str, Any]) -> None:
+    """Append a line to `gate.jsonl` of a run folder: a gate fired.
+
+    Args:
+        path: Of the folder.
+        record: `round`, `epoch`, `monitor`, `value` and `text`, which says why.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    with (path / "gate.jsonl").open("a", encoding="utf-8") as file:
+        file.write(_dump(record))
 
 
 def to_grey_image(saliency: Tensor) -> Image.Image:
@@ -179,6 +202,7 @@ def _describe(closed: Round, sample: Sample) -> dict[str, Any]:
         "centre_shift": sample.centre_shift,
         "score_drift": sample.score_drift,
         "spread": v.spread,
+        "asked": list(v.asked),
         "is_cached": v.is_cached,
         "is_reused": v.is_reused,
         "calls": v.usage.calls,

@@ -12,14 +12,17 @@ from PIL import Image, ImageDraw
 from ..records import Quadrant, Round, Sample
 from ..rounds import quadrant_metrics
 from .pictures import (
+    EDGE,
     GAP,
+    HEAD,
     INK,
     LINE,
     MARGIN,
     PAPER,
     QUADRANT_COLOURS,
+    QUADRANT_TAGS,
     QUADRANT_TITLES,
-    TILE,
+    WIDTH,
     Colour,
     band_height,
     describe,
@@ -34,12 +37,15 @@ from .pictures import (
     to_image,
 )
 
-FRAMES = 5
-"""Probes of a filmstrip."""
+EXAMPLES = 6
+"""Samples of a montage."""
+FRAMES, FRAME = 5, (WIDTH - 2 * EDGE - GAP) // 3
+"""Probes of a filmstrip, and the side of its pictures in pixels."""
 MAX_CLASSES = 30
 """Rows of a table of classes."""
-NAME, COUNT, CELL, ROW, HEAD = 136, 80, 68, 28, 28
-"""Widths of the table's columns, height of its rows and of its head in pixels."""
+COUNT, CELL, ROW = 52, 48, 22
+NAME = WIDTH - 2 * EDGE - COUNT - 4 * CELL
+"""Widths of the table's columns and height of its rows in pixels."""
 
 
 def round_sheets(closed: Round, watch_classes: Collection[str] = ()) -> dict[str, Image.Image]:
@@ -50,11 +56,18 @@ def round_sheets(closed: Round, watch_classes: Collection[str] = ()) -> dict[str
         watch_classes: Names of classes that come first in the filmstrip.
     """
     sheets = {
-        f"samples/{quadrant.value}": make_montage(samples)
-        for quadrant in Quadrant
-        if (samples := examples(closed, quadrant))
+        f"examples/{tag}": make_montage(samples, montage_title(closed, quadrant))
+        for quadrant, tag in QUADRANT_TAGS.items()
+        if (samples := examples(closed, quadrant, EXAMPLES))
     }
     return {**sheets, **overview_sheets(closed, watch_classes)}
+
+
+def montage_title(closed: Round, quadrant: Quadrant) -> str:
+    """Return whose samples a montage shows, how many there are and of how many."""
+    count = sum(sample.quadrant is quadrant for sample in closed.samples)
+    told = f"{QUADRANT_TITLES[quadrant]} · {count} of {closed.judged} judged · epoch {closed.epoch}"
+    return told if count <= EXAMPLES else f"{told} · {EXAMPLES} shown"
 
 
 def overview_sheets(closed: Round, watch_classes: Collection[str] = ()) -> dict[str, Image.Image]:
@@ -93,10 +106,10 @@ def make_filmstrip(closed: Round, frames: Sequence[Sample]) -> Image.Image:
         closed: The round that the samples are of.
         frames: At least one.
     """
-    width, height = 3 * (TILE + GAP) + GAP, TILE + band_height(2) + GAP
-    sheet = Image.new("RGB", (width, HEAD + len(frames) * height), PAPER)
+    height = FRAME + band_height(2) + GAP
+    sheet = Image.new("RGB", (WIDTH, HEAD + len(frames) * height), PAPER)
     draw, font = ImageDraw.Draw(sheet), load_font()
-    lefts = [GAP + column * (TILE + GAP) for column in range(3)]
+    lefts = [frame_left(column) for column in range(3)]
     titles = (f"epoch {closed.epoch}", "saliency", "what was judged")
     for left, title in zip(lefts, titles, strict=True):
         draw.text((left + 2, 5), title, font=font, fill=INK)
@@ -104,10 +117,15 @@ def make_filmstrip(closed: Round, frames: Sequence[Sample]) -> Image.Image:
         top = HEAD + row * height
         pictures = (to_image(sample.explanation.pixels), overlay_image(sample))
         for left, picture in zip(lefts, (*pictures, masked_image(sample)), strict=True):
-            sheet.paste(tile(picture), (left, top))
-        band = (GAP, top + TILE, width - GAP, top + TILE + band_height(2))
+            sheet.paste(tile(picture, FRAME), (left, top))
+        band = (EDGE, top + FRAME, WIDTH - EDGE, top + FRAME + band_height(2))
         draw_band(draw, band, sample, _describe_frame(sample))
     return sheet
+
+
+def frame_left(column: int) -> int:
+    """Return where a column of the filmstrip starts."""
+    return EDGE + column * (FRAME + GAP // 2)
 
 
 def _describe_frame(sample: Sample) -> tuple[str, str]:
@@ -120,7 +138,9 @@ def _describe_frame(sample: Sample) -> tuple[str, str]:
     if drift is not None:
         outcome.append(f"drift {drift:.2f}")
     return (
-        " · ".join(shorten(text, load_font(), 3 * TILE // 2 - 16) for text in (label, prediction)),
+        " · ".join(
+            shorten(text, load_font(), (WIDTH - 2 * EDGE) // 2 - 16) for text in (label, prediction)
+        ),
         " · ".join((*outcome, f"#{sample.explanation.probe_index}")),
     )
 
@@ -165,8 +185,7 @@ def make_class_table(closed: Round, rows: Sequence[ClassRow]) -> Image.Image:
     """
     shown = rows[:MAX_CLASSES]
     more = len(rows) - len(shown)
-    width = NAME + COUNT + 4 * CELL + 2 * GAP
-    sheet = Image.new("RGB", (width, row_top(len(shown) + bool(more)) + GAP), PAPER)
+    sheet = Image.new("RGB", (WIDTH, row_top(len(shown) + bool(more)) + EDGE), PAPER)
     draw, font = ImageDraw.Draw(sheet), load_font()
 
     def write(text: str, left: int, top: int, span: int, ink: Colour = INK) -> None:
@@ -176,12 +195,12 @@ def make_class_table(closed: Round, rows: Sequence[ClassRow]) -> Image.Image:
 
     def name(text: str, top: int, span: int = NAME) -> None:
         """Write at the left."""
-        place = (GAP + 2, top + ROW // 2)
+        place = (EDGE + 2, top + ROW // 2)
         draw.text(place, shorten(text, font, span - 8), font=font, fill=INK, anchor="lm")
 
-    name(f"rates over n judged probes, epoch {closed.epoch}", 0, width)
+    name(f"rates over n judged probes, epoch {closed.epoch}", 0, WIDTH)
     name("class", 2 * HEAD)
-    write("n", GAP + NAME, 2 * HEAD, COUNT)
+    write("n", EDGE + NAME, 2 * HEAD, COUNT)
     for column, quadrant in enumerate(Quadrant):
         for line, word in enumerate(QUADRANT_TITLES[quadrant].split("-")):
             write(word, cell_left(column), HEAD + 8 + line * LINE, CELL)
@@ -189,14 +208,14 @@ def make_class_table(closed: Round, rows: Sequence[ClassRow]) -> Image.Image:
         top = row_top(number)
         name(row.name, top)
         count = str(row.judged) if row.judged == row.probes else f"{row.judged} of {row.probes}"
-        write(count, GAP + NAME, top, COUNT)
+        write(count, EDGE + NAME, top, COUNT)
         for column, quadrant in enumerate(Quadrant):
             left, rate = cell_left(column), row.rates.get(quadrant)
             fill = MARGIN if rate is None else shade(rate, QUADRANT_COLOURS[quadrant])
             draw.rectangle((left + 1, top + 1, left + CELL - 2, top + ROW - 2), fill=fill)
             write("-" if rate is None else f"{rate:.2f}", left, top, CELL, ink_on(fill))
     if more:
-        name(f"and {more} more classes", row_top(len(shown)), width)
+        name(f"and {more} more classes", row_top(len(shown)), WIDTH)
     return sheet
 
 
@@ -207,7 +226,7 @@ def row_top(number: int) -> int:
 
 def cell_left(column: int) -> int:
     """Return where a quadrant's column of the class table starts."""
-    return GAP + NAME + COUNT + column * CELL
+    return EDGE + NAME + COUNT + column * CELL
 
 
 def shade(rate: float, colour: Colour) -> Colour:

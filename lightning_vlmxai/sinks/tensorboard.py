@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from ..records import Quadrant, Round, Sample
 from .base import metric_name
-from .pictures import caption, examples
+from .pictures import QUADRANT_TAGS, QUADRANT_TITLES, caption, examples
 from .sheets import round_sheets
 from .words import escape_markdown, markdown_table
 
@@ -26,8 +26,8 @@ class TensorBoardSink:
     are no hyperparameters there: TensorBoard keeps the first set that a run writes and drops the
     others, so that ours would hide the user's, or be hidden by them.
 
-    With each round: a montage of masked images and the judge's words for each quadrant that has
-    any, the filmstrip, the table of classes, and why samples are unscored.
+    With each round: the finding, a montage of masked images and the judge's words for each
+    quadrant that has any, the filmstrip, the table of classes, and why samples are unscored.
 
     Args:
         logger: Lightning's TensorBoard logger.
@@ -63,44 +63,57 @@ class TensorBoardSink:
 def make_layout(watch_classes: Sequence[str]) -> Layout:
     r"""Return the charts of the custom scalars tab.
 
-    A multiline chart takes regular expressions, a margin chart takes tags: value, lower, upper.
+    TensorBoard colours lines by run and not by tag, so that each quadrant has a chart of its own
+    with its name above it. A multiline chart takes regular expressions, and smooths. A margin chart
+    takes three tags (value, lower, upper) and shows points as they are; where there is no interval,
+    all three are the value.
 
     Example:
-        >>> make_layout(["c++"])["vlmxai"]["Average score"]
-        ['Multiline', ['vlmxai/average_score$']]
-        >>> make_layout(["c++"])["vlmxai, watched classes"]["c++: Correct-Low, 95 % interval"][1][0]
+        >>> layout = make_layout(["c++"])
+        >>> layout["vlmxai"]["Accuracy and Correct-Low"][1]
+        ['vlmxai/accuracy$', 'vlmxai/correct_low_rate$']
+        >>> layout["vlmxai, watched classes"]["c++: Correct-Low, 95 % interval"][1][0]
         'vlmxai/class/c++/correct_low_rate'
     """
 
-    def lines(*names: str) -> list[Any]:
-        return ["Multiline", [f"{re.escape(metric_name(name))}$" for name in names]]
+    def margin(name: str, *ends: str) -> list[Any]:
+        return ["Margin", [metric_name(f"{name}{end}") for end in ends or ("", "", "")]]
 
-    def margin(prefix: str = "") -> list[Any]:
-        ends = ("", "_lower", "_upper")
-        return ["Margin", [metric_name(f"{prefix}correct_low_rate{end}") for end in ends]]
-
+    interval = ("", "_lower", "_upper")
+    both = [f"{re.escape(metric_name(name))}$" for name in ("accuracy", "correct_low_rate")]
     layout: Layout = {
         "vlmxai": {
-            "Quadrants": lines(*(f"{quadrant.value}_rate" for quadrant in Quadrant)),
-            "Correct-Low, 95 % interval": margin(),
-            "Average score": lines("average_score"),
+            "Accuracy and Correct-Low": ["Multiline", both],
+            "Correct-Low, 95 % interval": margin("correct_low_rate", *interval),
         }
     }
     if watch_classes:
         layout["vlmxai, watched classes"] = {
-            f"{name}: Correct-Low, 95 % interval": margin(f"class/{name}/")
+            f"{name}: Correct-Low, 95 % interval": margin(
+                f"class/{name}/correct_low_rate", *interval
+            )
             for name in watch_classes
         }
+    layout["vlmxai, other figures"] = {
+        "Average score": margin("average_score"),
+        **{
+            QUADRANT_TITLES[quadrant]: margin(f"{quadrant.value}_rate")
+            for quadrant in QUADRANT_TAGS
+            if quadrant is not Quadrant.CORRECT_LOW
+        },
+    }
     return layout
 
 
 def _words(closed: Round) -> dict[str, str]:
     """Return the texts of a round as Markdown, by name without prefix."""
     texts = {
-        f"samples/{quadrant.value}": "\n\n".join(map(_sample_words, samples))
-        for quadrant in Quadrant
+        f"judge/{tag}": "\n\n".join(map(_sample_words, samples))
+        for quadrant, tag in QUADRANT_TAGS.items()
         if (samples := examples(closed, quadrant))
     }
+    if closed.finding:
+        texts["finding"] = "\n".join(f"- {escape_markdown(told)}" for told in closed.finding)
     unscored = [s.verdict for s in closed.samples if s.verdict.reason is not None]
     if unscored:
         first = {v.reason: v.detail for v in reversed(unscored)}

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import html
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from lightning.pytorch.loggers import WandbLogger
 
-from ..records import Quadrant, Round, Sample
+from ..records import Round, Sample
 from .base import PREFIX, metric_name
-from .pictures import caption, examples, masked_image, to_image
+from .pictures import QUADRANT_TAGS, caption, examples, masked_image, to_image
 from .sheets import overview_sheets
+from .words import printable
 
 COLUMNS = (
     "round", "epoch", "probe", "file", "image", "masked image", "label", "prediction", "confidence",
     "score", "quadrant", "evaluation", "justification", "reason",
 )  # fmt: skip
+
+STEP = "trainer/global_step"
+"""Lightning's name of what curves stand over."""
+ENDS = ("_lower", "_upper", "_stderr")
+"""Ends of figures that get no panel by themselves: they belong to another's."""
 
 _tables: WeakKeyDictionary[WandbLogger, dict[str, Any]] = WeakKeyDictionary()
 """A run has one table under a key, and a `validate()` after a fit must go on with it."""
@@ -27,7 +34,9 @@ _tables: WeakKeyDictionary[WandbLogger, dict[str, Any]] = WeakKeyDictionary()
 class WandbSink:
     """Writes a round through Lightning's W&B logger, which keeps the step as a field.
 
-    The table is incremental: each round uploads its own rows, and they are let go then.
+    The table is incremental: each round uploads its own rows, and they are let go then. Each figure
+    is one number in the run's summary, the last round's, and each has a panel, but for the ends of
+    intervals, which anyone can still add to a chart.
 
     Args:
         logger: Lightning's W&B logger.
@@ -38,22 +47,27 @@ class WandbSink:
         self._logger = logger
         self._settings = settings
         self._is_begun = False
+        self._hidden: set[str] = set()
 
     def write(self, closed: Round) -> None:
-        """Write pictures with captions and the rows of the round's samples."""
+        """Write the finding, pictures with captions and the rows of the round's samples."""
         import wandb  # an extra: only who has the logger has the library
 
+        run = self._logger.experiment
         if not self._is_begun:
             self._is_begun = True
             # Lightning says so for runs that it makes itself, not for one that it is given.
-            step = "trainer/global_step"
-            self._logger.experiment.define_metric(f"{PREFIX}/*", step_metric=step)
+            run.define_metric(f"{PREFIX}/*", step_metric=STEP)
             self._logger.log_hyperparams({PREFIX: dict(self._settings)})
+        for name in sorted({metric_name(m, closed.stage) for m in closed.metrics} - self._hidden):
+            if name.endswith(ENDS):
+                self._hidden.add(name)
+                run.define_metric(name, step_metric=STEP, hidden=True)
         points: dict[str, Any] = {
-            f"samples/{quadrant.value}": [
+            f"examples/{tag}": [
                 wandb.Image(masked_image(sample), caption=caption(sample)) for sample in samples
             ]
-            for quadrant in Quadrant
+            for quadrant, tag in QUADRANT_TAGS.items()
             if (samples := examples(closed, quadrant))
         }
         sheets = overview_sheets(closed, self._settings.get("watch_classes", ()))
@@ -64,6 +78,11 @@ class WandbSink:
         for sample in closed.samples:
             table.add_data(*_row(closed, sample))
         points["table"] = table
+        if closed.finding:
+            # A field of the run, for the runs table; a panel under a name of its own.
+            finding = metric_name("finding", closed.stage)
+            run.summary[finding] = "\n".join(closed.finding)
+            points["finding_text"] = wandb.Html(_list(closed.finding), inject=False)
         named = {metric_name(name, closed.stage): value for name, value in points.items()}
         self._logger.log_metrics(named, step=closed.step)
         for row in table.data[len(table.data) - len(closed.samples) :]:
@@ -77,6 +96,11 @@ class WandbSink:
         artifact = wandb.Artifact(f"{PREFIX}-report-{run.id}", type=f"{PREFIX}-report")
         artifact.add_file(str(report), name=report.name)
         run.log_artifact(artifact)
+
+
+def _list(sentences: Sequence[str]) -> str:
+    items = "".join(f"<li>{html.escape(printable(sentence))}</li>" for sentence in sentences)
+    return f'<meta charset="utf-8"><ul style="font: 15px/1.5 sans-serif">{items}</ul>'
 
 
 def _row(closed: Round, sample: Sample) -> list[Any]:

@@ -65,8 +65,9 @@ def test_the_overview_shows_the_last_rounds_figures(
         assert f"{number / judged:.2f}" in text.splitlines()
     low = wilson_interval(counts["correct_low"], judged)
     assert f"{low.lower:.2f}–{low.upper:.2f}" in tiles[1]  # noqa: RUF001 - as it is shown
-    assert f"{quadrant_metrics(samples)['average_score']:.2f}" in tiles[4]
-    assert f"{judged} of {PROBES} judged" in tiles[5]
+    assert f"{sum(s.explanation.is_correct for s in samples) / PROBES:.2f}" in tiles[4].splitlines()
+    assert f"{quadrant_metrics(samples)['average_score']:.2f}" in tiles[5]
+    assert f"{judged} of {PROBES} judged" in tiles[6]
 
 
 def test_the_matrix_is_that_of_the_chosen_round(
@@ -229,19 +230,19 @@ def test_every_part_is_reached_by_the_keyboard(open_page: Open, report: Path) ->
     page = open_page(report)
     for _ in range(2):
         page.keyboard.press("Tab")
-    outline = "getComputedStyle(document.activeElement).outlineStyle"
-    assert page.evaluate(outline) == "solid"
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     page.keyboard.press("Enter")
     expect(page.locator("#gallery .cards")).to_be_visible()
     reached, name = [], "document.activeElement.name || document.activeElement.className"
-    for _ in range(26):
+    for _ in range(28):
         page.keyboard.press("Tab")
         reached.append(page.evaluate(name))
-    assert reached[reached.index("everywhere") + 1 :][:10] == [
+    reached = reached[reached.index("everywhere") + 1 :]
+    assert reached[:12] == [
         "round", "quadrant", "class", "reason", "from", "sort", "find",
-        "view-masked", "view-heat", "view-whole",
+        "view-masked", "view-heat", "view-whole", "export-format", "export",
     ]  # fmt: skip
-    assert any(of.startswith("card") for of in reached)
+    assert [of.split()[0] for of in reached[12:15]] == ["card", "pick", "card"]
 
 
 def test_hostile_text_is_text(open_page: Open, report: Path) -> None:

@@ -8,86 +8,29 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
     ConcatDataset,
     DataLoader,
-    Dataset,
     SequentialSampler,
     Subset,
     default_collate,
     random_split,
 )
-from torchvision.datasets import ImageFolder
 
-from lightning_vlmxai import Item, VLMExplainCallback
+from lightning_vlmxai import Item, VLMExplainCallback, VLMJudge
+from lightning_vlmxai.callbacks.watching import _order_of
 from lightning_vlmxai.probes import listed_files
 from lightning_vlmxai.records import JudgeRequest, Verdict
 from lightning_vlmxai.testing import ScriptedJudge
-from tiny import Separable, make_trainer
+from numbered import COUNT, Own, Quiet, check, explain, make_folder, read_folder
+from openai_server import OpenAIServer
+from tiny import make_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*sampler has shuffling enabled")
-COUNT = 24
 ORDER = [(7 * i + 3) % COUNT for i in range(COUNT)]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of pictures; the green of each is ten times its number."""
-    root = tmp_path_factory.mktemp("pictures")
-    for i in range(COUNT):
-        name = ("red", "blue")[i % 2]
-        (root / name).mkdir(exist_ok=True)
-        picture = np.zeros((16, 16, 3), dtype=np.uint8)
-        picture[2:8, 2:8, 2 * (i % 2)] = 255
-        picture[:, :, 1] = 10 * i
-        Image.fromarray(picture).save(root / name / f"{i:02d}.png")
-    return root
-
-
-def read(path: Any) -> Tensor:
-    """Return a file's picture."""
-    return torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1).float() / 255
-
-
-class Own(Dataset[Any]):
-    """A data set as users write them.
-
-    Args:
-        folder: Of pictures.
-        order: Of the list in which they are read.
-        listed: Attribute to list: the paths as they are read, unless `lie` says otherwise.
-        lie: What is listed instead.
-        beside: From a file to what goes along with its row.
-        cached: Pictures are read beforehand.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        listed: str = "",
-        lie: Any = None,
-        beside: Any = None,
-        cached: bool = False,
-    ) -> None:
-        self.own = sorted(folder.glob("*/*.png"), key=lambda path: path.name)
-        self.beside = beside
-        self.cache = [read(path) for path in self.own] if cached else None
-        if listed:
-            setattr(self, listed, [str(path) for path in self.own] if lie is None else lie)
-
-    def __len__(self) -> int:
-        return len(self.own)
-
-    def __getitem__(self, index: int) -> Any:
-        picture = read(self.own[index]) if self.cache is None else self.cache[index]
-        row = picture, index % 2
-        return row if self.beside is None else (*row, self.beside(self.own[index]))
 
 
 class ReadInOrder(Own):
@@ -97,44 +40,10 @@ class ReadInOrder(Own):
         return super().__getitem__(ORDER[index])
 
 
-class Quiet(Separable):
-    """Reads pairs and mappings, and logs nothing."""
-
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self(batch["image"] if isinstance(batch, dict) else batch[0])
-
-
-def explain(
-    tmp_path: Path, data: Any, **arguments: Any
-) -> tuple[list[tuple[str | None, int]], str]:
-    """Return each probe's file with the number that its picture bears, and what named them."""
-    made = {"batch_size": 8, **arguments.pop("loader", {})}
-    callback = VLMExplainCallback(
-        ScriptedJudge([Verdict.scored(4)]), probe_size=16, run_dir=tmp_path / "run", **arguments
-    )
-    loader = data if isinstance(data, DataLoader) else DataLoader(data, **made)
-    make_trainer(tmp_path, callback).validate(Quiet(), loader, verbose=False)
-    assert callback.latest_round is not None
-    samples = callback.latest_round.samples
-    lines = (tmp_path / "run" / "samples.jsonl").read_text().splitlines()
-    assert [json.loads(line)["file"] for line in lines] == [s.explanation.file for s in samples]
-    told = json.loads((tmp_path / "run" / "run.json").read_text())["files"]
-    numbers = [round(float(s.explanation.pixels[1].mean()) * 25.5) for s in samples]
-    return list(zip([s.explanation.file for s in samples], numbers, strict=True)), told
-
-
-def check(found: list[tuple[str | None, int]]) -> None:
-    """Fail unless every probe is named as the file that its picture says it is of."""
-    assert len(found) == 16
-    for file, number in found:
-        assert file is not None
-        assert Path(file).stem == f"{number:02d}"
-
-
-def read_folder(folder: Path) -> ImageFolder:
-    """Return torchvision's data set of a folder."""
-    return ImageFolder(str(folder), transform=lambda image: torch.from_numpy(
-        np.array(image)).permute(2, 0, 1).float() / 255)  # fmt: skip
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of pictures."""
+    return make_folder(tmp_path_factory.mktemp("pictures"))
 
 
 WRAPPERS: dict[str, Callable[[Any], Any]] = {
@@ -155,14 +64,16 @@ def test_the_samples_of_a_folder_name_them(
     assert told == "16 of 16 by the data set's `samples`"
 
 
-@pytest.mark.parametrize("listed", ["image_files", "image_paths", "files", "filenames", "_images"])
-@pytest.mark.parametrize("cached", [False, True])
+LISTS = ("image_files", "image_paths", "files", "filenames", "_images")
+
+
+@pytest.mark.parametrize(
+    ("listed", "cached"), [*((name, False) for name in LISTS), ("files", True)]
+)
 def test_a_list_of_a_users_data_set_names_them(
     tmp_path: Path, folder: Path, listed: str, cached: bool
 ) -> None:
     """Whether its files are read when it is asked, or were before."""
-    if cached and listed != "files":
-        pytest.skip("one of them is enough")
     found, _ = explain(tmp_path, Own(folder, listed, cached=cached))
     check(found)
 
@@ -262,6 +173,19 @@ def test_rows_whose_index_is_not_known_are_not_named(tmp_path: Path, folder: Pat
         assert "not known" in told
 
 
+def test_an_order_is_known_where_nothing_else_deals_the_indices_out(folder: Path) -> None:
+    """A loader that is given a batch sampler has a sequential sampler all the same, which lies."""
+    data = read_folder(folder)
+    assert type(_order_of(DataLoader(data, 8))) is SequentialSampler
+    for own in (
+        {"batch_sampler": Backwards(SequentialSampler(data), 8, False)},
+        {"batch_size": None},
+    ):
+        loader: Any = DataLoader(data, **own)
+        assert type(loader.sampler) is SequentialSampler
+        assert _order_of(loader) is None
+
+
 @pytest.mark.parametrize(
     "beside",
     [str, lambda path: path.stem, lambda path: {"path": str(path), "name": "the same"}],
@@ -340,22 +264,34 @@ def test_a_user_names_them(tmp_path: Path, folder: Path) -> None:
 
 
 def test_no_judge_is_told_of_a_file(tmp_path: Path, folder: Path) -> None:
-    """Not in any part of what it is asked with."""
-    asked: list[JudgeRequest] = []
+    """Not in a request's parts, its headers, or whatever else is sent."""
+    with OpenAIServer() as server:
+        judge = Listening("loopback", server.base_url, api_key_env=None)
+        callback = VLMExplainCallback(judge, probe_size=16, run_dir=tmp_path / "run")
+        loaders = DataLoader(read_folder(folder), batch_size=8)
+        make_trainer(tmp_path, callback).validate(Quiet(), loaders, verbose=False)
+        sent = [f"{seen.headers} {json.dumps(seen.body)}" for seen in server.requests]
+    told = [str(getattr(r, n)) for r in judge.heard for n in JudgeRequest.__slots__]
+    assert len(sent) >= 16
+    assert callback.latest_round is not None
+    for sample in callback.latest_round.samples:
+        name = Path(sample.explanation.file or "").name
+        assert name.endswith(".png")
+        assert not any(name in text or str(folder) in text for text in [*sent, *told])
+    log = (tmp_path / "run" / "judge_calls.jsonl").read_text()
+    assert str(folder) not in log
 
-    class Listening(ScriptedJudge):
-        async def judge(self, request: JudgeRequest) -> Verdict:
-            asked.append(request)
-            return await super().judge(request)
 
-    callback = VLMExplainCallback(Listening([Verdict.scored(4)]), probe_size=16)
-    loaders = DataLoader(read_folder(folder), batch_size=8)
-    make_trainer(tmp_path, callback).validate(Quiet(), loaders, verbose=False)
-    assert len(asked) >= 16
-    for request in asked:
-        told = "".join(str(getattr(request, name)) for name in JudgeRequest.__slots__)
-        assert ".png" not in told
-        assert str(folder) not in told
+class Listening(VLMJudge):
+    """Remembers what it is asked."""
+
+    def __init__(self, *arguments: Any, **rest: Any) -> None:
+        super().__init__(*arguments, **rest)
+        self.heard: list[JudgeRequest] = []
+
+    async def judge(self, request: JudgeRequest) -> Verdict:
+        self.heard.append(request)
+        return await super().judge(request)
 
 
 def test_a_name_that_can_not_be_written_is_none(tmp_path: Path, folder: Path) -> None:
@@ -363,22 +299,3 @@ def test_a_name_that_can_not_be_written_is_none(tmp_path: Path, folder: Path) ->
     lie = [f"caf\udce9-{i}.png" if i % 2 else f"two\nlines-{i}.png" for i in range(COUNT)]
     found, _ = explain(tmp_path, Own(folder, beside=lambda path: {"path": lie[int(path.stem)]}))
     assert {file for file, _ in found} == {None}
-
-
-def test_rows_of_hugging_faces_datasets_are_named(tmp_path: Path, folder: Path) -> None:
-    """By their file's path, through `select`, `shuffle` and a transform; nothing is decoded."""
-    datasets = pytest.importorskip("datasets", reason="needs `datasets`, of the extra `projects`")
-    paths = [str(path) for path in Own(folder).own]
-    table = datasets.Dataset.from_dict({"image": paths, "label": [i % 2 for i in range(COUNT)]})
-    table = table.cast_column("image", datasets.Image()).shuffle(seed=1).select(range(20))
-
-    def transform(rows: Any) -> Any:
-        pictures = [torch.from_numpy(np.array(one)).permute(2, 0, 1) / 255 for one in rows["image"]]
-        return {"image": pictures, "label": rows["label"]}
-
-    callback = VLMExplainCallback(ScriptedJudge([Verdict.scored(4)]), probe_size=16)
-    loader = DataLoader(table.with_transform(transform), 8)
-    make_trainer(tmp_path, callback).validate(Quiet(), loader, verbose=False)
-    assert callback.latest_round is not None
-    found = [s.explanation for s in callback.latest_round.samples]
-    check([(e.file, round(float(e.pixels[1].mean()) * 25.5)) for e in found])

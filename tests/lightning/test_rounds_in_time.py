@@ -150,7 +150,8 @@ def test_a_late_verdict_is_written_apart_and_counted_nowhere(tmp_path: Path) -> 
     twins = {s["probe"]: s for s in samples if s["round"] == 0}
     for line in late:
         twin = twins[line["probe"]]
-        same = twin.keys() - {"score", "quadrant", "reason", "detail", "latency_s", "reference"}
+        gone = {"reference", "reference_mask"}  # the masks are
+        same = twin.keys() - {"score", "quadrant", "reason", "detail", "latency_s", *gone}
         assert {k: line[k] for k in same} == {k: twin[k] for k in same}
         assert (explain.run_dir / line["image"]).is_file()
     assert logger.curves["vlmxai/coverage"] == {1: 0, 3: 1, 5: 1}

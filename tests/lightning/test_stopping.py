@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from lightning_vlmxai import (
     Verdict,
     VLMExplainCallback,
 )
+from lightning_vlmxai.report import write_report
 from lightning_vlmxai.testing import ScriptedJudge
+from run_folders import unpack
 from tiny import MEAN, STD, Separable, Squares, TinyModule, loader, make_trainer
 
 PROBES = 4
@@ -83,6 +86,27 @@ def test_the_epoch_in_which_the_gate_fired_stands_while_min_epochs_keep_the_run_
     gate = QuadrantStopping("vlmxai/correct_low_rate", divergence_threshold=0.4)
     assert run(tmp_path, judge, gate, lag=0, min_epochs=5) == 5
     assert gate.stopped_epoch == 1
+
+
+def test_a_gate_that_fired_is_in_the_folder_and_on_top_of_the_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """When, by which figure and limit; a run whose gate did not fire has no such line."""
+    judge = rounds_judge(lambda n: Verdict.scored(0 if n >= 2 else 5))
+    gate = QuadrantStopping("vlmxai/correct_low_rate", divergence_threshold=0.4)
+    explain = VLMExplainCallback(judge, probe_size=PROBES, lag=1)
+    torch.manual_seed(0)
+    trainer = make_trainer(tmp_path, gate, explain, max_epochs=6)
+    trainer.fit(Still(), loader(Squares()), loader(Squares(16, seed=1)))
+    assert explain.run_dir is not None
+    (line,) = [json.loads(t) for t in (explain.run_dir / "gate.jsonl").read_text().splitlines()]
+    assert (line["round"], line["epoch"], line["value"]) == (2, 2, 1.0)
+    said = "The gate fired in epoch 3: vlmxai/correct_low_rate = 1.000"
+    assert line["text"].startswith(said)
+    found = unpack(write_report(explain.run_dir).read_text())["findings"]
+    assert found[0]["text"].startswith("Correct-Low is 4 of 4 in epoch 3")
+    assert found[-1]["text"].startswith(said)
+    assert said in capsys.readouterr().out
 
 
 def test_a_sound_run_is_not_ended(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ function exportBar(found) {
     const named = numbers.filter((i) => page.texts[page.samples.file[i]]).length;
     const [kind, , extension] = page.exports.formats.find(([of]) => of === exporting.kind);
     const count = kind === "csv" ? numbers.length : named;
-    holder.replaceChildren(
+    holder.replaceChildren(...[
       choose("export-format", "Export", page.exports.formats.map(([of, name]) => [of, name]), kind, (to) => {
         exporting.kind = to;
         redraw("export-format");
@@ -86,7 +86,8 @@ function exportBar(found) {
         redraw("export");
       } }, "choose none") : "",
       h("span", { class: "hint" }, named === numbers.length ? "" : `${named.toLocaleString("en")} of ${numbers.length.toLocaleString("en")} with a known file`,
-        !named && numbers.length && page.exports.files ? ` (${page.exports.files})` : ""));
+        !named && numbers.length && page.exports.files ? ` (${page.exports.files})` : ""),
+    ].filter(has));
     if (focus) $(`[name="${focus}"]`, holder)?.focus();
   };
   holder.addEventListener("chosen", () => redraw());

@@ -16,6 +16,7 @@ function tiles(curve) {
   return h("div", { class: "tiles", id: "tiles" },
     page.quadrants.map((q, k) => tile([badge(q), q.name], decimals(last.rates[k]),
       [k === LOW ? [`95 %: ${ends(last.intervals[k])}`, h("br")] : null, since(last.rates[k], first?.rates[k])])),
+    tile("Accuracy", decimals(last.accuracy), ["of all explained", h("br"), since(last.accuracy, first?.accuracy)]),
     tile("Average score", decimals(last.score), since(last.score, first?.score)),
     tile("Coverage", percent(last.coverage), `${last.judged} of ${last.probes} judged, ${roundName(last)}`));
 }
@@ -28,11 +29,11 @@ function curves(curve, state) {
   };
   const one = (title, note, name, top, get) => lineChart({ ...at, title, note, top, height: 150,
     series: [{ name, long: title, cls: "figure", shape: 0, values: curve.map(get) }] });
-  const rates = lineChart({ ...at, title: "Quadrant rates", top: 1, height: 260,
-    note: "over the judged samples of a round; the band is Correct-Low's 95 % interval",
-    series: page.quadrants.map((q, k) => ({ name: q.short, long: q.name, cls: q.id, shape: k,
+  const rates = lineChart({ ...at, title: "Quadrant rates and accuracy", top: 1, height: 260,
+    note: "rates over the judged samples of a round, accuracy over the explained; the band is Correct-Low's 95 % interval",
+    series: [{ name: "Acc", long: "Accuracy", cls: "accuracy", shape: 3, dash: "1 4", values: curve.map((round) => round.accuracy) }, ...page.quadrants.map((q, k) => ({ name: q.short, long: q.name, cls: q.id, shape: k,
       values: curve.map((round) => round.rates[k]),
-      band: k === LOW ? curve.map((round) => round.intervals[k]) : null })) });
+      band: k === LOW ? curve.map((round) => round.intervals[k]) : null }))] });
   rates.classList.add("wide");
   return h("div", { class: "charts" }, rates,
     one("Average score", "0 to 5", "", 5, (round) => round.score),
@@ -186,7 +187,7 @@ function overview(section, query) {
     charts.querySelectorAll(".chart").forEach((chart) => chart.redraw());
   };
   const picker = choose("chosen-round", "Round", page.rounds.map((round) => [round.key, roundLong(round)]), state.round, state.pick);
-  section.replaceChildren(unknownNotice(said), tiles(curve), legend(), charts,
+  section.replaceChildren(unknownNotice(said), finding() ?? "", tiles(curve), legend(), charts,
     h("div", { class: "bar" }, picker, h("p", { class: "keys" }, "Click a curve, or focus it and press ", h("kbd", null, "←"), " ", h("kbd", null, "→"), ", to choose a round.")),
     chosen);
   state.pick(state.round);

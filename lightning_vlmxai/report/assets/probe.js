@@ -35,7 +35,8 @@ function verdict(sample) {
       cost ? fact("Cost", cost) : null),
     sample.reason ? [h("h3", null, "Why there is no score"), h("p", { class: "words" }, sample.reason), sample.detail ? words(sample.detail) : null] : null,
     h("h3", null, "Evaluation"), words(sample.evaluation),
-    h("h3", null, "Justification"), words(sample.justification));
+    h("h3", null, "Justification"), words(sample.justification),
+    askedDetails(sample));
 }
 
 function strip(samples, chosen) {
@@ -95,6 +96,8 @@ function probe(section, number, query) {
   Object.assign(walk, { samples, chosen: samples.indexOf(chosen), probes });
   const over = samples.map((i) => sampleAt(page, i));
   const said = [key && round.key !== key ? `round "${key}"` : null, query.get("part") && String(sample.part) !== query.get("part") ? `part "${query.get("part")}"` : null].filter(Boolean);
+  const views = h("div", { class: "views" }, ["whole", "heat", "masked"].map((kind) =>
+    h("figure", null, outlined(view(sample, kind), sample), h("figcaption", null, VIEWS.find(([k]) => k === kind)[2]))));
   section.replaceChildren(unknownNotice(said),
     h("div", { class: "bar" },
       h("a", { class: "button", href: galleryHref(chosenSamples.filters), id: "back" }, "← Gallery"),
@@ -104,7 +107,7 @@ function probe(section, number, query) {
     h("h2", { tabindex: "-1" }, `Probe ${number} · `, isolated(sample.label), h("span", { class: "hint" }, ` · ${roundLong(round)}`)),
     h("div", { class: "probe" },
       h("div", null,
-        h("div", { class: "views" }, ["whole", "heat", "masked"].map((kind) => h("figure", null, view(sample, kind), h("figcaption", null, VIEWS.find(([k]) => k === kind)[2])))),
+        views, outlineToggle(sample, views),
         scoreChart(over, number), driftChart(over)),
       verdict(sample)),
     h("h2", null, "Over the rounds"),

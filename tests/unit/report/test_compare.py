@@ -11,7 +11,7 @@ import pytest
 from lightning_vlmxai.errors import ConfigurationError
 from lightning_vlmxai.records import Round
 from lightning_vlmxai.report import say_comparison, write_comparison
-from lightning_vlmxai.report.paired import Pairs, mcnemar_p, paired_interval
+from lightning_vlmxai.rounds.paired import Pairs, mcnemar_p, paired_interval
 from run_folders import PROBES, SILENT, count, make_round, score_of, unpack, write_run
 
 LOW = "correct_low"

@@ -80,10 +80,11 @@ def test_rates_are_over_the_judged_samples_only() -> None:
 
 
 def test_empty_denominators_give_no_point() -> None:
-    """A round in which nothing was judged has a coverage of 0 and no rate."""
+    """A round in which nothing was judged has a coverage of 0 and no rate, but an accuracy."""
     metrics = round_metrics([make_sample(reason=UnscoredReason.TIMEOUT)])
     assert metrics == {
-        "coverage": 0, "unscored": 1, "reused": 0, "calls": 0, "tokens": 0, "cost": 0,
+        "accuracy": 1, "coverage": 0, "unscored": 1, "reused": 0, "calls": 0, "tokens": 0,
+        "cost": 0,
     }  # fmt: skip
     assert "low_given_correct" not in quadrant_metrics([make_sample(score=5, is_correct=False)])
 

@@ -95,7 +95,7 @@ def test_late_verdicts_have_a_file_of_their_own(tmp_path: Path) -> None:
     line, first = (
         json.loads((tmp_path / name).read_text()) for name in ("late.jsonl", "samples.jsonl")
     )
-    assert line.keys() == first.keys() - {"reference"} | {"is_late"}
+    assert line.keys() == first.keys() - {"reference", "reference_mask"} | {"is_late"}
     assert (line["is_late"], line["score"], line["quadrant"]) == (True, 4, "correct_high")
     same = ("round", "probe", "image", "judge", "label", "step")
     assert [line[key] for key in same] == [first[key] for key in same]

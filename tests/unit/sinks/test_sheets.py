@@ -12,9 +12,13 @@ from PIL import Image
 from lightning_vlmxai.explain.masking import apply_mask, overlay
 from lightning_vlmxai.records import Quadrant, Sample, UnscoredReason
 from lightning_vlmxai.sinks.pictures import (
+    EDGE,
     GAP,
+    HEAD,
+    LINE,
     PAPER,
     QUADRANT_COLOURS,
+    QUADRANT_TAGS,
     TILE,
     caption,
     examples,
@@ -22,22 +26,27 @@ from lightning_vlmxai.sinks.pictures import (
     tile,
 )
 from lightning_vlmxai.sinks.sheets import (
+    EXAMPLES,
+    FRAME,
     FRAMES,
-    HEAD,
     MAX_CLASSES,
     ROW,
     cell_left,
     choose_frames,
     class_rows,
+    frame_left,
     make_class_table,
     make_filmstrip,
+    montage_title,
     overview_sheets,
+    round_sheets,
     row_top,
     shade,
 )
 from lightning_vlmxai.sinks.words import LIMIT, clamp, printable
 from samples import make_round, make_sample
 
+OVERVIEW = {"filmstrip", "classes"}
 HOSTILE = "<script>alert(1)</script> **bold** \x1b[31m\u202e" + "x" * 10_000
 
 
@@ -55,11 +64,11 @@ def coloured(sample: Sample, seed: int) -> Sample:
     return replace(sample, explanation=changed)
 
 
-def seen(sheet: Image.Image, left: int, top: int) -> np.ndarray:
-    """Return the pixels of an 8 x 8 picture that a sheet shows in a tile, one a block."""
-    block = TILE // 8
-    centres = slice(block // 2, TILE, block)
-    return np.asarray(sheet.crop((left, top, left + TILE, top + TILE)))[centres, centres]
+def seen(sheet: Image.Image, left: int, top: int, side: int) -> np.ndarray:
+    """Return the pixels of an 8 x 8 picture that a sheet shows in a square, one a block."""
+    block = side // 8
+    centres = slice(block // 2, side, block)
+    return np.asarray(sheet.crop((left, top, left + side, top + side)))[centres, centres]
 
 
 def bytes_of(pixels: torch.Tensor) -> np.ndarray:
@@ -80,26 +89,67 @@ def test_examples_are_the_lowest_scores_first() -> None:
 
 
 def test_a_montage_shows_each_masked_picture_over_a_band_in_its_quadrants_colour() -> None:
-    """Four tiles stand in two rows, each with the pixels that were judged."""
-    samples = [coloured(make_sample(score=1, label_name=HOSTILE), seed) for seed in range(4)]
-    sheet = make_montage(samples)
-    step = TILE + GAP
-    assert sheet.size[0] == 3 * step + GAP
+    """Three tiles stand in two rows, each with the pixels that were judged."""
+    samples = [coloured(make_sample(score=1, label_name=HOSTILE), seed) for seed in range(3)]
+    sheet = make_montage(samples, "Correct-Low")
+    colour = QUADRANT_COLOURS[Quadrant.CORRECT_LOW]
+    step, height = TILE + GAP, (sheet.size[1] - HEAD - EDGE + GAP) // 2
+    assert sheet.getpixel((EDGE + 5, HEAD // 2)) == colour
     for place, sample in enumerate(samples):
-        left, top = GAP + place % 3 * step, GAP + place // 3 * (sheet.size[1] - GAP) // 2
+        left, top = EDGE + place % 2 * step, HEAD + place // 2 * height
         e = sample.explanation
         np.testing.assert_array_equal(
-            seen(sheet, left, top), bytes_of(apply_mask(e.pixels, e.mask))
+            seen(sheet, left, top, TILE), bytes_of(apply_mask(e.pixels, e.mask))
         )
-        assert sheet.getpixel((left + 2, top + TILE + 9)) == QUADRANT_COLOURS[sample.quadrant]
-    assert sheet.getpixel((GAP + step + 9, sheet.size[1] - 50)) == PAPER  # no fifth tile
+        assert sheet.getpixel((left + 2, top + TILE + 9)) == colour
+    assert sheet.getpixel((EDGE + step + 9, sheet.size[1] - 50)) == PAPER  # no fourth tile
+
+
+def test_a_montage_has_a_line_more_where_a_file_is_known() -> None:
+    """Of a path only the file's own name is drawn; where none is known, no room is left for it."""
+    sample = coloured(make_sample(score=1), 0)
+    filed = [
+        replace(sample, explanation=replace(sample.explanation, file=file))
+        for file in ("/photos/a/x.png", "/b/x.png", "x.pnm")
+    ]
+    plain, *sheets = (make_montage([sample, s]) for s in (sample, *filed))
+    assert {sheet.height - plain.height for sheet in sheets} == {LINE}
+    here, elsewhere, other = map(np.asarray, sheets)
+    np.testing.assert_array_equal(here, elsewhere)
+    assert (here != other).any()
+
+
+def test_every_sheet_is_as_wide_as_tensorboard_shows_it() -> None:
+    """One sample or many, one class or many, long names or short: letters are drawn 1 to 1."""
+    few = [make_sample(score=1)]
+    many = [
+        of_class(i, score=i % 6, is_correct=i % 2 == 0) for i in range(40)
+    ] + [make_sample(score=1, label_name=HOSTILE)]  # fmt: skip
+    for samples in (few, many):
+        sheets = round_sheets(make_round(*samples))
+        assert {sheet.width for sheet in sheets.values()} == {350}
+    assert set(sheets) == {*(f"examples/{tag}" for tag in QUADRANT_TAGS.values()), *OVERVIEW}
+
+
+def test_a_montage_is_titled_with_what_it_leaves_out() -> None:
+    """How many samples the quadrant has of how many judged, and how many of them are drawn."""
+    samples = [make_sample(score=1, index=i) for i in range(EXAMPLES)]
+    unscored = make_sample(index=90)
+    titles = [
+        montage_title(make_round(*shown, unscored), Quadrant.CORRECT_LOW)
+        for shown in (samples, [*samples, make_sample(score=1, index=50), make_sample(score=5)])
+    ]
+    assert titles == [
+        "Correct-Low · 6 of 6 judged · epoch 1",
+        "Correct-Low · 7 of 8 judged · epoch 1 · 6 shown",
+    ]
 
 
 def test_a_tile_keeps_proportions() -> None:
     """A wide picture stands between two margins; a large one is made smaller."""
     wide = np.asarray(tile(Image.new("RGB", (40, 20), (255, 0, 0))))
     rows = (wide == (255, 0, 0)).all(axis=(1, 2))
-    assert rows.tolist() == [False] * 40 + [True] * 80 + [False] * 40
+    assert rows.tolist() == [False] * 42 + [True] * 84 + [False] * 42
     assert tile(Image.new("RGB", (900, 30))).size == (TILE, TILE)
     assert tile(Image.new("RGB", (900, 1))).size == (TILE, TILE)
 
@@ -135,9 +185,9 @@ def test_a_filmstrip_has_picture_overlay_and_masked_picture_side_by_side() -> No
         e, top = sample.explanation, HEAD + row * height
         columns = (e.pixels, overlay(e.pixels, e.saliency), apply_mask(e.pixels, e.mask))
         for column, pixels in enumerate(columns):
-            shown = seen(sheet, GAP + column * (TILE + GAP), top)
+            shown = seen(sheet, frame_left(column), top, FRAME)
             np.testing.assert_array_equal(shown, bytes_of(pixels))
-    stripes = [sheet.getpixel((GAP + 2, HEAD + row * height + TILE + 9)) for row in range(2)]
+    stripes = [sheet.getpixel((EDGE + 2, HEAD + row * height + FRAME + 9)) for row in range(2)]
     assert stripes[0] == QUADRANT_COLOURS[Quadrant.CORRECT_HIGH]
     assert stripes[1] not in QUADRANT_COLOURS.values()
 
@@ -147,7 +197,7 @@ def test_a_map_that_is_no_number_is_shown_as_none() -> None:
     sample = make_sample(reason=UnscoredReason.BLANK_SALIENCY)
     broken = replace(sample.explanation, saliency=torch.full((8, 8), float("nan")))
     sheets = overview_sheets(make_round(replace(sample, explanation=broken)))
-    assert set(sheets) == {"filmstrip", "classes"}
+    assert set(sheets) == OVERVIEW
 
 
 def test_a_round_without_samples_has_no_sheets() -> None:
@@ -196,7 +246,7 @@ def test_a_table_of_a_thousand_classes_is_cut() -> None:
     """The worst rows are shown and a last line counts the others."""
     samples = [of_class(i, score=1) for i in range(1000)]
     sheet = make_class_table(make_round(*samples), class_rows(samples))
-    assert sheet.size[1] == row_top(MAX_CLASSES + 1) + GAP
+    assert sheet.size[1] == row_top(MAX_CLASSES + 1) + EDGE
     assert row_top(MAX_CLASSES) == 3 * HEAD + MAX_CLASSES * ROW
 
 

@@ -6,6 +6,7 @@ import html
 import io
 import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 
-from lightning_vlmxai.records import Quadrant, Round, UnscoredReason
+from lightning_vlmxai.records import Round, UnscoredReason
 from lightning_vlmxai.sinks import make_sinks
 from lightning_vlmxai.sinks.sheets import round_sheets
 from lightning_vlmxai.sinks.words import escape_markdown, markdown_table
@@ -27,6 +28,7 @@ with warnings.catch_warnings():  # html5lib's, which TensorBoard carries with it
 
 CLASSES = ("c++", "cat|dog (grey)", "a.b/c")
 SETTINGS = {"judge": "a|b <i>", "threshold": 2.5, "watch_classes": list(CLASSES)}
+ORDER = ["1_correct_low", "2_wrong_high", "3_wrong_low", "4_correct_high"]
 HOSTILE = [
     "<script>alert(1)</script>",
     "**bold** _it_ `code` # no [link](javascript:alert(1)) ![i](x.png) <http://a.b>",
@@ -116,31 +118,64 @@ def test_the_dashboard_charts_what_is_logged(logger: TensorBoardLogger) -> None:
     tags = events.Tags()["scalars"]
     (point,) = events.Tensors("custom_scalars__config__")
     layout = layout_pb2.Layout.FromString(point.tensor_proto.string_val[0])
-    assert [category.title for category in layout.category] == [
-        "vlmxai",
-        "vlmxai, watched classes",
-    ]
-    charts = {chart.title: chart for category in layout.category for chart in category.chart}
-    found = {
-        title: [
-            tag for pattern in chart.multiline.tag for tag in tags if re.match(pattern, tag)
-        ]
-        for title, chart in charts.items()
-    }  # fmt: skip
-    assert found["Quadrants"] == [f"vlmxai/{quadrant.value}_rate" for quadrant in Quadrant]
-    assert found["Average score"] == ["vlmxai/average_score"]
-    prefixes = {"Correct-Low, 95 % interval": "vlmxai/"}
-    prefixes |= {f"{c}: Correct-Low, 95 % interval": f"vlmxai/class/{c}/" for c in CLASSES}
-    for title, prefix in prefixes.items():
-        (series,) = charts[title].margin.series
-        value, lower, upper = (
-            [p.value for p in events.Scalars(tag)]
-            for tag in (series.value, series.lower, series.upper)
-        )
-        assert series.value == f"{prefix}correct_low_rate"
+    charts = {
+        category.title: {chart.title: chart for chart in category.chart}
+        for category in layout.category
+    }
+    assert list(charts) == ["vlmxai", "vlmxai, watched classes", "vlmxai, other figures"]
+    both = charts["vlmxai"].pop("Accuracy and Correct-Low")
+    found = [[tag for tag in tags if re.match(p, tag)] for p in both.multiline.tag]
+    assert found == [["vlmxai/accuracy"], ["vlmxai/correct_low_rate"]]
+    shown = {
+        title: (series.value, series.lower, series.upper)
+        for category in charts.values()
+        for title, chart in category.items()
+        for series in chart.margin.series
+    }
+    ends = ("", "_lower", "_upper")
+    expected = {"Correct-Low, 95 % interval": tuple(f"vlmxai/correct_low_rate{e}" for e in ends)}
+    for name in CLASSES:
+        margin = tuple(f"vlmxai/class/{name}/correct_low_rate{end}" for end in ends)
+        expected[f"{name}: Correct-Low, 95 % interval"] = margin
+    for title in ("Average score", "Wrong-High rate", "Wrong-Low rate", "Correct-High rate"):
+        tag = f"vlmxai/{title.lower().replace('-', '_').replace(' ', '_')}"
+        expected[title.removesuffix(" rate")] = (tag, tag, tag)
+    assert shown == expected
+    for margin in shown.values():
+        value, lower, upper = ([p.value for p in events.Scalars(tag)] for tag in margin)
         assert len(value) == 3
         assert all(a <= b <= c for a, b, c in zip(lower, value, upper, strict=True))
-    assert set(charts) == {"Quadrants", "Average score", *prefixes}
+
+
+def test_what_is_to_be_looked_at_stands_first(logger: TensorBoardLogger) -> None:
+    """In the order that TensorBoard sorts tags in: the finding, then Correct-Low's words."""
+    samples = [
+        make_sample(score=score, is_correct=is_correct)
+        for score in (1, 4)
+        for is_correct in (True, False)
+    ]
+    (sink, _) = make_sinks([logger], SETTINGS)
+    sink.write(replace(make_round(*samples), finding=("zero: *20* of 20", "<b>nothing</b> else")))
+    events = read(logger)
+    texts = [tag for tag in sorted(events.Tags()["tensors"]) if tag.endswith("/text_summary")]
+    assert [tag.split("/")[1:-1] for tag in texts] == [
+        ["finding"],
+        *(["judge", name] for name in ORDER),
+        ["settings"],
+    ]
+    assert [tag for tag in sorted(events.Tags()["images"]) if "examples" in tag] == [
+        f"vlmxai/examples/{name}" for name in ORDER
+    ]
+    ((step, finding),) = text_of(events, "vlmxai/finding")
+    assert step == 7
+    assert shown_by_tensorboard(finding).split("\n") == ["zero: *20* of 20", "<b>nothing</b> else"]
+    assert markdown_to_safe_html(finding).count("<li>") == 2
+
+
+def test_texts_can_hold_no_pictures() -> None:
+    """TensorBoard takes a picture's data out of a text: the reason why they are under Images."""
+    shown = markdown_to_safe_html("![a](data:image/png;base64,iVBORw0KGgo=)")
+    assert "data:" not in shown
 
 
 def test_a_test_has_tags_of_its_own_and_no_dashboard(logger: TensorBoardLogger) -> None:
@@ -149,7 +184,7 @@ def test_a_test_has_tags_of_its_own_and_no_dashboard(logger: TensorBoardLogger) 
     sink.write(make_round(make_sample(score=1), stage="test"))
     tags = read(logger).Tags()
     assert set(tags["images"]) == {
-        f"vlmxai/test/{name}" for name in ("classes", "filmstrip", "samples/correct_low")
+        f"vlmxai/test/{name}" for name in ("classes", "examples/1_correct_low", "filmstrip")
     }
     assert all(tag.startswith("vlmxai/test/") for tag in tags["tensors"])
 
@@ -186,7 +221,7 @@ def test_texts_name_the_sample_and_the_reason(logger: TensorBoardLogger) -> None
     (sink, _) = make_sinks([logger], SETTINGS)
     sink.write(make_round(*samples))
     events = read(logger)
-    ((_, words),) = text_of(events, "vlmxai/samples/correct_low")
+    ((_, words),) = text_of(events, "vlmxai/judge/1_correct_low")
     lines = shown_by_tensorboard(words).split("\n")
     assert lines[0] == "cat → cat (75%) · score 1.0 · probe 2"
     assert lines[1] == "x" * 1000 + "… (10,000 characters)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,12 @@ def history(records: list[Any]) -> list[dict[str, str]]:
     """Return the rows of a run's history."""
     items = [record.history.item for record in records if record.HasField("history")]
     return [{i.key or ".".join(i.nested_key): i.value_json for i in row} for row in items]
+
+
+def summary(records: list[Any]) -> dict[str, Any]:
+    """Return what a run's summary says in the end, nested keys with dots."""
+    items = [item for record in records for item in record.summary.update]
+    return {i.key or ".".join(i.nested_key): json.loads(i.value_json) for i in items}
 
 
 def artifacts(records: list[Any], kind: str) -> list[dict[str, Path]]:
@@ -159,12 +166,61 @@ def test_a_run_knows_its_settings_its_step_and_its_report(
     metrics = {r.metric.glob_name: r.metric.step_metric for r in records if r.HasField("metric")}
     assert metrics["vlmxai/*"] == "trainer/global_step"
     (row,) = history(records)
-    assert json.loads(row["vlmxai/samples/correct_low.captions"]) == [
+    assert json.loads(row["vlmxai/examples/1_correct_low.captions"]) == [
         "cat → cat (75%) · score 0.0", "cat → cat (75%) · score 1.0",
     ]  # fmt: skip
     assert {"vlmxai/filmstrip.path", "vlmxai/classes.path"} <= set(row)
     (files,) = artifacts(records, "vlmxai-report")
     assert files["report.html"].read_text() == "<p>told</p>"
+
+
+def test_figures_have_panels_and_the_ends_of_their_intervals_have_none(
+    logger: WandbLogger, tmp_path: Path
+) -> None:
+    """Of all that is logged, watched classes among it; the summary has the last round's figures."""
+    rounds = [
+        make_round(
+            *(make_sample(score=score) for score in scores),
+            number=number,
+            step=10 * number,
+            watch_classes=("cat", "a/b_lower"),
+        )
+        for number, scores in enumerate([(4, 5, 5), (1, 2, 3)])
+    ]
+    for sink in (sinks := make_sinks([logger])):
+        sink.write(rounds[0])
+    for sink in sinks:
+        sink.write(rounds[1])
+    records = end(logger, tmp_path)
+    defined = [r.metric for r in records if r.HasField("metric")]
+    hidden = {m.name for m in defined if m.options.hidden}
+    assert {m.step_metric for m in defined if m.name in hidden} == {"trainer/global_step"}
+    assert hidden == {
+        f"vlmxai/{name}" for name in rounds[1].metrics
+        if name.rpartition("_")[2] in ("lower", "upper", "stderr")
+    }  # fmt: skip
+    assert {"vlmxai/correct_low_rate_lower", "vlmxai/class/cat/correct_low_rate_upper"} <= hidden
+    assert not hidden & {"vlmxai/correct_low_rate", "vlmxai/class/cat/correct_low_rate"}
+    told = summary(records)
+    for name, value in rounds[1].metrics.items():
+        assert told[f"vlmxai/{name}"] == pytest.approx(value), name
+
+
+def test_the_finding_is_a_field_of_the_run_and_a_panel(logger: WandbLogger, tmp_path: Path) -> None:
+    """The last round's words in the summary, each round's in the history, nothing in them live."""
+    sinks = make_sinks([logger])
+    told = [("zero: 9 of 20",), (), ("zero: 20 of 20", "<script>x</script>")]
+    for closed, finding in zip(make_rounds(), told, strict=True):
+        for sink in sinks:
+            sink.write(replace(closed, finding=finding))
+    records = end(logger, tmp_path)
+    assert summary(records)["vlmxai/finding"] == "zero: 20 of 20\n<script>x</script>"
+    panels = [row for row in history(records) if "vlmxai/finding_text.path" in row]
+    assert [row["trainer/global_step"] for row in panels] == ["5", "25"]
+    (run,) = tmp_path.rglob("files")
+    page = (run / json.loads(panels[-1]["vlmxai/finding_text.path"])).read_text()
+    assert page.count("<li>") == 2
+    assert "<li>&lt;script&gt;x&lt;/script&gt;</li>" in page
 
 
 def test_an_offline_run_holds_every_metric_pictures_and_a_table(
@@ -183,8 +239,8 @@ def test_an_offline_run_holds_every_metric_pictures_and_a_table(
     coverage = [float(r["vlmxai/coverage"]) for r in rows if "vlmxai/coverage" in r]
     assert coverage[-1] == callback.latest_round.metrics["coverage"]
     keys = {key for row in rows for key in row}
-    assert any(key.startswith("vlmxai/samples/") for key in keys)
+    assert any(key.startswith("vlmxai/examples/") for key in keys)
     assert [[row[0] for row in part] for _, part, _ in increments(records)] == [
         [number] * 8 for number in range(3)
     ]
-    assert len(list(tmp_path.rglob("vlmxai/samples/*.png"))) >= 3
+    assert len(list(tmp_path.rglob("vlmxai/examples/*.png"))) >= 3

@@ -65,7 +65,7 @@ def test_the_kinds_are_those_that_are_made() -> None:
 
 def test_the_commands_are_understood() -> None:
     """Every option of the examples is the parser's own."""
-    (block,) = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
+    block, *_ = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
     lines = block.replace("\\\n", "").splitlines()
     assert len(lines) == 3
     for line in lines:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..rounds import Interval, wilson_interval
+from .quadrants import Interval, wilson_interval
 
 EXACT_BELOW = 25
 """Discordant pairs; with fewer, McNemar's test is the exact one."""

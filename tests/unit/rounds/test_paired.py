@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from lightning_vlmxai.report.contrast import Share, newcombe_interval
-from lightning_vlmxai.report.paired import (
+from lightning_vlmxai.rounds.paired import (
     EXACT_BELOW,
     Pairs,
     fisher_p,

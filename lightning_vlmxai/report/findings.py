@@ -1,0 +1,115 @@
+"""What a run folder comes to, in the sentences that its run told, and where each is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..records import Quadrant, Round
+from ..rounds import Finding, Outcome, Outcomes, find
+from ..trust import mask_agreement, say_partly
+from .reader import Run, RunRound
+from .text import one_line
+
+
+def outcomes_of(of: RunRound) -> Outcomes:
+    """Return a round of a folder as findings see it."""
+    return Outcomes(
+        stage=of.stage,
+        number=of.number,
+        epoch=of.epoch,
+        fingerprint=of.fingerprint,
+        samples=tuple(
+            Outcome(
+                s.place, s.label_name, s.is_correct, s.quadrant, s.reason, is_partly=bool(s.partly)
+            )
+            for s in of.samples
+        ),
+    )
+
+
+def outcomes_of_closed(closed: Round) -> Outcomes:
+    """Return a round that was just closed as findings see it."""
+    samples = []
+    for sample in closed.samples:
+        e, reason = sample.explanation, sample.verdict.reason
+        is_partly = False
+        if (
+            sample.quadrant is Quadrant.CORRECT_LOW
+            and e.reference_mask is not None
+            and e.reference_mask.any()
+        ):
+            is_partly = bool(say_partly(mask_agreement(e.mask, e.reference_mask)))
+        samples.append(
+            Outcome(
+                (e.probe_index, e.part),
+                e.label_name,
+                e.is_correct,
+                sample.quadrant,
+                reason.value if reason else "",
+                is_partly=is_partly,
+            )
+        )
+    return Outcomes(
+        stage=closed.stage,
+        number=closed.number,
+        epoch=closed.epoch,
+        fingerprint=closed.fingerprint,
+        samples=tuple(samples),
+    )
+
+
+def find_in_run(run: Run, stage: str | None = None) -> list[Finding]:
+    """Return what a run's rounds of a stage come to; of the curve's if None."""
+    rounds = run.curve if stage is None else [of for of in run.rounds if of.stage == stage]
+    return find(outcomes_of(of) for of in rounds if of.samples or not of.metrics["judged"])
+
+
+def say_gates(run: Run) -> list[str]:
+    """Return when a gate fired, and why."""
+    return [one_line(text, 600) for of in run.gates if isinstance(text := of.get("text"), str)]
+
+
+def describe_findings(run: Run) -> list[dict[str, Any]]:
+    """Return the sentences as a page's scripts read them, with the gallery that shows each."""
+    stage = run.curve[-1].stage if run.curve else ""
+    found = []
+    for of in find_in_run(run):
+        shown: dict[str, str] = {}
+        if of.number is not None:
+            shown = {"round": f"{stage}-{of.number}", "quadrant": Quadrant.CORRECT_LOW.value}
+        if of.label is not None:
+            shown["class"] = of.label
+        found.append({"text": one_line(of.text, 600), "alarm": of.is_alarm, "shown": shown})
+    found += [{"text": text, "alarm": True, "shown": {}} for text in say_gates(run)]
+    return found
+
+
+class History:
+    """The rounds of a run so far, of which each new one is told.
+
+    Args:
+        earlier: Of the run's folder, where a run is resumed.
+    """
+
+    def __init__(self, earlier: Sequence[RunRound] = ()) -> None:
+        self._rounds: dict[tuple[str, int], Outcomes] = {}
+        for of in earlier:
+            self._rounds[of.stage, of.number] = outcomes_of(of)
+
+    def tell(self, closed: Round) -> tuple[str, ...]:
+        """Take a closed round in and return what the run comes to by it.
+
+        Rounds of a higher number are of a run before it was resumed, and are forgotten.
+        """
+        now = outcomes_of_closed(closed)
+        for stage, number in list(self._rounds):
+            if stage == now.stage and number >= now.number:
+                del self._rounds[stage, number]
+        self._rounds[now.stage, now.number] = now
+        own = sorted((of for of in self._rounds.values() if of.stage == now.stage), key=_number)
+        return tuple(finding.text for finding in find(own))
+
+
+def _number(of: Outcomes) -> int:
+    return of.number
