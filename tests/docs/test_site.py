@@ -77,6 +77,7 @@ def test_a_broken_link_fails_the_build(tmp_path: Path) -> None:
     assert "#nowhere" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_and_shows_the_finding(tmp_path: Path) -> None:
     """Cell by cell in a kernel of its own: the zeros alone are Correct-Low, the report is shown."""
     import nbformat

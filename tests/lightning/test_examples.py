@@ -43,6 +43,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_the_main_job_finds_the_shortcut_that_accuracy_cannot_see(tmp_path: Path) -> None:
     """Both runs are accurate; the dotted zeros are Correct-Low; the gate ends that run alone."""
     printed = run("examples/digits_red_dot.py", "--root", str(tmp_path))
@@ -64,6 +65,7 @@ def test_the_main_job_finds_the_shortcut_that_accuracy_cannot_see(tmp_path: Path
     assert (tmp_path / "red_dot.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_vlm_judges_the_same_job_and_gets_every_masked_picture(tmp_path: Path) -> None:
     """A server on loopback decodes each picture; what it saw is what the run folder shows."""
 
@@ -91,6 +93,7 @@ def test_a_vlm_judges_the_same_job_and_gets_every_masked_picture(tmp_path: Path)
         assert path.is_dir() or b"sk-planted-key" not in path.read_bytes(), path
 
 
+@pytest.mark.slow
 def test_the_digits_train_to_the_same_bits_with_and_without_the_callback(tmp_path: Path) -> None:
     """Final weights, buffers and optimizer state are equal to the last bit."""
     ends = []
@@ -132,6 +135,7 @@ def test_the_configuration_runs_under_lightnings_command_line(tmp_path: Path) ->
 PETS = Path(os.environ.get("VLMXAI_TEST_DATA", ROOT.parent / "shared" / "data"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PETS.is_dir(), reason="needs real photos and weights, which aren't shipped")
 def test_pets_runs_on_real_photos(tmp_path: Path) -> None:
     """One short epoch of each run on photographs gives a table and two run folders."""

@@ -93,6 +93,7 @@ def test_a_class_gate_counts_its_own_probes(tmp_path: Path) -> None:
         assert trainer.current_epoch == epochs
 
 
+@pytest.mark.slow
 def test_runs_that_start_at_once_get_a_folder_each(tmp_path: Path) -> None:
     """Eight processes, one place."""
     claim = (

@@ -153,7 +153,7 @@ def test_quotients_equal_the_peer_on_tokens(method: str, seed: int) -> None:
     [
         ("resnet18", "layer1.1"),
         ("convnext_tiny", "features.1.2"),
-        ("vit_b_16", "encoder.layers.encoder_layer_11.ln_1"),
+        pytest.param("vit_b_16", "encoder.layers.encoder_layer_11.ln_1", marks=pytest.mark.slow),
     ],
 )
 def test_scorecam_equals_the_peer(name: str, layer_name: str) -> None:
@@ -211,6 +211,7 @@ def test_photos_equal_the_peer(load: Callable[[], nn.Module], layer_name: str) -
         _assert_same(_our_map(model, layer, images, method), _peer_map(peer, model, layer, images))
 
 
+@pytest.mark.slow
 @needs_data
 def test_perturbations_of_photos_equal_the_peer() -> None:
     """On the trained SqueezeNet Score-CAM and Ablation-CAM are the peer's."""

@@ -68,7 +68,13 @@ def _check(
     assert (maps.amax(dim=(1, 2)) == 1).all()
 
 
-@pytest.mark.parametrize("name", list(TABLE))
+SLOW = ("deeplabv3_resnet101", "deeplabv3_resnet50", "fcn_resnet50", "maxvit_t")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in TABLE],
+)
 def test_layer_is_the_table_s_in_every_condition(name: str) -> None:
     """The layer is the table's and its maps vary: plain, bf16, frozen, compiled, channels last."""
     model, images, task = _build(name)
