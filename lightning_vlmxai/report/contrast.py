@@ -133,13 +133,16 @@ def say_contrast(
     sure = [row for row in known if row.is_sure]
     shared = next((row.shared for row in known if row.shared is not None), None)
     on = f"on the same {shared} probes" if shared is not None else "on different probes"
+    by_class = _say_classes(classes, a, b)
     if not sure:
-        lines = [f"{a} and {b} differ in no rate beyond chance, {on}."]
-    else:
-        lines = [f"{b} against {a}, {on}: {'; '.join(map(_say, sure))}."]
-        still = [row for row in known if not row.is_sure and row.name in _HEADLINES]
-        lines += [f"{row.name} differs no more than by chance: {_two(row)}." for row in still]
-    return [*lines, *_say_classes(classes, a, b)]
+        none = f"{a} and {b} differ in no rate beyond chance, {on}."
+        return [*by_class, f"In all, {none}" if by_class else none]
+    still = [row for row in known if not row.is_sure and row.name in _HEADLINES]
+    return [
+        f"{b} against {a}, {on}: {'; '.join(map(_say, sure))}.",
+        *(f"{row.name} differs no more than by chance: {_two(row)}." for row in still),
+        *by_class,
+    ]
 
 
 _HEADLINES = (ACCURACY, NAMES[Quadrant.CORRECT_LOW])

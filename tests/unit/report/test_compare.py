@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,26 @@ def test_a_run_does_not_differ_from_itself(tmp_path: Path) -> None:
         assert said == [
             "At epoch 0. A and B differ in no rate beyond chance, on the same 60 probes."
         ]
+
+
+def test_a_class_that_differs_comes_before_rates_that_do_not(tmp_path: Path) -> None:
+    """One class of many turned, and the overall rates are too near to tell."""
+    names = [f"class {k}" for k in range(12)]
+
+    def of(low: set[int]) -> Round:
+        closed = make_round(1, probes=120, score=lambda probe, _: 0.0 if probe in low else 5.0)
+        samples = [
+            replace(s, explanation=replace(s.explanation, label_name=names[i % 12]))
+            for i, s in enumerate(closed.samples)
+        ]
+        return replace(closed, samples=tuple(samples))
+
+    one, other = ({probe for probe in range(120) if probe % 12 == k} for k in (6, 2))
+    write_run(tmp_path / "a", [replace(of(one), fingerprint="other")])
+    write_run(tmp_path / "b", [of(other)])
+    said = say_comparison([tmp_path / "a", tmp_path / "b"])
+    assert said[0].startswith("At epoch 1. Right for the wrong reason by class: class ")
+    assert said[1] == "In all, A and B differ in no rate beyond chance, on different probes."
 
 
 def test_three_runs_are_held_against_the_first(tmp_path: Path) -> None:
