@@ -103,6 +103,7 @@ def test_other_rounds_are_chosen_and_kept_in_the_address(
         ("#/gallery?page=9", "page 9"),
         ("#/gallery?from=fit-9", 'from "fit-9"'),
         ("#/gallery?from=fit-0&change=CH-XX", 'change "CH-XX"'),
+        ("#/gallery?pick=fit-4%2F3,fit-4%2F4", 'sample "fit-4/4"'),
         ("#/changes?from=fit-9", 'round "fit-9"'),
         ("#/probe/3?round=fit-77", 'round "fit-77"'),
     ],

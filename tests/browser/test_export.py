@@ -81,9 +81,14 @@ def test_chosen_samples_are_saved_by_keyboard(open_page: Open, folder: Path) -> 
     page.keyboard.press("Space")
     page.locator("#gallery .pick").nth(4).check()
     expect(page.locator("button[name=export]")).to_have_text("Save 2 chosen samples")
+    page.reload()  # the address has them
+    expect(page.locator("#gallery .pick:checked")).to_have_count(2)
     page.locator("#gallery .card").nth(1).click()
     page.locator("#back").click()
     expect(page.locator("#gallery .pick:checked")).to_have_count(2)
+    page.locator("select[name=sort]").select_option("sure")
+    expect(page.locator("#gallery .pick:checked")).to_have_count(2)
+    page.locator("select[name=sort]").select_option("probe")
     assert save(page, "names").decode() == "=HYPERLINK(1).png\n-2.jpg\n"
     page.locator("button[name=clear-chosen]").click()
     expect(page.locator("#gallery .pick:checked")).to_have_count(0)

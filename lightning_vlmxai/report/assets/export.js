@@ -1,6 +1,20 @@
 // What a filter shows, or what was chosen of it, as a file: byte for byte that of `vlmxai export`.
 
-const picked = new Set(); // numbers of chosen samples
+const picked = new Set(); // numbers of chosen samples; the address has their names
+
+// Take the chosen samples from an address; return the names that the page does not have.
+function readPicks(names) {
+  picked.clear();
+  if (!names.length) return [];
+  const numbers = new Map(page.samples.probe.map((_, i) => [rateName(i), i]));
+  names.forEach((name) => numbers.has(name) && picked.add(numbers.get(name)));
+  return names.filter((name) => !numbers.has(name));
+}
+
+function keepPicks() {
+  chosenSamples.filters.pick = [...picked].map(rateName).join(",");
+  keepAddress(galleryHref(chosenSamples.filters));
+}
 
 // Text that a file's name may hold, with what would act on the page shown as signs.
 const seen = (name) => name.replace(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g,
@@ -82,6 +96,7 @@ function exportBar(found) {
         `Save ${count.toLocaleString("en")} ${chosen.length ? "chosen" : ""} sample${count === 1 ? "" : "s"}`.replace("  ", " ")),
       chosen.length ? h("button", { type: "button", name: "clear-chosen", class: "link", onclick: () => {
         picked.clear();
+        keepPicks();
         document.querySelectorAll(".pick").forEach((box) => (box.checked = false));
         redraw("export");
       } }, "choose none") : "",
@@ -101,6 +116,7 @@ function pickBox(i, name) {
   box.checked = picked.has(i);
   box.addEventListener("change", () => {
     picked[box.checked ? "add" : "delete"](i);
+    keepPicks();
     $(".export")?.dispatchEvent(new Event("chosen"));
   });
   return box;

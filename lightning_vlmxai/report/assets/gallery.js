@@ -11,7 +11,7 @@ const SORTS = {
 };
 
 const USUAL = { sort: "low", view: "masked", page: 1 };
-const NAMED = ["round", "quadrant", "class", "reason", "from", "change", "find", "sort", "view", "page"];
+const NAMED = ["round", "quadrant", "class", "reason", "from", "change", "find", "sort", "view", "page", "pick"];
 
 function galleryHref(filters) {
   const query = new URLSearchParams();
@@ -21,7 +21,7 @@ function galleryHref(filters) {
 
 function readFilters(query) {
   const filters = { round: query.get("round") ?? "", quadrant: query.get("quadrant") ?? "", class: query.get("class"),
-    reason: query.get("reason") ?? "", from: query.get("from") ?? "", change: query.get("change") ?? "", find: query.get("find") ?? "",
+    reason: query.get("reason") ?? "", from: query.get("from") ?? "", change: query.get("change") ?? "", find: query.get("find") ?? "", pick: query.get("pick") ?? "",
     sort: query.get("sort") ?? "low", view: query.get("view") ?? "masked", page: Number(query.get("page")) || 1, said: [] };
   const drop = (name, usual, isKnown) => {
     if (!has(filters[name]) || filters[name] === usual || isKnown(filters[name])) return;
@@ -38,6 +38,7 @@ function readFilters(query) {
   drop("sort", "low", (name) => has(SORTS[name]));
   drop("view", "masked", (name) => VIEWS.some(([kind]) => kind === name));
   if (filters.change && !filters.from) filters.change = "";
+  filters.said.push(...readPicks(filters.pick.split(",").filter(Boolean)).map((name) => `sample "${name}"`));
   return filters;
 }
 
