@@ -89,6 +89,17 @@ def test_other_rounds_are_chosen_and_kept_in_the_address(
     expect(page.locator("#moved")).to_contain_text(f"{len(moved)} of 12 probes")
 
 
+def test_rounds_of_other_probes_are_not_held_against_each_other(
+    open_page: Open, tmp_path: Path
+) -> None:
+    """A resumed run may have had others: the same index is then another picture."""
+    write_run(tmp_path, [make_round(0), make_round(1, fingerprint="beef")])
+    page = open_page(write_report(tmp_path), "#/changes")
+    expect(page.locator("#moved")).to_contain_text("0 of 0 probes")
+    expect(page.locator("#changes .notices")).to_contain_text("of different probes")
+    expect(page.locator("#flow")).to_have_count(0)
+
+
 @pytest.mark.parametrize(
     ("route", "named"),
     [
