@@ -52,7 +52,7 @@ def test_what_flipped_between_two_rounds(open_page: Open, run: tuple[Path, list[
     first, last = rounds[JUDGED[0]], rounds[JUDGED[-1]]
     expected = flows(first, last)
     cells = page.locator("#flow td a")
-    assert cells.count() == len(expected)
+    expect(cells).to_have_count(len(expected))
     for flow, number in expected.items():
         address = "change=" + quote(flow)
         expect(page.locator(f'#flow a[href*="{address}"]')).to_have_text(str(number))
@@ -65,6 +65,7 @@ def test_what_flipped_between_two_rounds(open_page: Open, run: tuple[Path, list[
     expect(page.locator("#moved")).to_contain_text(f"{sum(changed.values())} of 12 probes")
     assert shown(page) == moved
     page.locator('#flow a[href*="change=CH-CL"]').click()
+    expect(page.locator("#gallery .card")).to_have_count(expected["CH-CL"])
     assert shown(page) == [
         x.explanation.probe_index
         for x, y in zip(first.samples, last.samples, strict=True)

@@ -130,7 +130,9 @@ def test_the_five_worst_with_reasons_are_one_click_away(
 ) -> None:
     """The sentence leads to them, lowest score first, with the judge's words."""
     hand.press(hand.page.locator("#finding a").first)
-    assert cards(hand.page)[:5] == correct_low(runs[2][-1])[:5]
+    worst = correct_low(runs[2][-1])
+    expect(hand.page.locator("#gallery .card")).to_have_count(len(worst))
+    assert cards(hand.page)[:5] == worst[:5]
     assert all("Seen" in t for t in hand.page.locator(".card .words").all_inner_texts()[1:5])
     assert hand.clicks == 1
 
@@ -184,6 +186,7 @@ def test_what_flipped_and_its_files_take_two_clicks_each(
         if a.quadrant is not b.quadrant
     }
     assert len(moved) > 10
+    expect(hand.page.locator("#changes .card")).to_have_count(len(moved))
     assert set(cards(hand.page)) == moved
     assert hand.clicks == 2
     hand.press(hand.page.get_by_role("link", name="filter them in the gallery"))
