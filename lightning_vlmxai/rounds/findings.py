@@ -185,11 +185,9 @@ def _outstanding(of: Outcomes) -> dict[str, _Count]:
     while len(rest) > 1:
         low, total = (sum(getattr(c, part) for c in rest.values()) for part in ("low", "total"))
         values = [fisher_p(c.low, c.total, low - c.low, total - c.total) for c in rest.values()]
-        # Those that were found were looked at as well.
-        adjusted = holm([*([0.0] * len(found)), *values])[len(found) :]
         sure = {
             name: count
-            for (name, count), p in zip(rest.items(), adjusted, strict=True)
+            for (name, count), p in zip(rest.items(), holm(values), strict=True)
             if p <= SURE and count.low * total > low * count.total
         }
         if not sure:

@@ -22,20 +22,16 @@ function samplesByRound() {
 
 function countClass(name, own) {
   const s = page.samples, counts = page.quadrants.map(() => 0);
-  let sum = 0, right = 0, told = 0;
+  let sum = 0;
   for (const i of own) {
     if (has(s.quadrant[i])) {
       counts[s.quadrant[i]] += 1;
       sum += s.score[i];
     }
-    if (has(s.correct[i])) {
-      told += 1;
-      right += s.correct[i] ? 1 : 0;
-    }
   }
   const judged = counts.reduce((a, b) => a + b, 0);
   return { name, probes: own.length, judged, counts, rates: counts.map((n) => (judged ? n / judged : null)),
-    intervals: counts.map((n) => wilson(n, judged)), score: judged ? sum / judged : null, accuracy: told ? right / told : null };
+    intervals: counts.map((n) => wilson(n, judged)), score: judged ? sum / judged : null };
 }
 
 // The true classes of a round, worst Correct-Low first.
