@@ -12,6 +12,7 @@ from .quadrants import (
     Interval,
     assign_quadrant,
     faithfulness_names,
+    figures_of,
     quadrant_metrics,
     wilson_interval,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "Shades",
     "assign_quadrant",
     "faithfulness_names",
+    "figures_of",
     "find",
     "fisher_p",
     "holm",
