@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from audit_folders import draw_labels, write_audit
+from label_folders import draw_labels, write_audit
 from lightning_vlmxai.cli import main
 from run_folders import write_run
 

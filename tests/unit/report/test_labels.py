@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from audit_folders import CLASSES, draw_labels, save_picture, write_audit
+from label_folders import CLASSES, draw_labels, save_picture, write_audit
 from lightning_vlmxai import ConfigurationError
 from lightning_vlmxai.report import list_suspects, read_labelled, to_rows, write_label_page
 from lightning_vlmxai.report.label_page import digest_labels, draw_file
