@@ -8,7 +8,7 @@ from typing import Any
 from ..records import Quadrant, Round
 from ..rounds import Finding, Outcome, Outcomes, find
 from ..trust import mask_agreement, say_partly
-from .reader import Run, RunRound
+from .run import Run, RunRound
 from .text import one_line
 
 
