@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from ..errors import ConfigurationError, expected
 from ..trust import MIN_PER_CLASS, Suspects, find_suspects, suggested_labels
 from .export import DIGITS
-from .reader import Run, RunSample, read_run
+from .reader import read_run
+from .run import Run, RunSample
 from .text import in_folder, one_line
 from .values import number, text, whole
 
