@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from ..errors import ConfigurationError, expected
 
 _SHOWN = 8
+REST = "*"
+"""Stands for the classes of the data that are not the model's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +90,8 @@ def map_classes(
         data: Names of the data's classes.
         model: Names of the model's outputs, in their order.
         labels: By name of a class of the data: a name, a number, a range of numbers as "151-268",
-            several of these, or nothing for a class that is left out.
+            several of these, or nothing for a class that is left out. "*" with nothing leaves out
+            all that is not found.
 
     Raises:
         ConfigurationError: If a class isn't found, or found where another one is.
@@ -98,17 +101,17 @@ def map_classes(
         >>> found.names, found.targets, found.members
         (('Cat', 'Dog'), (0, 1), ((0, 2), (1,)))
     """
-    unknown = [name for name in labels if name not in data]
+    unknown = [name for name in labels if name not in (*data, REST)]
     if unknown:
         raise _refuse(
-            f"for classes of the data ({_some(data)})",
-            _some(unknown),
+            f"for classes of the data ({some(data)})",
+            some(unknown),
             "Correct the first column",
         )
     places: dict[str, list[int]] = {}
     for number, name in enumerate(model):
         places.setdefault(_plain(name), []).append(number)
-    found: list[list[int] | None] = []
+    found: list[list[int]] = []
     missing: list[str] = []
     for name in data:
         wanted = labels.get(name, [name])
@@ -118,10 +121,14 @@ def map_classes(
         numbers = places.get(_plain(name), [])
         if len(numbers) != 1:
             missing.append(name)
-        found.append(numbers)
-    if missing:
+        found.append(numbers if len(numbers) == 1 else [])
+    if REST in labels and _listed(labels[REST]):
+        raise _refuse(
+            f"nothing for {REST!r}, the classes that are left out", labels[REST], "Pass null"
+        )
+    if missing and REST not in labels:
         raise _not_found(missing, places, model, len(data))
-    return _merge(data, model, [of or [] for of in found])
+    return _merge(data, model, found)
 
 
 def _merge(data: Sequence[str], model: Sequence[str], found: Sequence[Sequence[int]]) -> ClassMap:
@@ -207,7 +214,7 @@ def _find(wanted: Any, places: Mapping[str, Sequence[int]], model: Sequence[str]
     raise _refuse(
         "of classes of the model",
         repr(wanted),
-        f"Near: {', '.join(names)}" if names else f"It has: {_some(model)}",
+        f"Near: {', '.join(names)}" if names else f"It has: {some(model)}",
     )
 
 
@@ -219,11 +226,11 @@ def _not_found(
     return ConfigurationError(
         expected(
             "data",
-            f"of classes that the model knows by name, one each ({_some(model)})",
-            f"{len(missing)} of {count} that are not: {_some(missing)}",
-            "Say which classes of the model they are, or leave one out by null: "
-            f"--labels '{json.dumps({missing[0]: example}, ensure_ascii=False)}', "
-            "or a CSV file with a line a class",
+            f"of classes that the model knows by name, one each ({some(model)})",
+            f"{len(missing)} of {count} that are not: {some(missing)}",
+            "Say which classes of the model they are, and leave the rest out: --labels "
+            f"'{json.dumps({missing[0]: example, REST: None}, ensure_ascii=False)}', or a CSV file "
+            "with a line a class",
         )
     )
 
@@ -236,6 +243,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s_-]+", "", name).casefold()
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """Return the first of some names, and how many more there are."""
     more = f", ... {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more

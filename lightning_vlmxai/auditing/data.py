@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -214,11 +215,9 @@ def input_size(preset: Preset) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
 
-def first_input(rows: AuditRows, tries: int = 32) -> Tensor | None:
-    """Return the input of a readable picture, `[1, 3, H, W]`; None if there is none."""
-    for place in range(min(tries, len(rows))):
-        row = rows[place]
-        if not isinstance(row, BadPicture):
-            image: Tensor = row["image"]
-            return image[None]
+def first_input(source: Source, preset: Preset, tries: int = 32) -> Tensor | None:
+    """Return the input of a readable picture, `[1, 3, H, W]`; None if the first ones aren't."""
+    for index in range(min(tries, len(source))):
+        with suppress(Exception), Image.open(source.file(index)) as opened:
+            return preset(opened.convert("RGB"))[None]
     return None

@@ -32,7 +32,7 @@ class AuditModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.network = network
-        self._dense, self._skips, self._bad_file = dense, skips, bad_file
+        self.is_dense, self._skips, self._bad_file = dense, skips, bad_file
         self._accuracy = MeanMetric()
         self.skipped = 0
 
@@ -75,8 +75,8 @@ class AuditModule(pl.LightningModule):
         logits: Tensor = self(batch["image"])
         target = batch.get("target")
         if target is not None:
-            is_known = target != (255 if self._dense else -1)
-            if self._dense and logits.shape[-2:] != target.shape[-2:]:
+            is_known = target != (255 if self.is_dense else -1)
+            if self.is_dense and logits.shape[-2:] != target.shape[-2:]:
                 logits = nn.functional.interpolate(logits, target.shape[-2:], mode="bilinear")
             self._accuracy.update((logits.argmax(dim=1) == target)[is_known].float())
             size = len(batch["image"])
@@ -131,4 +131,5 @@ def unpack_row(row: Any) -> Item:
         target=row.get("target"),
         reference_mask=row.get("reference_mask"),
         file=row["file"],
+        index=int(row["index"]),
     )

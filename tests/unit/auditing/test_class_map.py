@@ -58,7 +58,9 @@ class Mapping(nn.Module):
 
 
 def test_a_class_may_be_left_out() -> None:
-    """By null, or a line with nothing behind the comma."""
+    """By null, or a line with nothing behind the comma; a star stands for all that isn't found."""
+    found = map_classes(["tabby", "person", "crane", "airplane"], MODEL, {"airplane": 5, "*": None})
+    assert found.targets == (0, None, None, 5)
     assert map_classes(["tabby", "person"], MODEL, {"person": None}).targets == (0, None)
     assert map_classes(["tabby", "person"], MODEL, {"person": []}).targets == (0, None)
 
@@ -66,12 +68,13 @@ def test_a_class_may_be_left_out() -> None:
 @pytest.mark.parametrize(
     ("data", "labels", "said"),
     [
-        (["tabby", "airplane"], {}, r"1 of 2 .*: airplane.*'{\"airplane\": \"aeroplane\"}'"),
+        (["tabby", "airplane"], {}, r"1 of 2 .*: airplane.*: \"aeroplane\", \"\*\": null}"),
         (["crane"], {}, "1 of 1 that are not: crane"),
         (["crane"], {"crane": "crane"}, "which classes 3 and 4 are called. Pass the number"),
         (["cat"], {"cat": "tabbi"}, "Near: tabby"),
         (["cat"], {"cat": "4-9"}, "numbers from 0 to 5"),
         (["cat"], {"dog": "tabby"}, "classes of the data"),
+        (["cat"], {"*": "tabby"}, "Pass null"),
         (["cat", "tom"], {"cat": 0, "tom": [0, 1]}, "'tabby' \\(0\\) for 'cat' and for 'tom'"),
     ],
 )  # fmt: skip
