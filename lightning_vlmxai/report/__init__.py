@@ -5,6 +5,8 @@ from .compare import make_comparison, say_comparison, write_comparison
 from .corrected import Corrected, correct_run
 from .export import FORMATS, SORTS, UNSCORED, Filters, list_rows, write_rows
 from .findings import History
+from .label_page import METHOD_NAMES, write_label_page
+from .labels import LabelledRound, Suspect, list_suspects, read_labelled, to_rows
 from .page import make_report, write_report
 from .pictures import PictureCache
 from .ratings import Ratings, find_twins, load_ratings, read_ratings, store_ratings
@@ -14,32 +16,39 @@ from .watch import ReportServer
 
 __all__ = [
     "FORMATS",
+    "METHOD_NAMES",
     "SORTS",
     "UNSCORED",
     "Agreements",
     "Corrected",
     "Filters",
     "History",
+    "LabelledRound",
     "Pair",
     "PictureCache",
     "Ratings",
     "ReportServer",
+    "Suspect",
     "agree_round",
     "correct_run",
     "find_run_dir",
     "find_twins",
     "is_run_dir",
     "list_rows",
+    "list_suspects",
     "load_ratings",
     "make_comparison",
     "make_report",
     "print_summary",
+    "read_labelled",
     "read_ratings",
     "read_run",
     "say_comparison",
     "store_ratings",
+    "to_rows",
     "write_agreements",
     "write_comparison",
+    "write_label_page",
     "write_report",
     "write_rows",
 ]

@@ -21,7 +21,7 @@ from .corrected import FEW
 from .html import write_page
 from .rating import digest_round, list_rateable, name_sample
 from .ratings import Ratings
-from .reader import Run, RunRound, RunSample
+from .run import Run, RunRound, RunSample
 from .text import in_folder, one_line
 from .values import number, text, whole
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..judges import ReferenceMaskJudge
-from .reader import Run, RunSample, read_calls
+from .reader import read_calls
+from .run import Run, RunSample
 from .text import in_folder, one_line, visible
 from .values import number, text, whole
 

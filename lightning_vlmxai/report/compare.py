@@ -29,7 +29,8 @@ from .page import (
     pack_samples,
 )
 from .pictures import PictureCache, Wanted, address_of, load_pictures
-from .reader import Run, RunRound, RunSample, read_run
+from .reader import read_run
+from .run import Run, RunRound, RunSample
 from .sending import write_zip
 from .text import one_line
 

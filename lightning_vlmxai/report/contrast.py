@@ -18,7 +18,7 @@ from ..rounds import (
     paired_interval,
     wilson_interval,
 )
-from .reader import RunRound, RunSample
+from .run import RunRound, RunSample
 from .text import one_line
 
 SURE = 0.05

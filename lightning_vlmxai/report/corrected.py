@@ -10,7 +10,7 @@ from ..records import Quadrant
 from ..trust import CorrectedRate, corrected_rate
 from .rating import list_rateable, name_sample
 from .ratings import Ratings, pool_ratings
-from .reader import Run, RunRound
+from .run import Run, RunRound
 
 _LOW = (Quadrant.CORRECT_LOW, Quadrant.WRONG_LOW)
 FEW = 30

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import ConfigurationError, expected
 from ..records import Quadrant
-from .reader import Run, RunRound, RunSample
+from .run import Run, RunRound, RunSample
 from .text import one_line
 
 FORMATS = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ..records import Quadrant
 from ..rounds import Interval, wilson_interval
 from .costs import add_known
-from .reader import RunRound, RunSample
+from .run import RunRound, RunSample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from .pictures import is_picture
-from .reader import RunSample
+from .run import RunSample
 
 MAX_CHARACTERS = 2_000_000
 """Of outlines in one page."""

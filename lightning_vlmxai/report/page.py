@@ -19,7 +19,8 @@ from .outlines import describe_outlines
 from .pictures import PictureCache, Pictures, Wanted, address_of, load_pictures
 from .rating import describe_draws
 from .ratings import load_ratings
-from .reader import Run, RunRound, RunSample, read_run
+from .reader import read_run
+from .run import Run, RunRound, RunSample
 from .sending import write_zip
 from .text import one_line
 

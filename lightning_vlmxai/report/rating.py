@@ -8,7 +8,7 @@ from collections.abc import Container
 from typing import Any
 
 from ..trust import draw_sample
-from .reader import Run, RunRound, RunSample
+from .run import Run, RunRound, RunSample
 
 SIZES = (20, 30, 60, 100, 200)
 """How many samples a page offers to rate; all of them as well, where they are few."""

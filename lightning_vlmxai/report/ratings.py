@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import ConfigurationError, expected
 from .html import write_page
 from .rating import digest_round, list_rateable, name_sample
-from .reader import Run, RunRound
+from .run import Run, RunRound
 from .text import in_folder, one_line
 from .values import number, text, whole
 

@@ -16,7 +16,8 @@ from .figures import Cost, Figures, add_costs, count_classes, count_round
 from .findings import find_in_run, say_gates
 from .html import show_dollars
 from .ratings import load_ratings
-from .reader import Run, RunRound, read_run
+from .reader import read_run
+from .run import Run, RunRound
 from .text import one_line
 
 

@@ -28,9 +28,16 @@ def number(value: object) -> float | None:
 
 
 def whole(value: object) -> int | None:
-    """Return a number without what is behind its point, or None."""
+    """Return a number without what is behind its point, or None.
+
+    Example:
+        >>> whole(2.9), whole(2**53 + 1) - 2**53, whole("3")
+        (2, 1, None)
+    """
     found = number(value)
-    return None if found is None else int(found)
+    if found is None:
+        return None
+    return value if isinstance(value, int) else int(found)
 
 
 def measures(line: Mapping[str, object]) -> dict[str, float]:
