@@ -15,7 +15,14 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from .. import disk
 from ..calls import Call
 from ..errors import ConfigurationError, ProbeError, expected
-from ..explain import Explainer, LiveModel, disagreement, find_disagreements, spread
+from ..explain import (
+    Explainer,
+    KnownTargets,
+    LiveModel,
+    disagreement,
+    find_disagreements,
+    spread,
+)
 from ..judges import FailureReporter, Judge
 from ..probes import Passed, ProbeSet, ProbeStream, Streamed
 from ..records import Explanation, Probe, Round
@@ -93,7 +100,7 @@ class AuditRun:
         self._done: dict[int, str] = {}
         self._now: set[int] = set()
         self._missing = 0
-        self._check = MapCheck()
+        self._check, self._targets = MapCheck(), KnownTargets()
 
     @property
     def progress(self) -> AuditProgress:
@@ -270,6 +277,7 @@ class AuditRun:
             call=call,
             probes=probes,
             rows=[one.row for one, _ in todo],
+            known=self._targets,
         )
         explained = self._isolation.run(live, work)
         self._prove(live, probes, [e for each in explained for e in each])

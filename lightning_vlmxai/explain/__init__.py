@@ -3,6 +3,7 @@
 from .explainer import Explainer
 from .fingerprint import fingerprint_weights
 from .isolation import Changes, Proof, copy_module, name_few
+from .known_targets import KnownTargets
 from .live import LiveModel
 from .masking import apply_mask, mask_iou, overlay, soft_mask
 from .pointing import find_fault, spread
@@ -15,6 +16,7 @@ __all__ = [
     "Called",
     "Changes",
     "Explainer",
+    "KnownTargets",
     "LiveModel",
     "Proof",
     "Watch",

@@ -6,6 +6,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, get_args
 
 import torch
@@ -35,6 +36,7 @@ from ..tasks import (
     Reading,
     Task,
 )
+from .known_targets import KnownTargets
 from .live import LiveModel
 from .masking import soft_mask
 from .requests import to_module
@@ -194,7 +196,13 @@ class Explainer:
         return [e for position in range(len(probes)) for e in explained[position]]
 
     def explain_call(
-        self, live: LiveModel, call: Call, probes: Sequence[Probe], rows: Sequence[int]
+        self,
+        live: LiveModel,
+        *,
+        call: Call,
+        probes: Sequence[Probe],
+        rows: Sequence[int],
+        known: KnownTargets,
     ) -> list[list[Explanation]]:
         """Return the explanations of each row of a call; the module is left as it was.
 
@@ -205,6 +213,7 @@ class Explainer:
             call: Of the network.
             probes: Whose own calls are not looked at.
             rows: Which row of the call each is.
+            known: Where the layer was found for batches before.
         """
         with live.lent() as module:
             name = None if self.target_layer is None else live.inner_name(self.target_layer)
@@ -212,7 +221,7 @@ class Explainer:
             def cut(start: int, end: int) -> Call:
                 return call.take(torch.tensor(rows[start:end]))
 
-            return self._explain_in_parts(module, name, cut, probes)[1]
+            return self._explain_in_parts(module, name, cut, probes, known)[1]
 
     def _explain_in_parts(
         self,
@@ -220,6 +229,7 @@ class Explainer:
         name: str | None,
         call_of: Callable[[int, int], Call],
         probes: Sequence[Probe],
+        known: KnownTargets | None = None,
     ) -> tuple[str | None, list[list[Explanation]]]:
         """Return the layer's name and the explanations of each probe, a batch at a time."""
         size, start = self.batch_size, 0
@@ -229,7 +239,9 @@ class Explainer:
             batch = probes[start : start + size]
             try:
                 call = self.prepared(call_of(start, start + size), module)
-                target = target or self.target_of(module, call, name)
+                if target is None:
+                    find = partial(self.target_of, module, call, name)
+                    target = find() if known is None else known.get(module, str(call.shapes), find)
                 explained += self._explain_each(module, target, call, batch)
             except RuntimeError as error:
                 size = _halve(len(batch), error)

@@ -248,7 +248,10 @@ class ProbeCollector:
             dataset=self._numbers.dataset if self._numbers.is_known else None,
         )
         self._doubts, probes = self.maker.make(
-            {i: Kept(call=r.call, row=r.row, seen=r.seen.get(key)) for i, r in rows.items()},
+            {
+                i: Kept(call=r.call, given=r.call.images[0], row=r.row, seen=r.seen.get(key))
+                for i, r in rows.items()
+            },
             frozenset().union(*(one.mask_values for one in told)),
         )
         self._files, probes = name_files(

@@ -30,9 +30,10 @@ from .samples import Item, fields_of, paths_in
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """What is held of a row."""
+    """What is held of a row: its call, and what the network was given, `[C, H, W]`, in that."""
 
     call: Call
+    given: Tensor
     row: Any
     seen: Seen | None
 
@@ -90,7 +91,7 @@ class ProbeMaker:
         sources = [
             Source(
                 index=index,
-                given=one.call.images[0],
+                given=one.given,
                 image=items[index].image,
                 access=paths_in(one.row).image,
             )
@@ -134,7 +135,7 @@ class ProbeMaker:
         assert self.ways is not None  # noqa: S101 - rows were made before
         items = {index: self.unpack(one.row) for index, one in kept.items()}
         sources = [
-            Source(index=index, given=one.call.images[0], image=items[index].image)
+            Source(index=index, given=one.given, image=items[index].image)
             for index, one in kept.items()
         ]
         pictures = None

@@ -25,7 +25,7 @@ class Streamed:
     """A row of a batch.
 
     Args:
-        probe: Whose index is the row's number in the stage.
+        probe: Whose index is the row's number in the stage, and whose call the whole batch's.
         row: Its place in the batch.
         own: The index that `unpack` gave it; None if it gave none.
         probabilities: Of each class, `[K]` float32; None of a dense task.
@@ -115,18 +115,15 @@ class ProbeStream(ProbeCollector):
         every = class_probabilities(task, taken)
         every = None if every is None else every.cpu()
         classes, sure = prediction.classes.tolist(), prediction.confidences.tolist()
-        call = found.call.to(torch.device("cpu"))
+        images = found.call.images.cpu()
+        is_near = found.call.images.device.type == "cpu"
         kept: dict[int, Kept] = {}
         for row in rows:
-            own = call.take(torch.tensor([row]))
-            copies = {
-                place_of(found.call.leaves[i][row]): own.leaves[i][0]
-                for i in own.rows
-                if isinstance(own.leaves[i], Tensor)
-            }
-            sample = copy_row(take_row(passed.batch, row, passed.size), copies)
+            sample = take_row(passed.batch, row, passed.size)
+            if not is_near:
+                sample = copy_row(sample, {place_of(found.call.images[row]): images[row]})
             seen = Seen(prediction=classes[row], confidence=sure[row])
-            kept[row] = Kept(call=own, row=sample, seen=seen)
+            kept[row] = Kept(call=found.call, given=images[row], row=sample, seen=seen)
         probes = self.maker.make_more(kept)
         numbers = [passed.indices[row] for row in rows]
         columns = [{access: names[row] for access, names in passed.names.items()} for row in rows]
