@@ -11,6 +11,7 @@ from typing import TextIO
 from jsonargparse import ArgumentParser, Namespace
 
 from .cli_agree import make_agree_parser, run_agree
+from .cli_audit import make_audit_parser, run_audit
 from .cli_export import make_export_parser, run_export
 from .cli_judge import make_judge_parser, run_judge
 from .cli_labels import make_labels_parser, run_labels
@@ -38,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _make_parser().parse_args(None if arguments is None else list(arguments))
     given = options[options.command]
     try:
+        if options.command == "audit":
+            return run_audit(given)
         if options.command == "judge":
             return run_judge(given)
         if options.command == "agree":
@@ -87,6 +90,7 @@ def _make_parser() -> ArgumentParser:
     report.add_argument("--port", type=int, default=0, help="of --watch; any free one if 0")
     summary = ArgumentParser(description="Print a run's figures.")
     summary.add_argument("run", type=Path, help="a run folder, or a log folder that holds one")
+    commands.add_subcommand("audit", make_audit_parser(), help="explain and judge a whole data set")
     commands.add_subcommand("agree", make_agree_parser(), help="hold a judge to people's ratings")
     commands.add_subcommand("export", make_export_parser(), help="write samples for other programs")
     commands.add_subcommand(
