@@ -1,6 +1,13 @@
 """A masked picture and the predicted label go in; a verdict comes out."""
 
 from .base import Judge, PaidJudge
+from .batch_files import (
+    BATCH_PRICE,
+    BatchFileJudge,
+    copy_requests,
+    find_request_files,
+)
+from .batch_results import BatchResults, read_results
 from .budget import Budget
 from .cache import KEPT_REASONS
 from .failures import FailureReporter, describe_failures
@@ -10,10 +17,13 @@ from .vlm import VLMJudge
 from .worker import INTERRUPTED_S, JudgeWorker, Ticket
 
 __all__ = [
+    "BATCH_PRICE",
     "INTERRUPTED_S",
     "KEPT_REASONS",
     "STYLES",
     "VIEWS",
+    "BatchFileJudge",
+    "BatchResults",
     "Budget",
     "FailureReporter",
     "Judge",
@@ -22,6 +32,9 @@ __all__ = [
     "ReferenceMaskJudge",
     "Ticket",
     "VLMJudge",
+    "copy_requests",
     "describe_failures",
+    "find_request_files",
     "overlap_score",
+    "read_results",
 ]

@@ -10,12 +10,14 @@ from .base import (
     metric_name,
     prefixed_metrics,
 )
+from .batch_answers import Filled, fill_answers
 from .loggers import make_sinks
 from .run_folder import RunFolderSink, add_gate, claim_folder, read_settings
 
 __all__ = [
     "AuditCount",
     "AuditFolder",
+    "Filled",
     "Judged",
     "ReportSink",
     "RunFolderSink",
@@ -23,6 +25,7 @@ __all__ = [
     "add_gate",
     "claim_folder",
     "count_audit",
+    "fill_answers",
     "find_done",
     "finish_sinks",
     "is_lightning",
