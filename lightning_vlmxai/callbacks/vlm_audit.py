@@ -277,7 +277,7 @@ class VLMAuditCallback(ValidationWatcher):
         """End the judge's thread, and write the report."""
         self._close()
         if self._is_judged and trainer.is_global_zero and self.run_dir is not None:
-            _report(self.run_dir)
+            write_report(self.run_dir)
         self._is_judged = False
 
     def __getstate__(self) -> dict[str, Any]:
@@ -318,7 +318,7 @@ sys.exit(main(["report", sys.argv[1]]) or main(["summary", sys.argv[1]]))
 """
 
 
-def _report(run_dir: Path) -> None:
+def write_report(run_dir: Path) -> None:
     """Write the report and print the summary, in a process that takes its memory with it."""
     done = subprocess.run(  # noqa: S603 - this interpreter, our own text, and a path
         [sys.executable, "-c", _TELL, str(run_dir)], check=False

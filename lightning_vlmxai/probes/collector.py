@@ -269,7 +269,8 @@ class ProbeCollector:
         outputs = facts[0].num_classes if facts else None
         seen = {index: label for one in told for index, label in one.labels.items()}
         seen = {**self._labels, **seen}
-        naming = choose_names(self._names_found, seen, outputs, is_indexed=self._numbers.is_known)
+        is_indexed = self._numbers.is_known and not self._numbers.is_shifted
+        naming = choose_names(self._names_found, seen, outputs, is_indexed=is_indexed)
         self._naming = naming
         if naming.names is not None or self._names_found:
             self._names = naming.names

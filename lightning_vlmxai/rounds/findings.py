@@ -154,12 +154,18 @@ def _say_unlabelled(of: Outcomes) -> Finding | None:
     if not highs:
         return None
     low, total = len(highs) - sum(highs), len(highs)
-    lower, upper = wilson_interval(low, total)
     return Finding(
         f"{low:,} of {total:,} predictions rest on something else than the thing they name "
-        f"({low / total:.2f}, 95 % {lower:.2f} to {upper:.2f}). There are no labels: which of the "
-        "predictions are right is not known."
+        f"({_say_rate(low, total)}). There are no labels: which of the predictions "
+        "are right is not known."
     )
+
+
+def _say_rate(count: int, total: int) -> str:
+    """Return a rate with its interval, to as many digits as tell its ends apart."""
+    lower, upper = wilson_interval(count, total)
+    places = 2 if upper - lower > 0.02 else 3
+    return f"{count / total:.{places}f}, 95 % {lower:.{places}f} to {upper:.{places}f}"
 
 
 class _Count(NamedTuple):
@@ -288,11 +294,7 @@ def _parted(pairs: Iterable[tuple[Outcome, Outcome]]) -> tuple[int, int]:
 def _say_overall(judged: Sequence[Outcomes]) -> Finding:
     first, now = judged[0], judged[-1]
     low, total = sum(s.is_low for s in now.judged), len(now.judged)
-    lower, upper = wilson_interval(low, total)
-    text = (
-        f"Correct-Low is {low:,} of {total:,}{now.in_when} ({low / total:.2f}, 95 % {lower:.2f} to "
-        f"{upper:.2f})"
-    )
+    text = f"Correct-Low is {low:,} of {total:,}{now.in_when} ({_say_rate(low, total)})"
     if now.accuracy is not None:
         text += f" at an accuracy of {now.accuracy:.2f}"
     if first is now or first.accuracy is None or now.accuracy is None:

@@ -80,7 +80,10 @@ class Group:
 
 
 def compare_groups(
-    columns: Mapping[str, Sequence[str | None]], samples: Sequence[Member]
+    columns: Mapping[str, Sequence[str | None]],
+    samples: Sequence[Member],
+    *,
+    is_graded: bool = False,
 ) -> dict[str, list[Group]]:
     """Return the groups of each column, the worst first.
 
@@ -91,6 +94,7 @@ def compare_groups(
         columns: Name of a column to the group of each sample, `[N]`; a sample whose group is None
             is in no group of it. p-values are corrected for all groups of all columns given.
         samples: `[N]`.
+        is_graded: Groups differ by degrees, as bins do.
 
     Raises:
         ValueError: If a column has another length.
@@ -114,7 +118,8 @@ def compare_groups(
         {
             column: {group.name: Share(group.low, group.total) for group in groups}
             for column, groups in found.items()
-        }
+        },
+        is_graded=is_graded,
     )
     return {
         column: sorted(
@@ -125,43 +130,49 @@ def compare_groups(
 
 
 def stand_out(
-    columns: Mapping[str, Mapping[str, Share]],
+    columns: Mapping[str, Mapping[str, Share]], *, is_graded: bool = False
 ) -> dict[str, dict[str, tuple[float, bool]]]:
     """Return each group's corrected p-value, and whether it is worse than the rest beyond chance.
 
     Each group is held against the others of its column (Fisher's exact test, two-sided); p-values
     are corrected (Holm) for all that are held at once. A group that was found leaves the others,
-    so that it does not hide a lesser one, and these are held again.
+    so that it does not hide a lesser one, and these are held again, until half of a column's
+    groups were found: what most are is what the rest are held against.
 
     Args:
         columns: Name of a column to its groups. Those without a sample have a p-value of 1.
+        is_graded: Groups differ by degrees, as bins do: none leaves the others.
     """
     rest = {
         column: {name: share for name, share in groups.items() if share.total}
         for column, groups in columns.items()
     }
+    half = {column: len(groups) / 2 for column, groups in rest.items()}
     found = {column: dict.fromkeys(groups, (1.0, False)) for column, groups in columns.items()}
     while True:
+        every = {column: _add(groups) for column, groups in rest.items()}
         held = [
-            (column, name, share, _add(groups))
+            (column, name, share, every[column])
             for column, groups in rest.items()
             for name, share in groups.items()
             if len(groups) > 1
         ]
         values = holm(
             [
-                fisher_p(own.low, own.total, every.low - own.low, every.total - own.total)
-                for _, _, own, every in held
+                fisher_p(own.low, own.total, all_.low - own.low, all_.total - own.total)
+                for _, _, own, all_ in held
             ]
         )
         is_new = False
-        for (column, name, own, every), p in zip(held, values, strict=True):
-            is_worse = p <= SURE and own.low * every.total > every.low * own.total
+        rest = {column: dict(groups) for column, groups in rest.items()}
+        for (column, name, own, all_), p in zip(held, values, strict=True):
+            is_worse = p <= SURE and own.low * all_.total > all_.low * own.total
             found[column][name] = (p, is_worse)
             if is_worse:
                 is_new = True
                 del rest[column][name]
-        if not is_new:
+        rest = {column: groups for column, groups in rest.items() if len(groups) > half[column]}
+        if is_graded or not is_new:
             return found
 
 
