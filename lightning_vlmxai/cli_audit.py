@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
+import errno
 import shlex
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,14 @@ from .callbacks import VLMAuditCallback
 from .cli_judge import add_server_options, make_vlm
 from .errors import ConfigurationError, VLMExplainError, expected
 from .judges import STYLES, VIEWS, Budget, Judge, ReferenceMaskJudge
+
+_NOT_OF_AUDITS = (
+    "Using `DistributedSampler` with the dataloaders",  # what it repeats is counted once
+    "It is recommended to use `self.log",  # the same on every rank
+    ".*does not have many workers",
+    ".*LeafSpec",  # Lightning's own, on torch >= 2.9
+)
+"""What Lightning warns of that is no matter here."""
 
 
 def make_audit_parser() -> ArgumentParser:
@@ -29,7 +38,9 @@ def make_audit_parser() -> ArgumentParser:
     add("--model", type=str, help="of torchvision, timm:NAME, or module.Name of your own")
     add("--weights", type=str, help="DEFAULT, a member of torchvision's weights, or a state dict")
     add("--ckpt", type=str, help="checkpoint of your own LightningModule")
-    add("--model-args", type=dict, default={}, help="of module.Name: --model-args.width 4")
+    add(
+        "--model-args", type=dict[str, Any], default={}, help="of module.Name: --model-args.width 4"
+    )
     add("--class-names", type=str, help="of the outputs: a file, or ResNet18_Weights.DEFAULT")
     add("--task", choices=["auto", *TASKS], default="auto", help="what outputs mean")
     add(
@@ -38,7 +49,7 @@ def make_audit_parser() -> ArgumentParser:
         help="a folder with a folder a class, oxford-iiit-pet:ROOT[:species], voc:ROOT, "
         "coco:IMAGES:ANNOTATIONS, or module.Name of your own data module",
     )
-    add("--data-args", type=dict, default={}, help="of module.Name")
+    add("--data-args", type=dict[str, Any], default={}, help="of module.Name")
     add("--masks", type=Path, help="folder of masks, parallel to a folder of pictures")
     add("--mask-values", type=list[float] | None, help='on the object: "[1]"; found out if none')
     add("--split", type=str, help="of pets (test, trainval) or VOC (val, train, trainval)")
@@ -53,7 +64,10 @@ def make_audit_parser() -> ArgumentParser:
     add("--num-workers", type=int, help="processes that read pictures; 0 if none")
     add("--devices", type=str, default="auto", help="how many, or which: 2, [0, 3]")
     add(
-        "--trainer", type=dict, default={}, help="more of Lightning: --trainer.precision bf16-mixed"
+        "--trainer",
+        type=dict[str, Any],
+        default={},
+        help="more of Lightning: --trainer.precision bf16-mixed",
     )
     add(
         "--judge", type=str, default="reference", help="reference (object masks), or a model's name"
@@ -87,8 +101,19 @@ def run_audit(given: Namespace) -> int:
         ConfigurationError: If it can't be done so.
     """
     _check(given)
+    for message in _NOT_OF_AUDITS:
+        warnings.filterwarnings("ignore", message)
     judge = _make_judge(given)
     plan = make_plan(given)
+    if given.judge == "reference" and plan.lacks_masks:
+        raise ConfigurationError(
+            expected(
+                "judge",
+                "a model's name, where the data have no masks for the reference judge",
+                given.judge,
+                "Pass --masks FOLDER, or --judge gemini-2.5-flash-lite --base-url URL",
+            )
+        )
     callback = VLMAuditCallback(
         judge,
         task=plan.task,
@@ -126,6 +151,17 @@ def run_audit(given: Namespace) -> int:
         return 130
     except VLMExplainError as error:
         raise ConfigurationError(str(error)) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise ConfigurationError(
+            expected(
+                "out",
+                "on a disk with room",
+                f"{given.out}, whose disk is full",
+                f"Make room there; nothing is lost, and the same goes on: {_command()}",
+            )
+        ) from error
     if trainer.is_global_zero:
         for line in _tell_end(given, plan.module, trainer.world_size):
             _say(line)
@@ -192,24 +228,25 @@ def _make_trainer(given: Namespace, callback: VLMAuditCallback) -> pl.Trainer:
 def _how_to_go_on(given: Namespace, callback: VLMAuditCallback) -> str:
     now = callback.progress
     done = now.done + now.judged
-    command = shlex.join(["vlmxai", *sys.argv[1:]])
-    return f"\nStopped, with {done:,} judged so far in {given.out}. The same goes on: {command}"
+    return f"\nStopped, with {done:,} judged so far in {given.out}. The same goes on: {_command()}"
+
+
+def _command() -> str:
+    return shlex.join(["vlmxai", *sys.argv[1:]])
 
 
 def _tell_end(given: Namespace, module: pl.LightningModule, ranks: int) -> list[str]:
     told = []
-    accuracy = module.trainer.callback_metrics.get("accuracy")
-    if isinstance(module, AuditModule) and accuracy is not None and math.isfinite(accuracy):
-        of = "pixels" if isinstance(module, AuditModule) and module.is_dense else "pictures"
-        told.append(f"Accuracy of {of}: {float(accuracy):.3f}")
     if isinstance(module, AuditModule):
         path = given.out / "skipped.jsonl"
         files = [path, *(path.with_stem(f"skipped-{rank}") for rank in range(1, ranks))]
-        lines = [line for file in files if file.exists() for line in file.open()]
+        files = [file for file in files if file.exists()]
+        lines = [line for file in files for line in file.read_text("utf-8").splitlines()]
         if lines:
+            count = len(set(lines))  # a sampler that pads gives a row to two ranks
             told.append(
-                f"{len(set(lines)):,} pictures can't be read and are left out; they are named in "
-                f"{path}{', ...' if ranks > 1 else ''}"
+                f"{count:,} picture{'' if count == 1 else 's'} can't be read and "
+                f"{'is' if count == 1 else 'are'} left out: {', '.join(map(str, files))}"
             )
     return told
 

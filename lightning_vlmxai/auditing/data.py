@@ -158,9 +158,9 @@ class AuditRows(Dataset[Any]):
             areas = np.bincount(target.ravel(), minlength=256)
             areas[[0, VOID]] = 0
             return {"target": target, "reference_mask": (target == areas.argmax()) & areas.any()}
-        if label is None or not self.source.has_masks:
+        if not self.source.has_masks:
             return {}
-        return {"reference_mask": self.source.mask(index, label)}
+        return {"reference_mask": self.source.mask(index, -1 if label is None else label)}
 
     def _to_outputs(self, classes: Mask) -> Mask:
         """Return a label map in the model's numbers; classes that are left out are background."""

@@ -52,6 +52,7 @@ class Plan:
         class_names: Of the outputs; None for the callback to find out.
         normalization: Of our own data.
         is_ours: The data are `AuditRows`.
+        lacks_masks: They have no masks.
         told: What a reader should know.
     """
 
@@ -61,6 +62,7 @@ class Plan:
     class_names: tuple[str, ...] | None = None
     normalization: tuple[Sequence[float], Sequence[float]] | None = None
     is_ours: bool = False
+    lacks_masks: bool = False
     told: tuple[str, ...] = ()
 
 
@@ -196,6 +198,7 @@ def _plan_ours(given: Any, opened: OpenedModel, source: Source, *, dense: bool) 
         class_names=found.names or None,
         normalization=(preset.mean, preset.std),
         is_ours=True,
+        lacks_masks=not (source.has_masks or source.has_maps),
         told=tuple(told),
     )
 

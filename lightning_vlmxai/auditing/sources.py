@@ -53,7 +53,7 @@ class Source(Protocol):
         """Return the classes in a picture, the largest object's first."""
 
     def mask(self, index: int, label: int) -> Mask:
-        """Return where objects of a class are, `[h, w]` bool."""
+        """Return where objects of a class are, or of -1 the object, `[h, w]` bool."""
 
     def label_map(self, index: int) -> Mask:
         """Return the class of each pixel plus one, 0 for none and 255 for void, `[h, w]` uint8."""
