@@ -11,7 +11,8 @@ from typing import TextIO
 from jsonargparse import ArgumentParser, Namespace
 
 from .cli_agree import make_agree_parser, run_agree
-from .cli_export import make_export_parser, run_export
+from .cli_audit import make_audit_parser, run_audit
+from .cli_export import GROUPS_HELP, make_export_parser, run_export
 from .cli_judge import make_judge_parser, run_judge
 from .cli_labels import make_labels_parser, run_labels
 from .errors import ConfigurationError, expected
@@ -38,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _make_parser().parse_args(None if arguments is None else list(arguments))
     given = options[options.command]
     try:
+        if options.command == "audit":
+            return run_audit(given)
         if options.command == "judge":
             return run_judge(given)
         if options.command == "agree":
@@ -47,9 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "labels":
             return run_labels(given)
         if options.command == "summary":
-            print_summary(find_run_dir(given.run))
+            print_summary(find_run_dir(given.run), groups=given.groups)
         elif given.watch:
-            watch([given.run, *given.others], given.port, given.out, rounds=given.rounds)
+            paths = [given.run, *given.others]
+            watch(paths, given.port, given.out, rounds=given.rounds, groups=given.groups)
         else:
             _report(given)
     except ConfigurationError as error:
@@ -87,6 +91,9 @@ def _make_parser() -> ArgumentParser:
     report.add_argument("--port", type=int, default=0, help="of --watch; any free one if 0")
     summary = ArgumentParser(description="Print a run's figures.")
     summary.add_argument("run", type=Path, help="a run folder, or a log folder that holds one")
+    commands.add_subcommand("audit", make_audit_parser(), help="explain and judge a whole data set")
+    for parser_of in (report, summary):
+        parser_of.add_argument("--groups", type=Path, help=GROUPS_HELP)
     commands.add_subcommand("agree", make_agree_parser(), help="hold a judge to people's ratings")
     commands.add_subcommand("export", make_export_parser(), help="write samples for other programs")
     commands.add_subcommand(
@@ -104,11 +111,15 @@ def _report(given: Namespace) -> None:
     found = [find_run_dir(path) for path in (given.run, *given.others)]
     how = {"embeds_all": given.embed == "all", "zips": given.zip}
     if len(found) > 1:
+        if given.groups is not None:
+            raise ConfigurationError(
+                expected("groups", "of one run", f"{len(found)} runs", "Name one run folder")
+            )
         for line in say_comparison(found, given.rounds):
             _say(line)
         written = write_comparison(found, given.out, given.rounds, **how)
     else:
-        written = write_report(found[0], given.out, **how)
+        written = write_report(found[0], given.out, groups=given.groups, **how)
     _say(f"Written: {written}")
 
 
@@ -119,6 +130,7 @@ def watch(
     stop: threading.Event | None = None,
     *,
     rounds: Sequence[str] | None = None,
+    groups: Path | None = None,
 ) -> None:
     """Serve the page of one run or several until interrupted, then write it.
 
@@ -128,6 +140,7 @@ def watch(
         out: Of the page that is written at the end.
         stop: Ends the watch when set.
         rounds: Of each run in a comparison; the last common epoch if None.
+        groups: A CSV file of what is known of each sample of one run.
 
     Raises:
         ConfigurationError: If a folder is not there, or the port can't be had.
@@ -139,7 +152,7 @@ def watch(
 
     def make(run_dirs: Sequence[Path], addresses: Sequence[str], build: str) -> str:
         if len(run_dirs) == 1:
-            return make_report(run_dirs[0], addresses[0], cache=cache, build=build)
+            return make_report(run_dirs[0], addresses[0], cache=cache, build=build, groups=groups)
         return make_comparison(run_dirs, addresses, rounds=rounds, cache=cache, build=build)
 
     try:
@@ -156,7 +169,9 @@ def watch(
     if all(is_run_dir(path) for path in server.run_dirs):
         found = server.run_dirs
         written = (
-            write_comparison(found, out, rounds) if len(found) > 1 else write_report(found[0], out)
+            write_comparison(found, out, rounds)
+            if len(found) > 1
+            else write_report(found[0], out, groups=groups)
         )
         _say(f"Written: {written}")
 

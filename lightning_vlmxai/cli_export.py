@@ -10,14 +10,38 @@ from jsonargparse import ArgumentParser
 
 from .errors import ConfigurationError, expected
 from .records import Quadrant
-from .report import FORMATS, SORTS, UNSCORED, Filters, find_run_dir, list_rows, read_run, write_rows
+from .report import (
+    FORMATS,
+    GROUP_COLUMNS,
+    SORTS,
+    UNSCORED,
+    Filters,
+    Run,
+    choose_rounds,
+    find_run_dir,
+    group_round,
+    list_group_rows,
+    list_rows,
+    read_metadata,
+    read_run,
+    write_rows,
+    write_table,
+)
+
+GROUPS_HELP = "a CSV file with a column `file`, `path` or `sample`: rates by each other column"
 
 
 def make_export_parser() -> ArgumentParser:
     """Return the parser of the command."""
     parser = ArgumentParser(description="Write samples of a run for other programs.")
     parser.add_argument("run", type=Path, help="a run folder, or a log folder that holds one")
-    parser.add_argument("--format", choices=list(FORMATS), default="csv", help="of what is written")
+    parser.add_argument(
+        "--format",
+        choices=[*FORMATS, "groups"],
+        default="csv",
+        help="groups: a CSV of rates by class, confidence and what is known of samples",
+    )
+    parser.add_argument("--groups", type=Path, help=f"{GROUPS_HELP}, with --format groups")
     parser.add_argument(
         "--round", default="", help='such as fit-3, or "all"; the last one if not given'
     )
@@ -38,6 +62,12 @@ def run_export(given: Any) -> int:
         ConfigurationError: If the run has no such samples, or none whose file is known.
     """
     run = read_run(find_run_dir(given.run))
+    if given.format == "groups":
+        return _export_groups(run, given)
+    if given.groups is not None:
+        raise ConfigurationError(
+            expected("groups", "given with --format groups", given.format, "Pass --format groups")
+        )
     filters = Filters(
         round=given.round,
         quadrant=given.quadrant or "",
@@ -58,11 +88,29 @@ def run_export(given: Any) -> int:
                 "target=..., file=...)`",
             )
         )
-    text = write_rows(rows, given.format)
-    if given.out is None:
-        sys.stdout.write(text)
-    else:
-        given.out.write_bytes(text.encode())
+    _put(write_rows(rows, given.format), given.out)
     count = f"{len(rows)} sample{'' if len(rows) == 1 else 's'}, {named} with a known file"
     sys.stderr.write(f"{count}.{f' Written: {given.out}' if given.out else ''}\n")
     return 0
+
+
+def _export_groups(run: Run, given: Any) -> int:
+    rounds = choose_rounds(run, given.round)
+    if len(rounds) != 1 or not rounds[0].samples:
+        raise ConfigurationError(
+            expected("round", "one with samples", repr(given.round), "Name one, such as validate-0")
+        )
+    metadata = None if given.groups is None else read_metadata(given.groups)
+    groupings, notices = group_round(run, rounds[0], metadata)
+    rows = list_group_rows(groupings)
+    _put(write_table(GROUP_COLUMNS, rows), given.out)
+    told = [*notices, f"{len(rows)} groups.{f' Written: {given.out}' if given.out else ''}"]
+    sys.stderr.writelines(f"{line}\n" for line in told)
+    return 0
+
+
+def _put(text: str, out: Path | None) -> None:
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        out.write_bytes(text.encode())

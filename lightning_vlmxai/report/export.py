@@ -88,7 +88,7 @@ def list_rows(run: Run, filters: Filters, *, prefix: str = "") -> list[Row]:
     Raises:
         ConfigurationError: If the run has no such round, class or reason.
     """
-    rounds = _choose_rounds(run, filters.round)
+    rounds = choose_rounds(run, filters.round)
     every = [(of, sample) for of in run.rounds for sample in of.samples]
     _check(filters.label, "class", [sample.label_name for _, sample in every])
     _check(filters.reason or None, "reason", [sample.reason for _, sample in every])
@@ -114,9 +114,7 @@ def write_rows(rows: Sequence[Row], kind: str) -> str:
         kind: One of `FORMATS`.
     """
     if kind == "csv":
-        lines = [",".join(COLUMNS)]
-        lines += [",".join(_cell(row[name]) for name in COLUMNS) for row in rows]
-        return "".join(f"{line}\n" for line in lines)
+        return write_table(COLUMNS, rows)
     named = [row for row in rows if row["file"]]
     if kind == "names":
         return "".join(f"{name}\n" for name in dict.fromkeys(row["file"] for row in named))
@@ -131,6 +129,18 @@ def write_rows(rows: Sequence[Row], kind: str) -> str:
     return json.dumps(made, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
 
 
+def write_table(columns: Sequence[str], rows: Sequence[Row]) -> str:
+    """Return rows as the text of a CSV file, with a `'` before what a spreadsheet would run.
+
+    Args:
+        columns: Names, in order.
+        rows: A value for each name.
+    """
+    lines = [",".join(columns)]
+    lines += [",".join(_cell(row[name]) for name in columns) for row in rows]
+    return "".join(f"{line}\n" for line in lines)
+
+
 def describe_exports(run: Run) -> dict[str, Any]:
     """Return what a page's script needs to write the same."""
     return {
@@ -142,7 +152,12 @@ def describe_exports(run: Run) -> dict[str, Any]:
     }
 
 
-def _choose_rounds(run: Run, name: str) -> list[RunRound]:
+def choose_rounds(run: Run, name: str) -> list[RunRound]:
+    """Return the rounds of a key, such as "fit-3"; all of "all", the curve's last one of "".
+
+    Raises:
+        ConfigurationError: If the run has no such round.
+    """
     if name == "all":
         return list(run.rounds)
     if not name:

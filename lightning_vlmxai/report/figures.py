@@ -26,6 +26,8 @@ class Figures:
         asked_again: Judged samples that the judge was asked about more than once.
         borderline: Of these, whose score is within the judge's own spread of the threshold.
         partly: Of the Correct-Low ones, whose kept region lies on the object and covers little.
+        scored: Samples with a score; more than `judged` where some have no label.
+        high: Of these, whose score is High.
     """
 
     probes: int
@@ -36,6 +38,8 @@ class Figures:
     asked_again: int = 0
     borderline: int = 0
     partly: int = 0
+    scored: int = 0
+    high: int = 0
 
     @property
     def borderline_rate(self) -> float | None:
@@ -54,8 +58,13 @@ class Figures:
 
     @property
     def coverage(self) -> float | None:
-        """Judged samples over all."""
-        return self.judged / self.probes if self.probes else None
+        """Samples with a score over all."""
+        return self.scored / self.probes if self.probes else None
+
+    @property
+    def low_interval(self) -> Interval | None:
+        """Wilson's interval of the Low among the scored, 95 %; None if there are none."""
+        return wilson_interval(self.scored - self.high, self.scored) if self.scored else None
 
     def rate(self, quadrant: Quadrant) -> float | None:
         """Return a quadrant's rate over the judged samples; None if there are none."""
@@ -90,8 +99,8 @@ class Cost:
     reasons: Mapping[str, int]
 
 
-def count_samples(samples: Sequence[RunSample]) -> Figures:
-    """Return the figures of samples.
+def count_samples(samples: Sequence[RunSample], threshold: float = 2.5) -> Figures:
+    """Return the figures of samples; a score of at least `threshold` is High.
 
     Example:
         >>> count_samples([]).rate(Quadrant.CORRECT_LOW) is None
@@ -106,13 +115,15 @@ def count_samples(samples: Sequence[RunSample]) -> Figures:
         asked_again=sum(s.is_borderline is not None for s in samples),
         borderline=sum(s.is_borderline is True for s in samples),
         partly=sum(bool(s.partly) for s in samples),
+        scored=sum(s.score is not None for s in samples),
+        high=sum(s.score is not None and s.score >= threshold for s in samples),
     )
 
 
-def count_round(of: RunRound) -> Figures:
+def count_round(of: RunRound, threshold: float = 2.5) -> Figures:
     """Return the figures of a round; from its own line where its samples are lost."""
     if of.samples:
-        return count_samples(of.samples)
+        return count_samples(of.samples, threshold)
     judged = of.metrics["judged"]
     return Figures(
         probes=of.probes,
@@ -120,6 +131,7 @@ def count_round(of: RunRound) -> Figures:
         average_score=of.metrics.get("average_score"),
         attention_drift=of.metrics.get("attention_drift"),
         accuracy=of.metrics.get("accuracy"),
+        scored=int(judged),
     )
 
 

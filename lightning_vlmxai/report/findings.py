@@ -12,7 +12,7 @@ from .run import Run, RunRound
 from .text import one_line
 
 
-def outcomes_of(of: RunRound) -> Outcomes:
+def outcomes_of(of: RunRound, *, is_audit: bool = False, threshold: float = 2.5) -> Outcomes:
     """Return a round of a folder as findings see it."""
     return Outcomes(
         stage=of.stage,
@@ -21,10 +21,17 @@ def outcomes_of(of: RunRound) -> Outcomes:
         fingerprint=of.fingerprint,
         samples=tuple(
             Outcome(
-                s.place, s.label_name, s.is_correct, s.quadrant, s.reason, is_partly=bool(s.partly)
+                s.place,
+                s.label_name,
+                s.is_correct,
+                s.quadrant,
+                s.reason,
+                is_partly=bool(s.partly),
+                is_high=None if s.score is None else s.score >= threshold,
             )
             for s in of.samples
         ),
+        is_audit=is_audit,
     )
 
 
@@ -62,7 +69,11 @@ def outcomes_of_closed(closed: Round) -> Outcomes:
 def find_in_run(run: Run, stage: str | None = None) -> list[Finding]:
     """Return what a run's rounds of a stage come to; of the curve's if None."""
     rounds = run.curve if stage is None else [of for of in run.rounds if of.stage == stage]
-    return find(outcomes_of(of) for of in rounds if of.samples or not of.metrics["judged"])
+    return find(
+        outcomes_of(of, is_audit=run.is_audit, threshold=run.threshold)
+        for of in rounds
+        if of.samples or not of.metrics["judged"]
+    )
 
 
 def say_gates(run: Run) -> list[str]:

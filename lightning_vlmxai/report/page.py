@@ -12,9 +12,11 @@ from .agreements import load_agreements
 from .asked import describe_asked
 from .corrected import correct_run, describe_corrected
 from .export import describe_exports
-from .figures import Figures, add_costs, count_round
+from .figures import Cost, Figures, add_costs, count_round
 from .findings import describe_findings
-from .html import render_page, show_value, write_page
+from .grouping import describe_grouped
+from .html import render_page, show_dollars, show_value, write_page
+from .metadata import read_metadata
 from .outlines import describe_outlines
 from .pictures import PictureCache, Pictures, Wanted, address_of, load_pictures
 from .rating import describe_draws
@@ -30,6 +32,8 @@ SCRIPTS = (
     "people.js",
     "counting.js",
     "finding.js",
+    "groups.js",
+    "audit.js",
     "overview.js",
     "export.js",
     "gallery.js",
@@ -58,7 +62,12 @@ FACTS = (
 
 
 def write_report(
-    run_dir: Path, out: Path | None = None, *, embeds_all: bool = False, zips: bool = False
+    run_dir: Path,
+    out: Path | None = None,
+    *,
+    embeds_all: bool = False,
+    zips: bool = False,
+    groups: Path | None = None,
 ) -> Path:
     """Write the report of a run folder and return its path.
 
@@ -72,13 +81,18 @@ def write_report(
         embeds_all: Hold every picture, however large the page gets; by default the page refers to
             the run folder's beyond 4,000 pictures or 24 MB.
         zips: Write a zip file of the page and the pictures that it refers to.
+        groups: A CSV file of what is known of each sample, by `file`, `path` or `sample`.
+
+    Raises:
+        ConfigurationError: If `groups` is no such file, or fits no sample.
     """
     if zips:
-        page = make_report(run_dir, "run", embeds_all=embeds_all)
+        page = make_report(run_dir, "run", embeds_all=embeds_all, groups=groups)
         out = out or run_dir / "report.zip"
         return write_zip(page, "report.html", {"run": run_dir}, out)
     out = out or run_dir / "report.html"
-    return write_page(make_report(run_dir, address_of(run_dir, out), embeds_all=embeds_all), out)
+    page = make_report(run_dir, address_of(run_dir, out), embeds_all=embeds_all, groups=groups)
+    return write_page(page, out)
 
 
 def make_report(
@@ -88,6 +102,7 @@ def make_report(
     cache: PictureCache | None = None,
     build: str | None = None,
     embeds_all: bool = False,
+    groups: Path | None = None,
 ) -> str:
     """Return the report of a run folder as HTML.
 
@@ -97,35 +112,50 @@ def make_report(
         cache: Pictures of an earlier build.
         build: Name of this build, if the page shall look for newer ones.
         embeds_all: Hold every picture.
+        groups: A CSV file of what is known of each sample.
     """
+    metadata = None if groups is None else read_metadata(groups)
     run = read_run(run_dir)
     samples = [sample for of in run.rounds for sample in of.samples]
     pictures = load_pictures(run_dir, address, _rank_pictures(run), cache, embeds_all=embeds_all)
     numbers = {path: number for number, path in enumerate(pictures.sources)}
-    figures = {of.key: count_round(of) for of in run.rounds}
+    figures = {of.key: count_round(of, run.threshold) for of in run.rounds}
     ratings, unread = load_ratings(run)
     corrected = correct_run(run, ratings)
+    grouped = describe_grouped(run, metadata)
+    findings = describe_findings(run)
+    alarms = sum(bool(of["alarm"] and of["shown"]) for of in findings)
     return render_page(
         "report.html",
         scripts=SCRIPTS,
         data={
-            "rounds": [_describe_round(of, figures[of.key]) for of in run.rounds],
+            "rounds": [
+                _describe_round(of, figures[of.key], is_audit=run.is_audit) for of in run.rounds
+            ],
             "curve": [run.rounds.index(of) for of in run.curve],
             **pack_samples(samples, {of.key: i for i, of in enumerate(run.rounds)}, numbers, run),
             "rate": describe_draws(run, numbers, {id(s): i for i, s in enumerate(samples)}),
             "corrected": describe_corrected(corrected),
             "watched": _list_watched(run),
-            "findings": describe_findings(run),
+            "findings": [*findings[:alarms], *grouped.findings, *findings[alarms:]],
             "exports": describe_exports(run),
             "asked": describe_asked(run),
             "outlines": describe_outlines(run_dir, samples, numbers),
+            "isAudit": run.is_audit,
+            "grouped": grouped.columns,
         },
         pictures=list(pictures.sources.values()),
         build=build,
         title=name_run(run),
         run=run,
         facts=list_facts(run),
-        notices=[*note_doubts(run), *run.notices, *unread, *note_pictures(pictures)],
+        notices=[
+            *note_doubts(run),
+            *run.notices,
+            *unread,
+            *grouped.notices,
+            *note_pictures(pictures),
+        ],
         corrected=corrected,
         agreements=load_agreements(run),
         rounds=[(of, figures[of.key], add_costs(of.samples)) for of in run.rounds],
@@ -143,7 +173,8 @@ def name_run(run: Run) -> str:
 def list_facts(run: Run) -> list[tuple[str, str]]:
     """Return how a run was made, as names and values for a page's head."""
     facts = [(name, show_value(run.settings[key])) for key, name in FACTS if key in run.settings]
-    return [*facts, *([("Probes", f"{run.curve[-1].probes:,}")] if run.curve else [])]
+    name = "Samples" if run.is_audit else "Probes"
+    return [*facts, *([(name, f"{run.curve[-1].probes:,}")] if run.curve else [])]
 
 
 def _list_watched(run: Run) -> list[str]:
@@ -203,6 +234,9 @@ def describe_figures(figures: Figures) -> dict[str, Any]:
         "askedAgain": figures.asked_again,
         "borderline": figures.borderline,
         "partly": figures.partly,
+        "scored": figures.scored,
+        "high": figures.high,
+        "low": figures.low_interval,
     }
 
 
@@ -214,7 +248,7 @@ def describe_quadrants() -> list[dict[str, str]]:
     ]
 
 
-def _describe_round(of: RunRound, figures: Figures) -> dict[str, Any]:
+def _describe_round(of: RunRound, figures: Figures, *, is_audit: bool) -> dict[str, Any]:
     return {
         "key": one_line(of.key),
         "stage": one_line(of.stage),
@@ -223,6 +257,16 @@ def _describe_round(of: RunRound, figures: Figures) -> dict[str, Any]:
         "step": of.step,
         "fingerprint": one_line(of.fingerprint),
         **describe_figures(figures),
+        **({"cost": _describe_cost(add_costs(of.samples))} if is_audit else {}),
+    }
+
+
+def _describe_cost(cost: Cost) -> dict[str, Any]:
+    return {
+        "told": show_dollars(cost.cost_usd),
+        "calls": cost.calls,
+        "tokens": cost.tokens,
+        "reasons": dict(cost.reasons),
     }
 
 

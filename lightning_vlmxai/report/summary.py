@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -14,7 +14,9 @@ from ..rounds import NAMES
 from .corrected import correct_run
 from .figures import Cost, Figures, add_costs, count_classes, count_round
 from .findings import find_in_run, say_gates
+from .grouping import CLASS, PREDICTED, group_round, say_groups
 from .html import show_dollars
+from .metadata import read_metadata
 from .ratings import load_ratings
 from .reader import read_run
 from .run import Run, RunRound
@@ -22,15 +24,24 @@ from .text import one_line
 
 
 def print_summary(
-    run_dir: Path, *, stage: str = "fit", report: Path | None = None, console: Console | None = None
+    run_dir: Path,
+    *,
+    stage: str | None = None,
+    report: Path | None = None,
+    console: Console | None = None,
+    groups: Path | None = None,
 ) -> None:
     """Print what a run came to: rates, change, worst classes, cost, and where to look next.
 
     Args:
         run_dir: The run folder; nothing is printed but a line if it holds no round of the stage.
-        stage: "fit", "validate" or "test".
+        stage: "fit", "validate", "test" or "predict"; that of the run's curve if None.
         report: Where the report is, if it has been written.
         console: To print to; the terminal, or the log that stands in its place, if None.
+        groups: A CSV file of what is known of each sample: rates by each of its columns are told.
+
+    Raises:
+        ConfigurationError: If `groups` is no such file, or fits no sample.
     """
     console = console or Console()
 
@@ -38,27 +49,49 @@ def print_summary(
         console.print(_plain(line, console), soft_wrap=True)
 
     run = read_run(run_dir)
+    if stage is None:
+        stage = run.curve[-1].stage if run.curve else "fit"
     rounds = [of for of in run.rounds if of.stage == stage]
-    judged = [of for of in rounds if count_round(of).judged]
+    judged = [of for of in rounds if count_round(of).scored]
     if not judged:
         said = "no round has been written" if not rounds else "no sample was judged"
         say(f"vlmxai: {said} ({stage}, {run_dir})")
     else:
-        now = count_round(judged[-1])
-        say(
-            f"vlmxai: {stage} round {judged[-1].number}, {now.judged} of {now.probes} probes judged"
-        )
-        for finding in find_in_run(run, stage):
-            say(f"  {finding.text}")
-        for line in say_gates(run) if stage == "fit" else ():
-            say(f"  {line}")
-        console.print(_table(judged))
-        for line in (_close(now), *_corrected(run, judged[-1]), *_worst_classes(judged[-1])):
-            say(line)
+        _say_round(run, judged, groups, say, console)
     if rounds:
         samples = [sample for of in rounds for sample in of.samples]
-        say(_describe_cost(add_costs(samples), len(rounds)))
+        say(_describe_cost(add_costs(samples), 0 if run.is_audit else len(rounds)))
     say(f"Look closer: {report}" if report else f"Look closer: vlmxai report {run_dir}")
+
+
+def _say_round(
+    run: Run,
+    judged: Sequence[RunRound],
+    groups: Path | None,
+    say: Callable[[str], None],
+    console: Console,
+) -> None:
+    of = judged[-1]
+    now = count_round(of, run.threshold)
+    what = f"audit ({of.stage})" if run.is_audit else f"{of.stage} round {of.number}"
+    kind = "samples" if run.is_audit else "probes"
+    say(f"vlmxai: {what}, {now.scored:,} of {now.probes:,} {kind} judged")
+    for notice in run.notices if run.is_audit else ():
+        say(f"  {notice}")
+    for finding in find_in_run(run, of.stage):
+        say(f"  {finding.text}")
+    for line in say_gates(run) if of.stage == "fit" else ():
+        say(f"  {line}")
+    if now.judged:
+        console.print(_table(judged))
+    metadata = None if groups is None else read_metadata(groups)
+    groupings, notices = group_round(run, of, metadata)
+    classes = [one for one in groupings if one.column in (CLASS, PREDICTED)]
+    others = [one for one in groupings if one not in classes]
+    worst = say_groups(classes, 10) if run.is_audit else _worst_classes(of)
+    told = others if run.is_audit or groups is not None else []
+    for line in (_close(now), *_corrected(run, of), *worst, *say_groups(told), *notices):
+        say(line)
 
 
 def _table(judged: Sequence[RunRound]) -> Table:
@@ -133,7 +166,8 @@ def _describe_cost(cost: Cost, rounds: int) -> str:
     if cost.reasons:
         reasons = ", ".join(f"{n:,} {reason}" for reason, n in sorted(cost.reasons.items()))
         parts.append(f"unscored: {reasons}")
-    return f"Cost of {rounds} round{'s' if rounds > 1 else ''}: {'; '.join(parts)}"
+    of = f" of {rounds} round{'s' if rounds > 1 else ''}" if rounds else ""
+    return f"Cost{of}: {'; '.join(parts)}"
 
 
 def _number(value: float | None) -> str:

@@ -3,6 +3,7 @@
 from .book import RoundBook
 from .faults import Faults
 from .findings import Finding, Outcome, Outcomes, find
+from .groups import Group, Member, bin_confidence, compare_groups
 from .open_round import with_probe, without_probe
 from .paired import Pairs, fisher_p, holm, mcnemar_p, paired_interval
 from .quadrants import (
@@ -12,6 +13,7 @@ from .quadrants import (
     Interval,
     assign_quadrant,
     faithfulness_names,
+    figures_of,
     quadrant_metrics,
     wilson_interval,
 )
@@ -29,7 +31,9 @@ __all__ = [
     "ROUND_METRICS",
     "Faults",
     "Finding",
+    "Group",
     "Interval",
+    "Member",
     "Outcome",
     "Outcomes",
     "Pairs",
@@ -38,7 +42,10 @@ __all__ = [
     "RoundSource",
     "Shades",
     "assign_quadrant",
+    "bin_confidence",
+    "compare_groups",
     "faithfulness_names",
+    "figures_of",
     "find",
     "fisher_p",
     "holm",

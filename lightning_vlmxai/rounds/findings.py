@@ -9,11 +9,10 @@ from statistics import median
 from typing import NamedTuple
 
 from ..records import Quadrant
-from .paired import fisher_p, holm, mcnemar_p
+from .groups import SURE, Share, stand_out
+from .paired import holm, mcnemar_p
 from .quadrants import wilson_interval
 
-SURE = 0.05
-"""Largest p-value, corrected for what was looked at with it, of more than chance."""
 FEW = 5
 """Judged probes of a class; with fewer hardly any difference is more than chance."""
 MAX_CLASSES = 4
@@ -31,6 +30,7 @@ class Outcome(NamedTuple):
         reason: Why not.
         is_partly: The kept region lies on the object and covers little of it; see
             `trust.say_partly`.
+        is_high: Whether the score is High; None where it was not judged.
     """
 
     place: tuple[int, int | None]
@@ -39,6 +39,7 @@ class Outcome(NamedTuple):
     quadrant: Quadrant | None
     reason: str = ""
     is_partly: bool = False
+    is_high: bool | None = None
 
     @property
     def is_low(self) -> bool:
@@ -48,13 +49,17 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcomes:
-    """A round as findings see it: `number`, `epoch` and `fingerprint` are those of `Round`."""
+    """A round as findings see it: `number`, `epoch` and `fingerprint` are those of `Round`.
+
+    An audit (`is_audit`) has one: its sentences name no epoch.
+    """
 
     stage: str
     number: int
     epoch: int | None
     fingerprint: str
     samples: tuple[Outcome, ...]
+    is_audit: bool = False
 
     @property
     def judged(self) -> list[Outcome]:
@@ -69,7 +74,14 @@ class Outcomes:
     @property
     def when(self) -> str:
         """The round's epoch, in words."""
+        if self.is_audit:
+            return f"the audit ({self.stage})"
         return f"round {self.number}" if self.epoch is None else f"epoch {self.epoch}"
+
+    @property
+    def in_when(self) -> str:
+        """The same where a sentence goes on; empty of an audit."""
+        return "" if self.is_audit else f" in {self.when}"
 
 
 class Finding(NamedTuple):
@@ -109,7 +121,7 @@ def find(rounds: Iterable[Outcomes]) -> list[Finding]:
         return [Finding("No round has been explained yet.")]
     judged = [of for of in every if of.judged and of.fingerprint == every[-1].fingerprint]
     if not judged:
-        return [_say_unjudged(every[-1])]
+        return [_say_unlabelled(every[-1]) or _say_unjudged(every[-1])]
     now = judged[-1]
     stands = _stand_out(judged)
     moves = _find_moves(judged, {label for label, _ in stands})
@@ -119,7 +131,9 @@ def find(rounds: Iterable[Outcomes]) -> list[Finding]:
     overall = _say_overall(judged)
     found = [*found, overall] if found else [overall]
     if more > 0:
-        found.append(Finding(f"{more} more classes stand out or moved: see the table of classes."))
+        who = "1 more class stands" if more == 1 else f"{more} more classes stand"
+        moved = "" if len(judged) == 1 else " or moved"
+        found.append(Finding(f"{who} out{moved}: see the table of classes."))
     found.append(Finding(_say_rest(judged, is_all=not (stands or moves))))
     if now is not every[-1]:
         found.append(_say_unjudged(every[-1]))
@@ -132,6 +146,26 @@ def _say_unjudged(of: Outcomes) -> Finding:
     reasons = Counter(s.reason or "unknown" for s in of.samples).most_common(3)
     told = ", ".join(f"{count} {reason}" for reason, count in reasons)
     return Finding(f"No sample of {of.when} was judged ({told}): nothing can be said of it.")
+
+
+def _say_unlabelled(of: Outcomes) -> Finding | None:
+    """Return what scores tell without a label; None where there is none."""
+    highs = [s.is_high for s in of.samples if s.is_high is not None]
+    if not highs:
+        return None
+    low, total = len(highs) - sum(highs), len(highs)
+    return Finding(
+        f"{low:,} of {total:,} predictions rest on something else than the thing they name "
+        f"({_say_rate(low, total)}). There are no labels: which of the predictions "
+        "are right is not known."
+    )
+
+
+def _say_rate(count: int, total: int) -> str:
+    """Return a rate with its interval, to as many digits as tell its ends apart."""
+    lower, upper = wilson_interval(count, total)
+    places = 2 if upper - lower > 0.02 else 3
+    return f"{count / total:.{places}f}, 95 % {lower:.{places}f} to {upper:.{places}f}"
 
 
 class _Count(NamedTuple):
@@ -176,25 +210,10 @@ def _by_class(samples: Sequence[Outcome]) -> dict[str, list[Outcome]]:
 
 
 def _outstanding(of: Outcomes) -> dict[str, _Count]:
-    """Return the Correct-Low counts of the classes that stand out in a round.
-
-    A class that was found leaves the others, so that it does not hide a lesser one.
-    """
-    rest = {name: _count(own) for name, own in _by_class(of.judged).items()}
-    found: dict[str, _Count] = {}
-    while len(rest) > 1:
-        low, total = (sum(getattr(c, part) for c in rest.values()) for part in ("low", "total"))
-        values = [fisher_p(c.low, c.total, low - c.low, total - c.total) for c in rest.values()]
-        sure = {
-            name: count
-            for (name, count), p in zip(rest.items(), holm(values), strict=True)
-            if p <= SURE and count.low * total > low * count.total
-        }
-        if not sure:
-            break
-        found |= sure
-        rest = {name: count for name, count in rest.items() if name not in sure}
-    return found
+    """Return the Correct-Low counts of the classes that stand out in a round."""
+    counts = {name: _count(own) for name, own in _by_class(of.judged).items()}
+    tested = stand_out({"": {name: Share(c.low, c.total) for name, c in counts.items()}})[""]
+    return {name: count for name, count in counts.items() if tested[name][1]}
 
 
 def _stand_out(judged: Sequence[Outcomes]) -> list[tuple[str, str]]:
@@ -211,16 +230,16 @@ def _stand_out(judged: Sequence[Outcomes]) -> list[tuple[str, str]]:
             since -= 1
         first = judged[since]
         if first is now:
-            when = f"in {now.when}"
+            when = now.in_when
         else:
             then = over[since][name]
             when = (
-                f"in {now.when}, and standing out since {first.when} ({then.low} of {then.total})"
+                f" in {now.when}, and standing out since {first.when} ({then.low} of {then.total})"
             )
         said.append(
             (
                 name,
-                f"{_show(name)}: {count.low} of {count.total} {count.reason} {when}.{count.part}",
+                f"{_show(name)}: {count.low} of {count.total} {count.reason}{when}.{count.part}",
             )
         )
     return said
@@ -275,11 +294,7 @@ def _parted(pairs: Iterable[tuple[Outcome, Outcome]]) -> tuple[int, int]:
 def _say_overall(judged: Sequence[Outcomes]) -> Finding:
     first, now = judged[0], judged[-1]
     low, total = sum(s.is_low for s in now.judged), len(now.judged)
-    lower, upper = wilson_interval(low, total)
-    text = (
-        f"Correct-Low is {low} of {total} in {now.when} ({low / total:.2f}, 95 % {lower:.2f} to "
-        f"{upper:.2f})"
-    )
+    text = f"Correct-Low is {low:,} of {total:,}{now.in_when} ({_say_rate(low, total)})"
     if now.accuracy is not None:
         text += f" at an accuracy of {now.accuracy:.2f}"
     if first is now or first.accuracy is None or now.accuracy is None:
@@ -314,9 +329,14 @@ def _say_rest(judged: Sequence[Outcomes], *, is_all: bool) -> str:
     text = f"{who} stands out{' or moved' if len(judged) > 1 else ''} beyond chance"
     middle = median(len(own) for own in classes.values())
     if len(classes) > 1 and middle < FEW:
+        what = "samples" if judged[-1].is_audit else "probes"
+        remedy = (
+            "audit more samples"
+            if judged[-1].is_audit
+            else "raise `probe_size`, or name `watch_classes`"
+        )
         text += (
-            f", and with {middle:g} judged probes a class (median) little could be seen: raise "
-            "`probe_size`, or name `watch_classes`"
+            f", and with {middle:g} judged {what} a class (median) little could be seen: {remedy}"
         )
     return f"{text}."
 

@@ -87,15 +87,21 @@ def fisher_p(first: int, of_first: int, second: int, of_second: int) -> float:
         0.4857
 
     Source: Fisher, 1935, "The logic of inductive inference"; outcomes that are no likelier than
-        what was seen count.
+        what was seen count (likelier by less than 1e-7 of it is no likelier, as in R and scipy).
+        Likelihoods are relative to the likeliest outcome's, so that no number gets large.
     """
     having, total = first + second, of_first + of_second
-    ways = [
-        math.comb(of_first, k) * math.comb(of_second, having - k)
-        for k in range(max(0, having - of_second), min(having, of_first) + 1)
-    ]
-    seen = math.comb(of_first, first) * math.comb(of_second, second)
-    return sum(w for w in ways if w <= seen) / math.comb(total, having)
+    least, most = max(0, having - of_second), min(having, of_first)
+    mode = min(most, max(least, (of_first + 1) * (having + 1) // (total + 2)))
+    spare = of_second - having
+    above, below = [1.0], [1.0]
+    for k in range(mode, most):
+        above.append(above[-1] * (of_first - k) * (having - k) / ((k + 1) * (spare + k + 1)))
+    for k in range(mode, least, -1):
+        below.append(below[-1] * k * (spare + k) / ((of_first - k + 1) * (having - k + 1)))
+    seen = above[first - mode] if first >= mode else below[mode - first]
+    ways = [*above, *below[1:]]
+    return min(1.0, math.fsum(w for w in ways if w <= seen * (1 + 1e-7)) / math.fsum(ways))
 
 
 def holm(values: Sequence[float]) -> list[float]:

@@ -9,7 +9,7 @@ const placeOf = (i) => `${page.samples.probe[i]}/${page.samples.part[i] ?? ""}`;
 // From a sample of round `to` to the same probe's in round `from`; both are numbers of rounds.
 function before(from, to) {
   const known = new Map();
-  const alike = isTest(from) === isTest(to) && page.rounds[from].fingerprint === page.rounds[to].fingerprint;
+  const alike = dataOf(from) === dataOf(to) && page.rounds[from].fingerprint === page.rounds[to].fingerprint;
   if (!alike) return known;
   const places = new Map(samplesByRound()[from].map((i) => [placeOf(i), i]));
   for (const i of samplesByRound()[to]) if (places.has(placeOf(i))) known.set(i, places.get(placeOf(i)));

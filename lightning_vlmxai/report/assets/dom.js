@@ -29,6 +29,7 @@ function showScore(score, threshold, places = 1) {
 }
 const isolated = (text) => h("bdi", null, text);
 const UNSCORED = { id: "unscored", short: "–", name: "Unscored" };
+const UNLABELLED = [{ id: "low", short: "L", name: "Low, without a label" }, { id: "high", short: "H", name: "High, without a label" }];
 
 function badge(quadrant) {
   const of = quadrant ?? UNSCORED;
@@ -75,6 +76,7 @@ const VIEWS = [
   ["whole", "Picture", "the whole picture"],
 ];
 function view(sample, kind) {
+  if (page.isAudit && !has(sample.image) && !has(sample.picture)) return h("span", { class: "shot unkept" }, h("span", { class: "none" }, "picture not kept"));
   if (kind === "masked") return shot("what the judge saw", [sample.image]);
   if (kind === "whole") return shot("the whole picture", [sample.picture]);
   if (!has(sample.saliency)) return shot("");
@@ -113,7 +115,7 @@ function sampleAt(table, i) {
   for (const name of Object.keys(table.samples)) sample[name] = table.samples[name][i];
   for (const name of table.textColumns) sample[name] = table.texts[sample[name]];
   sample.threshold = table.threshold;
-  sample.of = has(sample.quadrant) ? table.quadrants[sample.quadrant] : null;
+  sample.of = has(sample.quadrant) ? table.quadrants[sample.quadrant] : has(sample.score) ? UNLABELLED[Number(sample.score >= table.threshold)] : null;
   return sample;
 }
 

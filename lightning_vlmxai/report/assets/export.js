@@ -35,7 +35,7 @@ function exportRow(i) {
   return {
     file: sample.file || null, probe: sample.probe, part: sample.part, round: round.key, epoch: round.epoch, step: round.step,
     label: sample.label, prediction: sample.prediction, correct: sample.correct, confidence: toDigits(sample.confidence),
-    score: toDigits(sample.score), quadrant: sample.of?.id ?? null, reason: sample.reason || null, drift: toDigits(sample.drift),
+    score: toDigits(sample.score), quadrant: has(sample.quadrant) ? sample.of.id : null, reason: sample.reason || null, drift: toDigits(sample.drift),
     evaluation: sample.evaluation, justification: sample.justification,
   };
 }

@@ -34,7 +34,7 @@ function readAddress() {
 
 function nameView({ name, number, parameters }) {
   const q = page.quadrants.find((of) => of.id === parameters.get("quadrant"));
-  const parts = [name === "probe" ? `Probe ${number}` : TITLES[name], q?.name, parameters.get("class"), parameters.get("round")];
+  const parts = [name === "probe" ? `${page.isAudit ? "Sample" : "Probe"} ${number}` : TITLES[name], q?.name, parameters.get("class"), parameters.get("round")];
   return [...parts.filter(Boolean), title].join(" · ");
 }
 
@@ -65,7 +65,7 @@ document.addEventListener("click", (event) => {
 
 // A probe's number leads to the probe, anything else to what has it in a name or in the judge's words.
 function searchEverywhere() {
-  const box = searchBox("everywhere", "Probe, class or word", "", () => {});
+  const box = searchBox("everywhere", `${page.isAudit ? "Sample" : "Probe"}, class or word`, "", () => {});
   box.addEventListener("keydown", (event) => {
     const text = box.value.trim();
     if (event.key !== "Enter" || !text) return;
@@ -77,7 +77,7 @@ function searchEverywhere() {
 }
 
 function index() {
-  page.byRound = page.series = null;
+  page.byRound = page.series = page.lower = null;
   gallery.classes = countBy(page.samples.label);
   gallery.reasons = countBy(page.samples.reason);
 }
@@ -99,6 +99,7 @@ async function renew(newer) {
 
 start(() => {
   index();
+  if (page.isAudit) $('nav a[data-view="changes"]').remove(); // it has one round
   $("nav").append(searchEverywhere());
   window.addEventListener("hashchange", route);
   route();

@@ -47,22 +47,22 @@ function cell(round, k) {
   const link = h("a", { class: `cell ${q.id}`, href: galleryHref({ round: round.key, quadrant: q.id }) },
     h("span", { class: "row" }, badge(q), h("span", { class: "more" }, q.name)),
     h("span", { class: "value" }, decimals(round.rates[k])),
-    h("span", { class: "more" }, `${round.counts[k]} of ${round.judged}`,
+    h("span", { class: "more" }, `${round.counts[k].toLocaleString("en")} of ${round.judged.toLocaleString("en")}`,
       round.intervals[k] ? ` · ${ends(round.intervals[k])}` : ""));
   link.style.setProperty("--share", String(round.rates[k] ?? 0));
   return link;
 }
 
 function matrix(round) {
-  const missing = round.probes - round.judged;
+  const missing = round.probes - round.scored;
   return h("div", null,
     h("div", { class: "matrix", id: "matrix" },
       h("span"), h("span", { class: "top" }, "High"), h("span", { class: "top" }, "Low"),
       h("span", { class: "side" }, "right"), cell(round, 0), cell(round, 1),
       h("span", { class: "side" }, "wrong"), cell(round, 2), cell(round, 3)),
     missing > 0 ? h("p", { class: "hint" },
-      h("a", { href: galleryHref({ round: round.key, quadrant: "unscored" }) }, `${missing} unscored`),
-      " of ", String(round.probes), ": counted in no rate.") : null,
+      h("a", { href: galleryHref({ round: round.key, quadrant: "unscored" }) }, `${missing.toLocaleString("en")} unscored`),
+      " of ", round.probes.toLocaleString("en"), ": counted in no rate.") : null,
     round.judged ? h("p", { class: "hint", id: "borderline" }, tellBorderline(round)) : null,
     round.partly ? h("p", { class: "hint", id: "partly" }, h("a", { href: galleryHref({ round: round.key, quadrant: "correct_low", find: "partly attended" }) }, `${round.partly} of ${round.counts[LOW]} Correct-Low`),
       " are partly attended: what is kept lies on the object and covers little of it.") : null);
@@ -158,6 +158,7 @@ function overview(section, query) {
       h("p", { class: "hint" }, "The first round is written when its verdicts are in: one validation later with the default lag. Where none ever comes, look into the training's log for lines that begin with vlmxai."));
     return;
   }
+  if (page.isAudit) return auditOverview(section, query);
   const said = [], asked = query.get("round"), sort = query.get("sort") ?? "";
   const found = page.rounds.find((of) => of.key === asked);
   if (asked && !found) said.push(`round "${asked}"`);
@@ -189,6 +190,6 @@ function overview(section, query) {
   const picker = choose("chosen-round", "Round", page.rounds.map((round) => [round.key, roundLong(round)]), state.round, state.pick);
   section.replaceChildren(unknownNotice(said), finding() ?? "", tiles(curve), legend(), charts,
     h("div", { class: "bar" }, picker, h("p", { class: "keys" }, "Click a curve, or focus it and press ", h("kbd", null, "←"), " ", h("kbd", null, "→"), ", to choose a round.")),
-    chosen);
+    chosen, ...page.grouped.length ? groupParts(page.rounds[page.grouped[0].round], new URLSearchParams(), () => {}) : []);
   state.pick(state.round);
 }

@@ -5,12 +5,13 @@ function probeHref(probe, key, part) {
   return `#/probe/${probe}?${new URLSearchParams(has(part) ? { round: key, part } : { round: key })}`;
 }
 
-// A test explains other data, where the same index is another picture.
-const isTest = (number) => page.rounds[number].stage === "test";
+// A test and a prediction explain other data, where the same index is another picture.
+const DATA = { test: 1, predict: 2 };
+const dataOf = (number) => DATA[page.rounds[number].stage] ?? 0;
 
-function probeSamples(probe, wantsTest, part) {
+function probeSamples(probe, wanted, part) {
   const found = [];
-  page.samples.probe.forEach((own, i) => own === probe && isTest(page.samples.round[i]) === wantsTest && found.push(i));
+  page.samples.probe.forEach((own, i) => own === probe && dataOf(page.samples.round[i]) === wanted && found.push(i));
   const own = found.filter((i) => String(page.samples.part[i]) === part);
   return own.length ? own : found.filter((i) => page.samples.part[i] === page.samples.part[found[0]]);
 }
@@ -28,8 +29,8 @@ function verdict(sample) {
       h("span", null, badge(sample.of), " ", (sample.of ?? UNSCORED).name)),
     sample.borderline ? h("p", null, h("span", { class: "close" }, "borderline"), `: ${spreadTold(sample)}`) : null,
     sample.partly ? h("p", null, sample.partly) : null,
-    h("dl", { class: "facts" }, fact("True class", isolated(sample.label)), fact("Prediction", isolated(sample.prediction)),
-      fact("Confidence", percent(sample.confidence)), fact("Drift", decimals(sample.drift)),
+    h("dl", { class: "facts" }, sample.label || !page.isAudit ? fact("True class", isolated(sample.label)) : null, fact("Prediction", isolated(sample.prediction)),
+      fact("Confidence", percent(sample.confidence)), page.isAudit ? null : fact("Drift", decimals(sample.drift)),
       fileFact(sample),
       has(sample.late) ? fact("Late score", `${showScore(sample.late, sample.threshold)}, in no figure`) : null,
       cost ? fact("Cost", cost) : null),
@@ -37,6 +38,13 @@ function verdict(sample) {
     h("h3", null, "Evaluation"), words(sample.evaluation),
     h("h3", null, "Justification"), words(sample.justification),
     askedDetails(sample));
+}
+
+// What is told of a sample, beside its class.
+function groupFacts(i) {
+  const round = page.samples.round[i], at = samplesByRound()[round].indexOf(i);
+  const told = page.grouped.filter((of) => of.round === round && !of.column.endsWith("class") && has(of.names[at]));
+  return told.length ? h("dl", { class: "facts", id: "groups-of" }, told.map((of) => fact(of.column === "confidence" ? "Bin of confidence" : of.column, h("a", { href: groupHref(of, of.groups[of.names[at]]) }, isolated(of.groups[of.names[at]].name))))) : "";
 }
 
 function strip(samples, chosen) {
@@ -82,36 +90,37 @@ const walk = { samples: [], chosen: 0, probes: [] };
 function probe(section, number, query) {
   const key = query.get("round");
   const asked = page.rounds.findIndex((of) => of.key === key);
-  const isOfTest = asked >= 0 ? isTest(asked) : !page.samples.probe.some((own, i) => own === number && !isTest(page.samples.round[i]));
-  const samples = probeSamples(number, isOfTest, query.get("part"));
+  const wanted = asked >= 0 ? dataOf(asked) : page.samples.probe.reduce((least, own, i) => (own === number ? Math.min(least, dataOf(page.samples.round[i])) : least), 2);
+  const samples = probeSamples(number, wanted, query.get("part"));
   if (!samples.length) {
-    section.replaceChildren(h("h2", { tabindex: "-1" }, `There is no probe ${number} in this run`), h("a", { href: "#/gallery" }, "Back to the gallery"));
+    section.replaceChildren(h("h2", { tabindex: "-1" }, `There is no ${unit()} ${number} in this run`), h("a", { href: "#/gallery" }, "Back to the gallery"));
     return;
   }
   const chosen = samples.find((i) => page.samples.round[i] === asked) ?? samples.at(-1);
   const sample = sampleAt(page, chosen), round = page.rounds[sample.round];
   // Up and down go through the gallery's probes, in its order, or through all of them.
   const listed = [...new Set(chosenSamples.found.map((i) => page.samples.probe[i]))];
-  const probes = listed.includes(number) ? listed : [...new Set(page.samples.probe.filter((_, i) => isTest(page.samples.round[i]) === isTest(sample.round)))].sort((a, b) => a - b);
+  const probes = listed.includes(number) ? listed : [...new Set(page.samples.probe.filter((_, i) => dataOf(page.samples.round[i]) === wanted))].sort((a, b) => a - b);
   Object.assign(walk, { samples, chosen: samples.indexOf(chosen), probes });
   const over = samples.map((i) => sampleAt(page, i));
   const said = [key && round.key !== key ? `round "${key}"` : null, query.get("part") && String(sample.part) !== query.get("part") ? `part "${query.get("part")}"` : null].filter(Boolean);
-  const views = h("div", { class: "views" }, ["whole", "heat", "masked"].map((kind) =>
+  const isKept = !page.isAudit || isPictured(chosen);
+  const views = !isKept ? h("p", { class: "hint", id: "unkept" }, "The picture of this sample was not kept", sample.file ? [": its file is ", h("code", null, isolated(seen(sample.file)))] : "", ".") : h("div", { class: "views" }, ["whole", "heat", "masked"].map((kind) =>
     h("figure", null, outlined(view(sample, kind), sample), h("figcaption", null, VIEWS.find(([k]) => k === kind)[2]))));
   section.replaceChildren(unknownNotice(said),
     h("div", { class: "bar" },
       h("a", { class: "button", href: galleryHref(chosenSamples.filters), id: "back" }, "← Gallery"),
-      h("button", { type: "button", name: "previous-probe", "aria-label": "Previous probe", onclick: () => step("probe", -1) }, "↑"),
-      h("button", { type: "button", name: "next-probe", "aria-label": "Next probe", onclick: () => step("probe", 1) }, "↓"),
-      h("span", { class: "keys" }, h("kbd", null, "←"), " ", h("kbd", null, "→"), " round  ", h("kbd", null, "↑"), " ", h("kbd", null, "↓"), " probe  ", h("kbd", null, "Esc"), " back")),
-    h("h2", { tabindex: "-1" }, `Probe ${number} · `, isolated(sample.label), h("span", { class: "hint" }, ` · ${roundLong(round)}`)),
+      h("button", { type: "button", name: "previous-probe", "aria-label": `Previous ${unit()}`, onclick: () => step("probe", -1) }, "↑"),
+      h("button", { type: "button", name: "next-probe", "aria-label": `Next ${unit()}`, onclick: () => step("probe", 1) }, "↓"),
+      h("span", { class: "keys" }, page.isAudit ? "" : [h("kbd", null, "←"), " ", h("kbd", null, "→"), " round  "], h("kbd", null, "↑"), " ", h("kbd", null, "↓"), ` ${unit()}  `, h("kbd", null, "Esc"), " back")),
+    h("h2", { tabindex: "-1" }, `${page.isAudit ? "Sample" : "Probe"} ${number} · `, isolated(sample.label || sample.prediction), h("span", { class: "hint" }, ` · ${page.isAudit ? round.stage : roundLong(round)}`)),
     h("div", { class: "probe" },
       h("div", null,
-        views, outlineToggle(sample, views),
-        scoreChart(over, number), driftChart(over)),
+        views, isKept ? outlineToggle(sample, views) : "",
+        page.isAudit ? groupFacts(chosen) : [scoreChart(over, number), driftChart(over)]),
       verdict(sample)),
-    h("h2", null, "Over the rounds"),
-    strip(samples, chosen));
+    ...(page.isAudit ? [] : [h("h2", null, "Over the rounds"), strip(samples, chosen)]));
+  if (page.isAudit) return;
   const strips = $("#strip", section), current = $("[aria-current]", strips);
   strips.scrollLeft = current.parentElement.offsetLeft - strips.offsetLeft - strips.clientWidth / 2 + 56;
 }

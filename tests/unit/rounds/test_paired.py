@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from lightning_vlmxai.report.contrast import Share, newcombe_interval
@@ -61,6 +63,29 @@ def test_fisher_is_scipys() -> None:
         a, n, b, m = table
         expected = stats.fisher_exact([[a, n - a], [b, m - b]]).pvalue
         assert fisher_p(*table) == pytest.approx(expected)
+
+
+def test_fisher_is_scipys_of_a_whole_data_set() -> None:
+    """Groups of 3 to 25,000 of 50,000 samples: the numbers of an audit."""
+    for table in (
+        (3, 3, 7_000, 49_997),
+        (20, 50, 7_000, 49_950),
+        (0, 50, 7_000, 49_950),
+        (3_600, 25_000, 3_400, 25_000),
+        (50, 50, 0, 49_950),
+    ):
+        a, n, b, m = table
+        expected = stats.fisher_exact([[a, n - a], [b, m - b]]).pvalue
+        assert fisher_p(*table) == pytest.approx(expected, rel=1e-6)
+
+
+@given(st.integers(0, 12), st.integers(0, 12), st.data())
+def test_fisher_is_the_literal_sum(n: int, m: int, data: st.DataObject) -> None:
+    """Over all tables with the same margins, in whole numbers."""
+    a, b = data.draw(st.integers(0, n)), data.draw(st.integers(0, m))
+    ways = {k: math.comb(n, k) * math.comb(m, a + b - k) for k in range(a + b + 1) if k <= n}
+    told = sum(w for w in ways.values() if w <= ways[a]) / sum(ways.values())
+    assert fisher_p(a, n, b, m) == pytest.approx(told)
 
 
 def test_holm_by_hand() -> None:
