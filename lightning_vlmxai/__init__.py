@@ -1,7 +1,7 @@
 """See, while a Lightning run trains, whether a vision model is right for the right reason."""
 
 from .attribution import Perturbation
-from .callbacks import QuadrantStopping, VLMExplainCallback
+from .callbacks import QuadrantStopping, VLMAuditCallback, VLMExplainCallback
 from .errors import (
     AttributionError,
     ConfigurationError,
@@ -44,6 +44,7 @@ __all__ = [
     "Segmentation",
     "Task",
     "UnscoredReason",
+    "VLMAuditCallback",
     "VLMExplainCallback",
     "VLMExplainError",
     "VLMJudge",

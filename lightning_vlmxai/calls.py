@@ -139,7 +139,8 @@ class Call:
             index: Their numbers, `[N]` int64; one may come several times.
         """
         leaves = [
-            _take(leaf, index) if i in self.rows else leaf for i, leaf in enumerate(self.leaves)
+            _take(leaf, index) if i in self.rows else _usable(leaf)
+            for i, leaf in enumerate(self.leaves)
         ]
         return replace(self, leaves=tuple(leaves), size=len(index))
 
@@ -148,9 +149,7 @@ class Call:
         # Outside of inference mode, whose tensors no gradient may pass.
         with torch.inference_mode(False), torch.no_grad():
             leaves = [
-                _row_of(leaf, number)
-                if i in self.rows
-                else (leaf.clone() if isinstance(leaf, Tensor) and leaf.is_inference() else leaf)
+                _row_of(leaf, number) if i in self.rows else _usable(leaf)
                 for i, leaf in enumerate(self.leaves)
             ]
         return replace(self, leaves=tuple(leaves), size=1)
@@ -275,6 +274,11 @@ def _are_texts(part: Any, size: int) -> bool:
 
 def _shape_of(leaf: Any) -> Any:
     return (leaf.dtype, leaf.shape[1:]) if isinstance(leaf, Tensor) else "texts"
+
+
+def _usable(leaf: Any) -> Any:
+    """Return a tensor that gradients may pass, outside of inference mode."""
+    return leaf.clone() if isinstance(leaf, Tensor) and leaf.is_inference() else leaf
 
 
 def _take(leaf: Any, index: Tensor) -> Any:

@@ -13,6 +13,7 @@ from jsonargparse import ArgumentParser, Namespace
 from .cli_agree import make_agree_parser, run_agree
 from .cli_export import GROUPS_HELP, make_export_parser, run_export
 from .cli_judge import make_judge_parser, run_judge
+from .cli_labels import make_labels_parser, run_labels
 from .errors import ConfigurationError, expected
 from .report import (
     PictureCache,
@@ -43,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return run_agree(given)
         if options.command == "export":
             return run_export(given)
+        if options.command == "labels":
+            return run_labels(given)
         if options.command == "summary":
             print_summary(find_run_dir(given.run), groups=given.groups)
         elif given.watch:
@@ -89,6 +92,9 @@ def _make_parser() -> ArgumentParser:
         parser_of.add_argument("--groups", type=Path, help=GROUPS_HELP)
     commands.add_subcommand("agree", make_agree_parser(), help="hold a judge to people's ratings")
     commands.add_subcommand("export", make_export_parser(), help="write samples for other programs")
+    commands.add_subcommand(
+        "labels", make_labels_parser(), help="list the labels of an audit that are probably wrong"
+    )
     commands.add_subcommand(
         "report", report, help="write a page of a run, or of several side by side"
     )

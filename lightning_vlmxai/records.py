@@ -53,6 +53,7 @@ class UnscoredReason(str, Enum):
     NOT_FOUND = "not_found"
     OUT_OF_RANGE = "out_of_range"
     OVER_BUDGET = "over_budget"
+    PENDING = "pending"
     QUEUE_FULL = "queue_full"
     QUOTA_EXHAUSTED = "quota_exhausted"
     RATE_LIMIT = "rate_limit"
@@ -107,7 +108,7 @@ class Probe:
             the order of the validation.
         call: What the network was called with for this row, a batch of one, on the CPU.
         pixels: The un-normalised picture that the judge sees, `[3, H, W]`, float32 in [0, 1].
-        target: Ground truth, an int64 scalar for a class.
+        target: Ground truth, an int64 scalar for a class; None where the data have none.
         reference_mask: Where the object is, `[H, W]` bool, if the data set tells.
         seen: What the validation predicted; None if it was not watched.
         file: Path or id, as batch or data set name it; None where none is sure.
@@ -116,7 +117,7 @@ class Probe:
     index: int
     call: Call
     pixels: Tensor
-    target: Tensor
+    target: Tensor | None
     reference_mask: Tensor | None = None
     seen: Seen | None = None
     file: str | None = None
@@ -133,12 +134,12 @@ class Explanation:
 
     Args:
         probe_index: `Probe.index`.
-        label: True class.
+        label: True class; -1 where there is none.
         label_name: Its name.
         prediction: Predicted class.
         prediction_name: Its name.
         confidence: Probability of the predicted class, in [0, 1].
-        is_correct: Whether the prediction counts as right.
+        is_correct: Whether the prediction counts as right; None where the data have no labels.
         pixels: `Probe.pixels`, `[3, H, W]`, float32 in [0, 1].
         saliency: Saliency map at picture size, `[H, W]`, float32 in [0, 1].
         mask: Eq. 1 of the saliency map, `[H, W]`, float32 in [0, 1]; attended where >= 0.5.
@@ -158,7 +159,7 @@ class Explanation:
     prediction: int
     prediction_name: str
     confidence: float
-    is_correct: bool
+    is_correct: bool | None
     pixels: Tensor
     saliency: Tensor
     mask: Tensor
@@ -336,7 +337,7 @@ class Sample:
     Args:
         explanation: What was judged.
         verdict: The judge's answer.
-        quadrant: None where the verdict is unscored.
+        quadrant: None where the verdict is unscored, or nothing is known of a label.
         attention_drift: 1 - IoU of the mask with the probe's last one, in [0, 1]; None at first.
         centre_shift: Distance of the mask's centre of mass from that of the probe's last one, over
             the picture's diagonal, in [0, 1]; None at first.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import lightning.pytorch as pl
@@ -27,6 +28,7 @@ class ValidationWatcher(pl.Callback):
     _collector: ProbeCollector
     _val_loaders: tuple[int, ...]
     _watched: frozenset[int] = frozenset()
+    _loaders: Mapping[int, Loaded] = MappingProxyType({})
     _is_watching = False
     _copies = True
     _repeated: nn.Module | None = None
@@ -41,6 +43,7 @@ class ValidationWatcher(pl.Callback):
         if self._is_watching:
             loaders = _look_at(trainer, self._val_loaders)
             self._watched = frozenset(loaders)
+            self._loaders = loaders
             self._collector.start(
                 loaders,
                 rank=trainer.global_rank,
@@ -49,6 +52,10 @@ class ValidationWatcher(pl.Callback):
             )
 
     on_test_start = on_validation_start
+
+    def _take(self, root: nn.Module) -> None:
+        """Look at the rows of the batch whose step has ended."""
+        self._collector.after(root)
 
     def on_validation_batch_start(
         self,
@@ -89,9 +96,9 @@ class ValidationWatcher(pl.Callback):
                         eager=True,
                     )
                     repeat_step(trainer, module, batch, batch_idx, dataloader_idx)
-                    self._collector.after(module)
+                    self._take(module)
             else:
-                self._collector.after(pl_module)
+                self._take(pl_module)
 
     on_test_batch_end = on_validation_batch_end
 
@@ -152,7 +159,10 @@ def _look_at(trainer: pl.Trainer, numbers: Sequence[int]) -> dict[int, Loaded]:
     Raises:
         ConfigurationError: If a validation has not so many.
     """
-    loaders = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
+    if trainer.predicting:
+        loaders = trainer.predict_dataloaders
+    else:
+        loaders = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
     if isinstance(loaders, dict):
         loaders = list(loaders.values())
     if not isinstance(loaders, (list, tuple)):
@@ -174,7 +184,7 @@ def _look_at(trainer: pl.Trainer, numbers: Sequence[int]) -> dict[int, Loaded]:
             order=_order_of(loaders[number]),
             limit=_rows_to_come(trainer, loaders[number], number),
             collate=getattr(loaders[number], "collate_fn", None),
-            rows=getattr(loaders[number], "batch_size", None),
+            rows=_rows_of(loaders[number]),
         )
         for number in present
     }
@@ -186,16 +196,28 @@ def _order_of(loader: Any) -> Any:
     A loader that is given a batch sampler of a user's has a sampler that nobody asks, and one
     without any makes its batches of whole samples.
     """
-    batches = type(getattr(loader, "batch_sampler", None))
+    given = getattr(loader, "batch_sampler", None)
+    # In a prediction Lightning's own stands around it, and notes the indices that it gives.
+    batches = type(getattr(given, "_batch_sampler", given))
     is_plain = batches.__name__ == "BatchSampler" and batches.__module__.startswith("torch")
     return getattr(loader, "sampler", None) if is_plain else None
 
 
+def _rows_of(loader: Any) -> int | None:
+    """Return how many rows a loader makes a batch of; None if that isn't known."""
+    size = getattr(loader, "batch_size", None)
+    if size is None and _order_of(loader) is not None:
+        size = getattr(loader.batch_sampler, "batch_size", None)
+    return size if isinstance(size, int) else None
+
+
 def _rows_to_come(trainer: pl.Trainer, loader: Any, number: int) -> int | None:
     """Return how many rows of a loader a validation will see on all ranks, where that is known."""
-    size = getattr(loader, "batch_size", None)
+    size = _rows_of(loader)
     if trainer.sanity_checking:
         batches: Any = trainer.num_sanity_val_batches
+    elif trainer.predicting:
+        batches = trainer.num_predict_batches
     else:
         batches = trainer.num_test_batches if trainer.testing else trainer.num_val_batches
     counts = batches if isinstance(batches, list) else [batches]
@@ -206,6 +228,8 @@ def _rows_to_come(trainer: pl.Trainer, loader: Any, number: int) -> int | None:
 
 def name_of_step(trainer: pl.Trainer) -> str:
     """Return the name of the step that runs."""
+    if trainer.predicting:
+        return "predict_step"
     return "test_step" if trainer.testing else "validation_step"
 
 
@@ -221,7 +245,7 @@ def repeat_step(
     batch_idx: int,
     dataloader_idx: int,
 ) -> None:
-    """Run a validation (or test) step once more: nobody can look into one that is compiled.
+    """Run a step once more: nobody can look into one that is compiled.
 
     Call it while the module is borrowed, which gives back what the step changes.
     """

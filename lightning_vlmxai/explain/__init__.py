@@ -1,17 +1,22 @@
 """A live model and probes go in; explanations come out, and the model as it was."""
 
-from .explainer import Explainer, ask_with_gradients, make_request
+from .explainer import Explainer
+from .fingerprint import fingerprint_weights
 from .isolation import Changes, Proof, copy_module, name_few
+from .known_targets import KnownTargets
 from .live import LiveModel
 from .masking import apply_mask, mask_iou, overlay, soft_mask
 from .pointing import find_fault, spread
 from .proof import disagreement, find_disagreements, share_agreed
+from .requests import ask_with_gradients, make_request
 from .rng import isolated_generators, isolated_rng
-from .watch import Watch
+from .watch import Called, Watch
 
 __all__ = [
+    "Called",
     "Changes",
     "Explainer",
+    "KnownTargets",
     "LiveModel",
     "Proof",
     "Watch",
@@ -21,6 +26,7 @@ __all__ = [
     "disagreement",
     "find_disagreements",
     "find_fault",
+    "fingerprint_weights",
     "isolated_generators",
     "isolated_rng",
     "make_request",

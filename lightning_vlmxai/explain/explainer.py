@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, get_args
 
 import torch
@@ -26,7 +27,7 @@ from ..attribution import (
 )
 from ..calls import Call, join_calls
 from ..errors import AttributionError, ConfigurationError, expected
-from ..records import Explanation, Fill, JudgeRequest, Probe
+from ..records import Explanation, Fill, Probe
 from ..tasks import (
     BinarySegmentation,
     Classification,
@@ -35,8 +36,10 @@ from ..tasks import (
     Reading,
     Task,
 )
+from .known_targets import KnownTargets
 from .live import LiveModel
 from .masking import soft_mask
+from .requests import to_module
 
 AUTO = ("gradcam", "cam", "ablationcam", "occlusion")
 """What `method="auto"` tries, in this order: the first three need a layer, the first gradients."""
@@ -183,22 +186,68 @@ class Explainer:
         with live.lent() as module:
             name = None if self.target_layer is None else live.inner_name(self.target_layer)
             for positions in of_shape.values():
-                size = self.batch_size
-                target: Target | None = None
-                while positions:
-                    chosen = positions[:size]
-                    batch = [probes[position] for position in chosen]
-                    try:
-                        call = self.prepared(join_calls([p.call for p in batch]), module)
-                        target = target or self.target_of(module, call, name)
-                        name = target.name
-                        explanations = self._explain_each(module, target, call, batch)
-                    except RuntimeError as error:
-                        size = _halve(len(chosen), error)
-                        continue
-                    explained.update(zip(chosen, explanations, strict=True))
-                    positions = positions[size:]
+                batch = [probes[position] for position in positions]
+
+                def join(start: int, end: int, batch: list[Probe] = batch) -> Call:
+                    return join_calls([probe.call for probe in batch[start:end]])
+
+                name, found = self._explain_in_parts(module, name, join, batch)
+                explained.update(zip(positions, found, strict=True))
         return [e for position in range(len(probes)) for e in explained[position]]
+
+    def explain_call(
+        self,
+        live: LiveModel,
+        *,
+        call: Call,
+        probes: Sequence[Probe],
+        rows: Sequence[int],
+        known: KnownTargets,
+    ) -> list[list[Explanation]]:
+        """Return the explanations of each row of a call; the module is left as it was.
+
+        As `__call__`, for a batch that need not be taken apart and joined again.
+
+        Args:
+            live: The model; it is left as it was.
+            call: Of the network.
+            probes: Whose own calls are not looked at.
+            rows: Which row of the call each is.
+            known: Where the layer was found for batches before.
+        """
+        with live.lent() as module:
+            name = None if self.target_layer is None else live.inner_name(self.target_layer)
+
+            def cut(start: int, end: int) -> Call:
+                return call.take(torch.tensor(rows[start:end]))
+
+            return self._explain_in_parts(module, name, cut, probes, known)[1]
+
+    def _explain_in_parts(
+        self,
+        module: nn.Module,
+        name: str | None,
+        call_of: Callable[[int, int], Call],
+        probes: Sequence[Probe],
+        known: KnownTargets | None = None,
+    ) -> tuple[str | None, list[list[Explanation]]]:
+        """Return the layer's name and the explanations of each probe, a batch at a time."""
+        size, start = self.batch_size, 0
+        target: Target | None = None
+        explained: list[list[Explanation]] = []
+        while start < len(probes):
+            batch = probes[start : start + size]
+            try:
+                call = self.prepared(call_of(start, start + size), module)
+                if target is None:
+                    find = partial(self.target_of, module, call, name)
+                    target = find() if known is None else known.get(module, str(call.shapes), find)
+                explained += self._explain_each(module, target, call, batch)
+            except RuntimeError as error:
+                size = _halve(len(batch), error)
+                continue
+            start += len(batch)
+        return name if target is None else target.name, explained
 
     def prepared(self, call: Call, module: nn.Module) -> Call:
         """Return the call as the module is asked, and as the task reads the answer."""
@@ -263,8 +312,10 @@ class Explainer:
         classes, confidences = prediction.classes.tolist(), prediction.confidences.tolist()
         explanations = []
         for i, probe in enumerate(probes):
-            label = task.label_of(probe.target, prediction.num_classes)
-            is_correct = task.is_correct(prediction, i, probe.target)
+            label, is_correct = -1, None
+            if probe.target is not None:
+                label = task.label_of(probe.target, prediction.num_classes)
+                is_correct = task.is_correct(prediction, i, probe.target)
             if isinstance(task, OneLabelEach) and is_correct:
                 label = classes[i]  # of several true ones, the one that was predicted
             explanations.append(
@@ -306,44 +357,6 @@ class Explainer:
         if index < 0:
             return "none"
         return str(index) if self.class_names is None else self.class_names[index]
-
-
-def ask_with_gradients(live: LiveModel, call: Call) -> Any:
-    """Return what the network answers, with the operations that made it recorded.
-
-    Args:
-        live: The model; it is left as it was.
-        call: What it is called with.
-    """
-    with live.lent() as module, torch.enable_grad():
-        ready = to_module(call, module)
-        if ready.images.is_floating_point():
-            # Where all parameters are frozen; a copy, for networks that work in place.
-            ready = ready.with_images(ready.images.detach().requires_grad_().clone())
-        return ready.run(module)
-
-
-def make_request(
-    explanation: Explanation, *, round_number: int = 0, stage: str = "fit"
-) -> JudgeRequest:
-    """Return what a judge is told about an explanation: the predicted label, never the true one."""
-    return JudgeRequest(
-        probe_index=explanation.probe_index,
-        label_name=explanation.prediction_name,
-        pixels=explanation.pixels,
-        mask=explanation.mask,
-        saliency=explanation.saliency,
-        fill=explanation.fill,
-        reference_mask=explanation.reference_mask,
-        round_number=round_number,
-        stage=stage,
-    )
-
-
-def to_module(call: Call, module: nn.Module) -> Call:
-    """Return the call on the module's device, its pictures in the dtype of the parameters."""
-    parameter = next((p for p in module.parameters() if p.is_floating_point()), None)
-    return call if parameter is None else call.to(parameter.device, parameter.dtype)
 
 
 def _halve(size: int, error: RuntimeError) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 
 from .bits import checksums
 from .walk import Walk
@@ -88,3 +90,22 @@ def _settings() -> dict[str, object]:
         "grad": torch.is_grad_enabled(),
         "global hooks": {n: h for n, h in hooks.items() if n.startswith("_global") and h},
     }
+
+
+def fingerprint_weights(module: nn.Module) -> str:
+    """Return 16 hexadecimal digits that change with any parameter or buffer, or its name.
+
+    Example:
+        >>> from torch import nn
+        >>> layer = nn.Linear(2, 2)
+        >>> before = fingerprint_weights(layer)
+        >>> with torch.no_grad():
+        ...     _ = layer.bias.add_(1)
+        >>> before == fingerprint_weights(layer)
+        False
+    """
+    held = dict([*module.named_parameters(), *module.named_buffers()])
+    with torch.inference_mode(False), torch.no_grad():
+        sums = checksums(list(held.values()))
+    text = repr([(name, *held[name].shape, n) for name, n in zip(held, sums, strict=True)])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

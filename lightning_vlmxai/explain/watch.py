@@ -26,7 +26,7 @@ Reads = Callable[[Any, int], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Called:
     """One call that answered what the task can read.
 
     Args:
@@ -129,7 +129,7 @@ class Watch:
             if only is None or name == only:
                 self._undo.append(self._attend(name, module, is_root=not name, eager=eager))
 
-    def end(self, root: nn.Module) -> Seen | None:
+    def end(self, root: nn.Module) -> Called | None:
         """Stop watching, and return the call that is explained; None if there was none."""
         step = self._step
         self.stop()
@@ -146,7 +146,7 @@ class Watch:
             call = replace(step.call, part=answer.network, turn=answer.turn)
         if call is None:
             return None
-        return Seen(network=answer.network, turn=answer.turn, call=call, output=answer.output)
+        return Called(network=answer.network, turn=answer.turn, call=call, output=answer.output)
 
     def _choose(self, root: nn.Module, found: list[_Answer], step: _Step) -> None:
         modules = dict(root.named_modules())

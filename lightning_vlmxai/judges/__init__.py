@@ -2,6 +2,7 @@
 
 from .base import Judge, PaidJudge
 from .budget import Budget
+from .cache import KEPT_REASONS
 from .failures import FailureReporter, describe_failures
 from .prompts import STYLES, VIEWS
 from .reference import ReferenceMaskJudge, overlap_score
@@ -10,6 +11,7 @@ from .worker import INTERRUPTED_S, JudgeWorker, Ticket
 
 __all__ = [
     "INTERRUPTED_S",
+    "KEPT_REASONS",
     "STYLES",
     "VIEWS",
     "Budget",

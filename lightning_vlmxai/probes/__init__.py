@@ -5,18 +5,23 @@ from .loaders import Loaded
 from .making import mask_values
 from .names import choose_names, find_names
 from .normalizations import Normalization
+from .passed import Passed
 from .pictures import read_picture
 from .probe_set import ProbeSet, ProbeSettings
 from .reference_masks import understand
-from .samples import Item, unpack_dense, unpack_item
+from .samples import Item, unpack_dense, unpack_item, unpack_unlabelled
+from .stream import ProbeStream, Streamed
 
 __all__ = [
     "Item",
     "Loaded",
     "Normalization",
+    "Passed",
     "ProbeCollector",
     "ProbeSet",
     "ProbeSettings",
+    "ProbeStream",
+    "Streamed",
     "choose_names",
     "find_names",
     "mask_values",
@@ -24,4 +29,5 @@ __all__ = [
     "understand",
     "unpack_dense",
     "unpack_item",
+    "unpack_unlabelled",
 ]

@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
@@ -16,40 +16,20 @@ from torch import Tensor, nn
 from ..calls import Call, step_call
 from ..errors import ProbeError, VLMExplainError, expected
 from ..explain import LiveModel, Watch, ask_with_gradients
-from ..records import Probe, Seen
-from ..tasks import MultiLabelClassification, OutputReader, Reading, Shown, Task
+from ..records import Probe
+from ..tasks import MultiLabelClassification, OutputReader, Reading, Task
 from .doubts import find_doubts
 from .files import name_files
 from .loaders import Loaded, RowNumbers
-from .making import Kept, make_probes, mask_values
+from .making import Kept, ProbeMaker, mask_values
 from .names import Naming, choose_names, find_names
 from .normalizations import search
+from .passed import Passed, Row, Told
 from .probe_set import ProbeSet, ProbeSettings
-from .reservoir import Reservoir, Ticket, choose_tickets, plan
+from .reservoir import Reservoir, choose_tickets, plan
 from .row_names import RowNames
 from .rows import copy_row, place_of, same_tensor, stratum_of
 from .samples import batch_size, take_row, unpack_dense, unpack_item
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
-    """What is held of a row; what each way to read the answer predicted for it; its names."""
-
-    call: Call
-    row: Any
-    seen: Mapping[Reading, Seen]
-    names: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Told:
-    """What ranks tell each other of the rows that passed by."""
-
-    tickets: list[Ticket]
-    counts: Counter[int]
-    shown: Shown
-    labels: Mapping[int, int]
-    mask_values: frozenset[float]
 
 
 class ProbeCollector:
@@ -111,7 +91,9 @@ class ProbeCollector:
         self._floors = {names.index(c): self._settings.min_per_class for c in wanted if c in names}
         choice: dict[str, Any] = {"seed": self._settings.seed, "floors": self._floors}
         labels = self._numbers.labels
-        planned = plan(labels, self._settings.size, **choice) if labels else None
+        planned = None
+        if labels and not self._settings.are_first:
+            planned = plan(labels, self._settings.size, **choice)
         self._reservoir = Reservoir(self._settings.size, planned=planned, **choice)
 
     def before(
@@ -146,13 +128,30 @@ class ProbeCollector:
 
     def after(self, root: nn.Module) -> None:
         """Look at the rows of the batch whose step has ended."""
+        passed = self.look(root)
+        if passed is not None:
+            self.take(passed)
+
+    def look(self, root: nn.Module) -> Passed | None:
+        """Return the batch whose step has ended, and what the network was called with."""
         found = self._watch.end(root)
         if self._pending is None:
-            return
+            return None
         batch, size, loader = self._pending
         self._pending = None
-        indices = self._numbers.next(loader, size)
-        names = self._row_names.see(batch, size)
+        return Passed(
+            batch=batch,
+            size=size,
+            indices=self._numbers.next(loader, size),
+            padding=self._numbers.count_padding(loader, size),
+            names=self._row_names.see(batch, size),
+            found=found,
+        )
+
+    def take(self, passed: Passed) -> None:
+        """Keep rows of a batch that probes may be chosen among."""
+        batch, size, names = passed.batch, passed.size, passed.names
+        found = passed.found
         if found is None:
             self._missed += size
             with suppress(VLMExplainError):  # what no network reads need not be unpacked
@@ -162,7 +161,7 @@ class ProbeCollector:
         seen = self._reader.see(found.output, size, targets)
         self._first = self._first or found.call.row(0)
 
-        def keep(row: int) -> _Row:
+        def keep(row: int) -> Row:
             call = found.call.row(row)
             copies = {
                 place_of(found.call.leaves[i][row]): call.leaves[i][0]
@@ -171,9 +170,9 @@ class ProbeCollector:
             }
             sample = copy_row(take_row(batch, row, size), copies)
             own = {access: column[row] for access, column in names.items()}
-            return _Row(call=call, row=sample, seen=seen(row), names=own)
+            return Row(call=call, row=sample, seen=seen(row), names=own)
 
-        self._reservoir.offer(indices, lambda: map(self._stratum, targets()), keep)
+        self._reservoir.offer(passed.indices, lambda: map(self._stratum, targets()), keep)
 
     def _targets(self, batch: Any, size: int) -> list[Any]:
         """Return the rows' labels."""
@@ -191,7 +190,7 @@ class ProbeCollector:
         self._watch.stop()
         self._pending = None
 
-    def tell(self, live: LiveModel) -> _Told:
+    def tell(self, live: LiveModel) -> Told:
         """Return what the other ranks need to know to choose.
 
         Args:
@@ -202,16 +201,18 @@ class ProbeCollector:
         tickets = self._reservoir.tickets
         unpack = self._settings.unpack
         items = {t.index: unpack(self._reservoir.take(t.index).row) for t in tickets}
-        return _Told(
+        return Told(
             tickets=tickets,
             counts=self._reservoir.counts,
             shown=self._reader.tell(ask),
             # Not the tickets': what a data set says of its labels may be changed on the way.
-            labels={index: self._stratum(item.target) for index, item in items.items()},
+            labels={
+                i: self._stratum(one.target) for i, one in items.items() if one.target is not None
+            },
             mask_values=mask_values(items.values()),
         )
 
-    def choose(self, told: Sequence[_Told]) -> list[Probe]:
+    def choose(self, told: Sequence[Told]) -> list[Probe]:
         """Return this rank's probes among those that all ranks choose.
 
         Raises:
@@ -219,7 +220,12 @@ class ProbeCollector:
         """
         self._check()
         counts: Counter[int] = sum((one.counts for one in told), Counter())
-        self._reading = self._reader.choose([one.shown for one in told], self._names, max(counts))
+        # Of the first rows of a sorted data set all labels may be one.
+        known = (self._numbers.labels if self._settings.are_first else None) or ()
+        self._labels = dict(enumerate(known))
+        largest = max(max(counts), max(known, default=-1))
+        shown = [one.shown for one in told]
+        self._reading = self._reader.choose(shown, self._names, None if largest < 0 else largest)
         tickets = {t.index: t for one in told for t in one.tickets}
         owner = {t.index: r for r, one in reversed(list(enumerate(told))) for t in one.tickets}
         chosen = choose_tickets(
@@ -234,14 +240,19 @@ class ProbeCollector:
         own = [t.index for t in chosen if owner[t.index] == self._rank]
         key = replace(self._reading, given=None)
         rows = {index: self._reservoir.take(index) for index in own}
-        self._doubts, probes = make_probes(
-            {i: Kept(call=r.call, row=r.row, seen=r.seen.get(key)) for i, r in rows.items()},
+        self.maker = ProbeMaker(
             unpack=self._settings.unpack,
             picture=self._settings.picture,
             normalization=self._settings.normalization,
             found=search(self._making, self._holders),
-            mask_values=frozenset().union(*(one.mask_values for one in told)),
             dataset=self._numbers.dataset if self._numbers.is_known else None,
+        )
+        self._doubts, probes = self.maker.make(
+            {
+                i: Kept(call=r.call, given=r.call.images[0], row=r.row, seen=r.seen.get(key))
+                for i, r in rows.items()
+            },
+            frozenset().union(*(one.mask_values for one in told)),
         )
         self._files, probes = name_files(
             probes,
@@ -251,13 +262,15 @@ class ProbeCollector:
         )
         return probes
 
-    def _choose_names(self, told: Sequence[_Told]) -> None:
+    def _choose_names(self, told: Sequence[Told]) -> None:
         """Use names only where every label that was seen fits."""
         key = replace(self._reading, given=None)
         facts = [one.shown.facts[key] for one in told if one.shown.facts and key in one.shown.facts]
         outputs = facts[0].num_classes if facts else None
         seen = {index: label for one in told for index, label in one.labels.items()}
-        naming = choose_names(self._names_found, seen, outputs, is_indexed=self._numbers.is_known)
+        seen = {**self._labels, **seen}
+        is_indexed = self._numbers.is_known and not self._numbers.is_shifted
+        naming = choose_names(self._names_found, seen, outputs, is_indexed=is_indexed)
         self._naming = naming
         if naming.names is not None or self._names_found:
             self._names = naming.names
@@ -331,6 +344,8 @@ class ProbeCollector:
         return " ".join(filter(None, [*lines, self._reader.choice]))
 
     def _stratum(self, target: Any) -> int:
+        if target is None:
+            return -1
         if isinstance(self._task, MultiLabelClassification):
             return self._task.first_label(torch.as_tensor(target))
         return stratum_of(target)

@@ -34,6 +34,21 @@ def to_picture(image: Tensor | None) -> Tensor | None:
     return picture.clamp(0, 1) if float(outside) <= 0.01 else None
 
 
+def to_pictures(images: Tensor) -> Tensor | None:
+    """Return floating images `[B, C, H, W]` as pictures; None unless each is one (`to_picture`)."""
+    if images.shape[1] not in (1, 3) or not images.numel():
+        return None
+    values = images.float()
+    low, high = values.aminmax()
+    if not (float(low) >= -_OVERSHOOT and float(high) <= 1 + _OVERSHOOT):
+        return None
+    if float(low) < -_SLACK or float(high) > 1 + _SLACK:
+        outside = ((values < -_SLACK) | (values > 1 + _SLACK)).float().flatten(1).mean(dim=1)
+        if float(outside.max()) > 0.01:
+            return None
+    return values.clamp(0, 1)
+
+
 def is_made_of(given: Tensor, picture: Tensor, *, tolerance: float = 1e-2) -> bool:
     """Return whether an image is, channel by channel, a rising linear function of a picture.
 

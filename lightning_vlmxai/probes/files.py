@@ -9,7 +9,7 @@ from typing import Any
 
 from ..explain import isolated_rng
 from ..records import Probe
-from .listed_files import Listed, doubt_listed, find_listed
+from .listed_files import Listed, as_label, doubt_listed, find_listed
 from .row_names import RowNames, clean_name
 
 
@@ -51,6 +51,41 @@ def name_files(
     if by[""] and probes:
         lines.append(f"{by['']} of {len(probes)} not known: {doubt or 'they have none'}")
     return "; ".join(lines), named
+
+
+def is_listed(probes: Sequence[Probe], dataset: Any) -> bool:
+    """Return whether what a data set lists is believed, as far as some samples tell."""
+    return dataset is not None and bool(_look_up(probes, dataset)[0])
+
+
+def name_more(
+    probes: Sequence[Probe],
+    columns: Sequence[Mapping[str, str]],
+    row_names: RowNames,
+    dataset: Any,
+) -> list[Probe]:
+    """Return further probes with their files; see `name_files`.
+
+    Args:
+        probes: `file` is what `unpack` said.
+        columns: What may name each row, by how it is reached.
+        row_names: Says which of these to believe.
+        dataset: Whose list is believed, by the probes' indices; None if none is.
+    """
+    named = []
+    for probe, own in zip(probes, columns, strict=True):
+        file, told = probe.file, row_names.choose(own)
+        if file is not None:
+            file = clean_name(file)
+        elif told is not None:
+            file = told[1]
+        elif dataset is not None:
+            listed = find_listed(dataset, probe.index)
+            label = as_label(probe.target)
+            fits = listed is not None and (label is None or listed.label in (None, label))
+            file = listed.name if listed is not None and fits else None
+        named.append(replace(probe, file=file or None))
+    return named
 
 
 def _look_up(probes: Sequence[Probe], dataset: Any) -> tuple[dict[int, Listed], str]:

@@ -88,7 +88,7 @@ def doubt_listed(
     rest = {index: one for index, one in listed.items() if not one.is_exact}
     if not rest:
         return None
-    pairs = [(one.label, _as_label(targets[index])) for index, one in rest.items()]
+    pairs = [(one.label, as_label(targets[index])) for index, one in rest.items()]
     if None not in [part for pair in pairs for part in pair]:
         is_other = any(label != target for label, target in pairs)  # or a `target_transform`
         if not is_other and len({label for label, _ in pairs}) > 1:
@@ -212,14 +212,15 @@ def _read_entry(entry: Any, attribute: str) -> Listed | None:
     cleaned = clean_name(name)
     if cleaned is None:
         return None
-    return Listed(name=cleaned, label=_as_label(label), by=attribute)
+    return Listed(name=cleaned, label=as_label(label), by=attribute)
 
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, (str, PurePath))
 
 
-def _as_label(value: Any) -> int | None:
+def as_label(value: Any) -> int | None:
+    """Return a label as a whole number; None if it is none."""
     if isinstance(value, Tensor):
         value = value.detach().cpu().numpy()
     if isinstance(value, np.ndarray) and value.size == 1:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch.utils.data import ConcatDataset
+from torch.utils.data import ConcatDataset, DistributedSampler, default_collate
 
 from .datasets import find_labels, index_of_position
 
@@ -50,6 +50,7 @@ class RowNumbers:
             for number, one in loaders.items()
         }
         self._seen = dict.fromkeys(loaders, 0)
+        self.is_shifted = False
         self.is_known = bool(loaders) and None not in self._index_of.values()
         datasets = [one.dataset for one in loaders.values()]
         self.dataset: Any = datasets[0] if len(datasets) == 1 else None
@@ -70,13 +71,40 @@ class RowNumbers:
         return self.is_known and all(map(self._is_whole, self._loaders))
 
     def _is_whole(self, number: int) -> bool:
+        return self._seen[number] == self._due(number)
+
+    def _due(self, number: int) -> int | None:
+        """Return how many rows of a loader this rank will see; None if that is not known."""
         one = self._loaders[number]
-        if one.rows is None:
-            return False
+        if one.rows is None or one.order is None:
+            return None
         due = len(one.order)
-        return self._seen[number] == (
-            due if one.limit is None else min(due, one.limit // self._ranks)
-        )
+        return due if one.limit is None else min(due, one.limit // self._ranks)
+
+    @property
+    def due(self) -> int | None:
+        """How many rows this rank will see of all loaders; None if that is not known."""
+        every = [self._due(number) for number in self._loaders]
+        return None if None in every else sum(one for one in every if one is not None)
+
+    @property
+    def drops_nothing(self) -> bool:
+        """Whether what makes batches is torch's own, which leaves no sample out."""
+        return all(one.collate in (None, default_collate) for one in self._loaders.values())
+
+    def count_padding(self, loader: int, count: int) -> int:
+        """Return how many of a loader's last rows were added so that each rank has as many.
+
+        Args:
+            loader: Its number.
+            count: How many rows are looked at.
+        """
+        order, end = self._loaders[loader].order, self._seen[loader]
+        if self._index_of[loader] is None or not isinstance(order, DistributedSampler):
+            return 0
+        length = self._length(loader)
+        places = range(end - count, end)
+        return sum(self._rank + place * self._ranks >= length for place in places)
 
     @property
     def labels(self) -> list[int] | None:
@@ -95,8 +123,11 @@ class RowNumbers:
 
     def next(self, loader: int, count: int) -> list[int]:
         """Return the numbers of a loader's next rows."""
-        first = self._seen[loader]
+        first, one = self._seen[loader], self._loaders[loader]
         self._seen[loader] += count
+        if self.is_known and one.rows is not None:
+            # A batch that is shorter than it must be lacks rows, and all after it move up.
+            self.is_shifted |= count != min(one.rows, len(one.order) - first)
         before = sum(self._length(number) for number in self._loaders if number < loader)
         index_of = self._index_of[loader]
         if index_of is not None:

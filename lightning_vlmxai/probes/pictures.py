@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ProbeError, expected
-from .evidence import is_on_grid, to_picture
+from .evidence import is_on_grid, to_picture, to_pictures
 from .geometry import Way, find_way
 from .normalizations import Chosen, Found, Normalization, choose_normalizations
 from .picture_lines import normalization_line, picture_line
@@ -48,6 +48,26 @@ class Shown:
     way: Way | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """Where the pictures of rows come from; by default the data set's own samples.
+
+    Args:
+        are_rows: The rows of the batch are pictures.
+        normalization: What is undone of the network's input, where that is where they come from.
+    """
+
+    are_rows: bool = False
+    normalization: Normalization | None = None
+
+    def undo(self, given: Sequence[Tensor]) -> list[Tensor] | None:
+        """Return pictures of network inputs; None if they are none, or come from elsewhere."""
+        if self.normalization is None or len({image.shape for image in given}) > 1:
+            return None
+        pictures = to_pictures(self.normalization.undo(torch.stack(list(given))))
+        return None if pictures is None else list(pictures)
+
+
 def find_pictures(
     sources: Sequence[Source],
     *,
@@ -72,12 +92,23 @@ def find_pictures(
     Raises:
         ProbeError: If there is no such place; the message says what to pass.
     """
+    return find_manner(sources, asked=asked, found=found, read_samples=read_samples)[1]
+
+
+def find_manner(
+    sources: Sequence[Source],
+    *,
+    asked: Normalization | None = None,
+    found: Found | None = None,
+    read_samples: Callable[[], Sequence[Tensor | None]] = tuple,
+) -> tuple[Manner, list[Shown]]:
+    """Return where the pictures of rows come from, and the pictures; see `find_pictures`."""
     found = found or Found()
     given = [source.given for source in sources]
     ways = find_ways(sources)
     rows = _bring(given, [source.image for source in sources])
     if rows is not None and is_on_grid(rows):
-        return _shown(rows, ways)
+        return Manner(are_rows=True), _shown(rows, ways)
     if asked is not None:
         undone = None if rows is not None else _undo_asked(asked, sources)
         chosen: list[Chosen] = []
@@ -86,14 +117,44 @@ def find_pictures(
         least = 3 if rows is not None else 1
         proven = [one for one in chosen if one.proof >= least]
         undone = _undo(proven[0].normalization, given) if len(proven) == 1 else None
-    pictures = undone if undone is not None else rows
+    pictures, manner = undone, Manner(normalization=asked)
+    if undone is not None and asked is None:
+        manner = Manner(normalization=proven[0].normalization)
     if pictures is None:
+        pictures, manner = rows, Manner(are_rows=True)
+    if pictures is None:
+        manner = Manner()
         samples = list(read_samples())
         if len(samples) == len(sources):
             pictures = _bring(given, samples)
     if pictures is None:
         _refuse(sources, [one for one in chosen if one.place], found)
-    return _shown(pictures, ways)
+    return manner, _shown(pictures, ways)
+
+
+def show_again(manner: Manner, sources: Sequence[Source], *, has_masks: bool) -> list[Shown] | None:
+    """Return the pictures of further rows, from where those before came from; None if they don't.
+
+    That the network's inputs were made of them is looked at for the first row, that they are
+    pictures for each.
+
+    Args:
+        manner: Of rows before.
+        sources: Of these rows, at least one.
+        has_masks: The way from a row's image to the input is needed, and looked for.
+    """
+    are_alike = len({None if s.image is None else s.image.shape for s in sources}) == 1
+    is_needed = are_alike and (manner.are_rows or has_masks)
+    way = _way(sources[0].given, sources[0].image) if is_needed else None
+    if not manner.are_rows:
+        undone = manner.undo([source.given for source in sources])
+        return None if undone is None else _shown(undone, [way] * len(undone))
+    pictures = [to_picture(source.image) for source in sources]
+    shape = None if pictures[0] is None else pictures[0].shape
+    if way is None or any(one is None or one.shape != shape for one in pictures):
+        return None
+    brought = [way.bring(one, False).clamp(0, 1) for one in pictures if one is not None]
+    return _shown(brought, [way] * len(brought))
 
 
 def find_ways(sources: Sequence[Source]) -> list[Way | None]:

@@ -46,7 +46,10 @@ class ProbeSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeSettings:
-    """How probes are chosen and read; see `VLMExplainCallback` for each."""
+    """How probes are chosen and read; see `VLMExplainCallback` for each.
+
+    `are_first`: the probes stand for the first rows, of which all that come after are read alike.
+    """
 
     size: int
     seed: int = 0
@@ -57,6 +60,7 @@ class ProbeSettings:
     output: Output | None = None
     watch_classes: tuple[str, ...] = ()
     min_per_class: int = 8
+    are_first: bool = False
 
     def __post_init__(self) -> None:
         if self.size < 1:

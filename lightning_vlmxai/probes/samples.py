@@ -31,12 +31,15 @@ class Item:
             usual (`understand`); or None.
         file: Path or id of the sample; "" for none, looked for in the batch and in the data set if
             None.
+        index: What an audit knows the sample by, and no other has: a whole number from 0 to 2**53;
+            found out if None.
     """
 
     image: Tensor | None
     target: Any
     reference_mask: Any = None
     file: str | None = None
+    index: int | None = None
 
     def __post_init__(self) -> None:
         """Take arrays and PIL images for tensors, and subclasses of tensors for plain ones."""
@@ -91,6 +94,37 @@ def unpack_item(sample: Any, *, dense: bool = False) -> Item:
             f"`unpack=lambda row: {paths.item}`",
         )
     )
+
+
+def unpack_unlabelled(row: Any, unpack: Callable[[Any], Item] = unpack_item) -> Item:
+    """Return a row taken apart that may have no label; its target is None then.
+
+    Args:
+        row: As `unpack` takes it, or a picture alone, alone in a sequence, or with other fields.
+        unpack: Is tried first.
+
+    Raises:
+        ProbeError: For anything else.
+
+    Example:
+        >>> import torch
+        >>> unpack_unlabelled([torch.zeros(3, 4, 4), "7.jpg"]).target is None
+        True
+    """
+    try:
+        return unpack(row)
+    except ProbeError:
+        fields, image = fields_of(row), row
+        if fields is not None:
+            image = next((fields[key] for key in IMAGES if key in fields), None)
+            has_label = any(key in fields for key in LABELS)
+        else:
+            has_label = False
+            if isinstance(row, Sequence) and not isinstance(row, str):
+                image, has_label = (row[0] if row else None), any(map(_is_target, row[1:]))
+        if has_label or not _is_image(image):
+            raise
+        return Item(image=image, target=None)
 
 
 unpack_dense = partial(unpack_item, dense=True)

@@ -15,6 +15,8 @@ from .export import (
 )
 from .findings import History
 from .grouping import GROUP_COLUMNS, group_round, list_group_rows
+from .label_page import METHOD_NAMES, write_label_page
+from .labels import LabelledRound, Suspect, list_suspects, read_labelled, to_rows
 from .metadata import read_metadata
 from .page import make_report, write_report
 from .pictures import PictureCache
@@ -27,17 +29,20 @@ from .watch import ReportServer
 __all__ = [
     "FORMATS",
     "GROUP_COLUMNS",
+    "METHOD_NAMES",
     "SORTS",
     "UNSCORED",
     "Agreements",
     "Corrected",
     "Filters",
     "History",
+    "LabelledRound",
     "Pair",
     "PictureCache",
     "Ratings",
     "ReportServer",
     "Run",
+    "Suspect",
     "agree_round",
     "choose_rounds",
     "correct_run",
@@ -47,17 +52,21 @@ __all__ = [
     "is_run_dir",
     "list_group_rows",
     "list_rows",
+    "list_suspects",
     "load_ratings",
     "make_comparison",
     "make_report",
     "print_summary",
+    "read_labelled",
     "read_metadata",
     "read_ratings",
     "read_run",
     "say_comparison",
     "store_ratings",
+    "to_rows",
     "write_agreements",
     "write_comparison",
+    "write_label_page",
     "write_report",
     "write_rows",
     "write_table",

@@ -13,6 +13,7 @@ from .quadrants import (
     Interval,
     assign_quadrant,
     faithfulness_names,
+    figures_of,
     quadrant_metrics,
     wilson_interval,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "bin_confidence",
     "compare_groups",
     "faithfulness_names",
+    "figures_of",
     "find",
     "fisher_p",
     "holm",

@@ -324,7 +324,7 @@ class RoundBook:
 
     def _to_sample(self, explanation: Explanation, verdict: Verdict) -> Sample:
         quadrant = None
-        if verdict.score is not None:
+        if verdict.score is not None and explanation.is_correct is not None:
             quadrant = assign_quadrant(
                 verdict.score, is_correct=explanation.is_correct, threshold=self._threshold
             )

@@ -113,18 +113,37 @@ def quadrant_metrics(samples: Sequence[Sample]) -> dict[str, float]:
         >>> quadrant_metrics([])
         {}
     """
-    scores = [s.verdict.score for s in samples if s.verdict.score is not None]
-    count = Counter(sample.quadrant for sample in samples if sample.quadrant is not None)
+    return figures_of(
+        Counter(sample.quadrant for sample in samples if sample.quadrant is not None),
+        [s.verdict.score for s in samples if s.verdict.score is not None],
+    )
+
+
+def figures_of(count: Mapping[Quadrant, int], scores: Sequence[float]) -> dict[str, float]:
+    """Return `quadrant_metrics` of what was counted.
+
+    Args:
+        count: Samples in each quadrant; more may have a score, where nothing is known of a label.
+        scores: Of all judged samples.
+    """
+    return _rates(Counter(count)) | (_scores(scores) if scores else {})
+
+
+def _rates(count: Counter[Quadrant]) -> dict[str, float]:
     judged = count.total()
-    if judged == 0:
+    if not judged:
         return {}
     metrics = {f"{quadrant.value}_rate": count[quadrant] / judged for quadrant in Quadrant}
     low = count[Quadrant.CORRECT_LOW]
     correct = low + count[Quadrant.CORRECT_HIGH]
     metrics |= _with_interval("correct_low_rate", low, judged)
-    metrics |= _with_interval("low_given_correct", low, correct)
+    return metrics | _with_interval("low_given_correct", low, correct)
+
+
+def _scores(scores: Sequence[float]) -> dict[str, float]:
+    judged = len(scores)
     average = math.fsum(scores) / judged
-    metrics["average_score"] = average
+    metrics = {"average_score": average}
     if judged > 1:
         # Exactly rounded sums: the order of the samples changes nothing.
         variance = math.fsum((score - average) ** 2 for score in scores) / (judged - 1)
@@ -164,8 +183,9 @@ def round_metrics(
         return {}
     metrics = quadrant_metrics(samples)
     judged = sum(sample.verdict.score is not None for sample in samples)
-    if samples:
-        metrics["accuracy"] = sum(s.explanation.is_correct for s in samples) / len(samples)
+    told = [s.explanation.is_correct for s in samples if s.explanation.is_correct is not None]
+    if told:
+        metrics["accuracy"] = sum(told) / len(told)
     metrics["reused"] = float(sum(sample.verdict.is_reused for sample in samples))
     for name in DRIFTS:
         drifts = [d for d in (getattr(sample, name) for sample in samples) if d is not None]

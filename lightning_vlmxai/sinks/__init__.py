@@ -1,5 +1,7 @@
 """A closed round goes in; a logger's pictures and curves, or a run folder's lines, come out."""
 
+from .audit_count import AuditCount, count_audit
+from .audit_folder import AuditFolder, Judged, find_done
 from .base import (
     ReportSink,
     Sink,
@@ -12,11 +14,16 @@ from .loggers import make_sinks
 from .run_folder import RunFolderSink, add_gate, claim_folder, read_settings
 
 __all__ = [
+    "AuditCount",
+    "AuditFolder",
+    "Judged",
     "ReportSink",
     "RunFolderSink",
     "Sink",
     "add_gate",
     "claim_folder",
+    "count_audit",
+    "find_done",
     "finish_sinks",
     "is_lightning",
     "make_sinks",

@@ -6,17 +6,13 @@ import contextlib
 import itertools
 import json
 import logging
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-from torch import Tensor
-
 from ..explain import apply_mask
 from ..records import Explanation, JudgedControl, Round, Sample
-from ..trust import mask_agreement
+from .lines import describe_sample, dump_line, save_picture, to_grey_image
 from .pictures import masked_image, to_image
 
 _log = logging.getLogger(__name__)
@@ -65,21 +61,21 @@ class RunFolderSink:
         lines = []
         for sample in closed.samples:
             record = self._describe(closed, sample)
-            _save(masked_image(sample), self.path / record["image"])
-            _save(to_grey_image(sample.explanation.saliency), self.path / record["saliency"])
+            save_picture(masked_image(sample), self.path / record["image"])
+            save_picture(to_grey_image(sample.explanation.saliency), self.path / record["saliency"])
             picture = self.path / record["picture"]
             if record["picture"] not in self._pictured or not picture.exists():
-                _save(to_image(sample.explanation.pixels), picture)
+                save_picture(to_image(sample.explanation.pixels), picture)
                 self._pictured.add(record["picture"])
                 self._save_reference(sample.explanation, record["reference_mask"])
-            lines.append(_dump(record))
+            lines.append(dump_line(record))
         controls = []
         for number, judged in enumerate(closed.controls):
             record = _describe_control(closed, judged, number)
             request = judged.control.request
             masked = apply_mask(request.pixels, request.mask, fill=request.fill)
-            _save(to_image(masked), self.path / record["image"])
-            controls.append(_dump(record))
+            save_picture(to_image(masked), self.path / record["image"])
+            controls.append(dump_line(record))
         # Pictures first: a line never points to a picture that is not there.
         if controls:
             with (self.path / "controls.jsonl").open("a", encoding="utf-8") as file:
@@ -96,7 +92,7 @@ class RunFolderSink:
                 "missing": closed.missing,
                 "failure": closed.failure,
             }
-            file.write(_dump({**head, **closed.metrics}))
+            file.write(dump_line({**head, **closed.metrics}))
 
     def write_late(self, late: Round) -> None:
         """Append verdicts that came after the deadline of their round."""
@@ -105,11 +101,11 @@ class RunFolderSink:
                 record = self._describe(late, sample)
                 for name in ("reference", "reference_mask"):
                     del record[name]  # the masks are gone by then; `samples.jsonl` has them
-                file.write(_dump({**record, "is_late": True}))
+                file.write(dump_line({**record, "is_late": True}))
 
     def _save_reference(self, e: Explanation, name: str | None) -> None:
         if e.reference_mask is not None and name is not None:
-            _save(to_grey_image(e.reference_mask), self.path / name)
+            save_picture(to_grey_image(e.reference_mask), self.path / name)
 
     def _describe(self, closed: Round, sample: Sample) -> dict[str, Any]:
         """Return a line of `samples.jsonl`."""
@@ -120,7 +116,7 @@ class RunFolderSink:
         of_part = stem if part is None else f"{stem}-{part}"
         has_mask = sample.explanation.reference_mask is not None
         return {
-            **_describe(closed, sample),
+            **describe_sample(closed, sample),
             "image": (masked / f"{of_part}.png").as_posix(),
             "saliency": (masked / f"{of_part}-saliency.png").as_posix(),
             "picture": (whole / f"{stem}.png").as_posix(),
@@ -147,14 +143,7 @@ def add_gate(path: Path, record: Mapping[str, Any]) -> None:
     """
     path.mkdir(parents=True, exist_ok=True)
     with (path / "gate.jsonl").open("a", encoding="utf-8") as file:
-        file.write(_dump(record))
-
-
-def to_grey_image(saliency: Tensor) -> Image.Image:
-    """Return a saliency map `[H, W]` with values in [0, 1] as an 8-bit grey image."""
-    # A broken model's map may hold what is no number.
-    grey = saliency.float().nan_to_num(0.0).clamp(0, 1) * 255
-    return Image.fromarray(grey.round().byte().contiguous().numpy())
+        file.write(dump_line(record))
 
 
 def claim_folder(base: Path) -> Path:
@@ -168,56 +157,6 @@ def claim_folder(base: Path) -> Path:
             path.mkdir(parents=True)
             return path
     raise AssertionError  # numbers don't end
-
-
-def _save(image: Image.Image, path: Path) -> None:
-    # Three times as fast as the default level, for files a few per cent larger.
-    image.save(path, compress_level=2)
-
-
-def _describe(closed: Round, sample: Sample) -> dict[str, Any]:
-    e, v = sample.explanation, sample.verdict
-    return {
-        "round": closed.number,
-        "stage": closed.stage,
-        "epoch": closed.epoch,
-        "step": closed.step,
-        "fingerprint": closed.fingerprint,
-        "probe": e.probe_index,
-        "part": e.part,
-        "file": e.file,
-        "label": e.label,
-        "label_name": e.label_name,
-        "prediction": e.prediction,
-        "prediction_name": e.prediction_name,
-        "confidence": e.confidence if math.isfinite(e.confidence) else None,
-        "is_correct": e.is_correct,
-        "score": v.score,
-        "quadrant": None if sample.quadrant is None else sample.quadrant.value,
-        "reason": None if v.reason is None else v.reason.value,
-        "detail": v.detail,
-        "evaluation": v.evaluation,
-        "justification": v.justification,
-        "attention_drift": sample.attention_drift,
-        "centre_shift": sample.centre_shift,
-        "score_drift": sample.score_drift,
-        "spread": v.spread,
-        "asked": list(v.asked),
-        "is_cached": v.is_cached,
-        "is_reused": v.is_reused,
-        "calls": v.usage.calls,
-        "tokens": v.usage.tokens,
-        "cost_usd": v.usage.cost_usd,
-        "latency_s": v.latency_s,
-        "reference": _compare(e),
-        **({"faithfulness": dict(e.faithfulness)} if e.faithfulness else {}),
-    }
-
-
-def _compare(e: Explanation) -> dict[str, float] | None:
-    if e.reference_mask is None or not e.reference_mask.any():
-        return None
-    return mask_agreement(e.mask, e.reference_mask)
 
 
 def _describe_control(closed: Round, judged: JudgedControl, number: int) -> dict[str, Any]:
@@ -247,7 +186,3 @@ def _describe_control(closed: Round, judged: JudgedControl, number: int) -> dict
         "latency_s": v.latency_s,
         "image": f"images/{closed.stage}-{closed.number:04d}/control-{number:03d}.png",
     }
-
-
-def _dump(record: Mapping[str, Any]) -> str:
-    return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"

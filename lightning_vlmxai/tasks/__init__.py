@@ -2,6 +2,7 @@
 
 from .base import Prediction, Task, is_detection, logits_of
 from .classification import BinaryClassification, Classification
+from .distributions import class_probabilities
 from .multi_label import MultiLabelClassification, OneLabelEach
 from .outputs import Output, OutputReader, Reading, Shown
 from .segmentation import DENSE, BinarySegmentation, Segmentation
@@ -23,6 +24,7 @@ __all__ = [
     "Shown",
     "Task",
     "WithTarget",
+    "class_probabilities",
     "is_detection",
     "logits_of",
 ]

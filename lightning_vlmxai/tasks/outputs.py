@@ -198,7 +198,7 @@ class OutputReader:
                 continue
             known = before or Facts(shape=(), num_classes=made.num_classes)
             if reading.part is not None:
-                labels = map(torch.as_tensor, _distinct(targets()))
+                labels = map(torch.as_tensor, _distinct([t for t in targets() if t is not None]))
                 classes = [self._class_of(label, made.num_classes) for label in labels]
                 fitting = [k for k in (known.largest, *classes) if k is not None]
                 known = Facts(

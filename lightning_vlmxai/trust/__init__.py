@@ -25,13 +25,26 @@ from .masks import mask_agreement, say_partly
 from .sampling import Sampled, draw_sample
 from .scenes import SCENE_NAMES, draw_scenes
 from .subjects import read_subjects
+from .suspects import (
+    COMBINED,
+    LABEL_METHODS,
+    MIN_PER_CLASS,
+    WRONG_HIGH,
+    Suspects,
+    find_suspects,
+    suggested_labels,
+)
 
 __all__ = [
     "AGREEMENT",
+    "COMBINED",
     "FAITHFULNESS",
     "JUDGE_METRICS",
     "KINDS",
+    "LABEL_METHODS",
+    "MIN_PER_CLASS",
     "SCENE_NAMES",
+    "WRONG_HIGH",
     "Agreed",
     "Area",
     "ControlFigures",
@@ -44,6 +57,7 @@ __all__ = [
     "Sampled",
     "Share",
     "Subject",
+    "Suspects",
     "agreement",
     "area_under",
     "compare",
@@ -58,6 +72,7 @@ __all__ = [
     "examine",
     "faithfulness",
     "find_faults",
+    "find_suspects",
     "krippendorff_alpha",
     "mask_agreement",
     "outcomes_of",
@@ -65,4 +80,5 @@ __all__ = [
     "round_auc",
     "say_partly",
     "subjects_of",
+    "suggested_labels",
 ]

@@ -1,0 +1,363 @@
+"""One validation, test or prediction as an audit: every row explained, judged and written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+
+from .. import disk
+from ..calls import Call
+from ..errors import ConfigurationError, ProbeError, expected
+from ..explain import (
+    Explainer,
+    KnownTargets,
+    LiveModel,
+    disagreement,
+    find_disagreements,
+    spread,
+)
+from ..judges import FailureReporter, Judge
+from ..probes import Passed, ProbeSet, ProbeStream, Streamed
+from ..records import Explanation, Probe, Round
+from ..rounds import Ranks
+from ..sinks import AuditCount, AuditFolder, count_audit, find_done, read_settings
+from .audit_queue import AuditQueue
+from .audit_settings import AuditSettings
+from .isolating import Isolation
+from .map_check import MapCheck
+from .names import check_names
+from .progress import AuditProgress
+
+LOOK = 64
+"""How many rows at least are looked at before the first is read: what they show goes for all."""
+
+
+class AuditRun:
+    """What belongs to one call of the trainer. Knows no Trainer.
+
+    Every rank has one, and writes files of its own. They look at their first rows together, so
+    that all read alike; from then on each goes at its own pace until the end.
+
+    Args:
+        stage: "validate", "test" or "predict".
+        judge: Scores the masked pictures.
+        explainer: As it was asked for; layer and class names are found with the first rows.
+        stream: Of the rows.
+        settings: Of the audit.
+        failures: Tells of the judge's.
+        run_dir: Where all goes; what it holds of this stage is gone on with.
+        model_name: For `run.json`.
+        ranks: The processes that share the work.
+        epoch: Of the trained model.
+        step: Likewise.
+        is_over: Asked in every wait whether the run is to end: then it is cut short.
+    """
+
+    def __init__(
+        self,
+        *,
+        stage: str,
+        judge: Judge,
+        explainer: Explainer,
+        stream: ProbeStream,
+        settings: AuditSettings,
+        failures: FailureReporter,
+        run_dir: Path,
+        model_name: str,
+        ranks: Ranks,
+        epoch: int = 0,
+        step: int = 0,
+        is_over: Callable[[], bool] = lambda: False,
+    ) -> None:
+        disk.forget()
+        self.run_dir = run_dir
+        self._judge, self._asked, self._explainer = judge, explainer, explainer
+        self._stream, self._settings = stream, settings
+        self._model = {"model": model_name}
+        self._ranks, self._is_over = ranks, is_over
+        self._isolation = Isolation("auto", ranks)
+        self._queue = AuditQueue(
+            judge,
+            stage=stage,
+            threshold=settings.threshold,
+            failures=failures,
+            max_pending=settings.max_pending,
+            is_over=is_over,
+        )
+        self._head = Round(
+            number=0, stage=stage, epoch=epoch, step=step, fingerprint="", samples=(), metrics={}
+        )
+        self._held: list[Passed] = []
+        self._is_settled = False
+        self._network = ""
+        self._done: dict[int, str] = {}
+        self._now: set[int] = set()
+        self._missing = 0
+        self._check, self._targets = MapCheck(), KnownTargets()
+
+    @property
+    def progress(self) -> AuditProgress:
+        """How far this rank has come."""
+        return self._queue.progress
+
+    def begin(self, weights: str) -> None:
+        """Begin with a model.
+
+        Args:
+            weights: Changes with any parameter or buffer.
+        """
+        self._model["weights"] = weights
+
+    def see(self, live: LiveModel, passed: Passed) -> None:
+        """Explain the rows of a batch whose step has ended, as soon as it is known how.
+
+        Raises:
+            VLMExplainError: If the model can't be explained, or the judge is away.
+        """
+        if passed.found is None:
+            self._missing += passed.size
+        if self._is_settled:
+            self._explain(live, passed)
+            return
+        self._stream.take(passed)
+        self._held.append(passed)
+        if sum(one.size for one in self._held) >= LOOK:
+            self._settle(live)
+
+    def finish(self, live: LiveModel) -> AuditCount:
+        """Wait for all verdicts, and return what the audit comes to: the same on every rank."""
+        if not self._is_settled:
+            self._settle(live)
+        self._queue.collect(until=0)
+        missing = sum(self._ranks.gather(self._missing))
+        with self._ranks.together():
+            count = None if self._ranks.rank else self._count(missing)
+        found = self._ranks.first(count)
+        assert found is not None  # noqa: S101 - rank 0 has counted
+        return found
+
+    def conclude(self) -> None:
+        """Write the verdicts that are in or come within a moment: the run ends here."""
+        self._queue.give_up()
+
+    def close(self) -> None:
+        """End the judge's thread. Safe to call twice."""
+        self._queue.close()
+
+    def _settle(self, live: LiveModel) -> None:
+        """Find out by the first rows, all ranks together, how every row is read and explained."""
+        probe_set = self._isolation.run(live, self._look)
+        # The second time what was copied before is borrowed, and proven.
+        self._isolation.run(live, lambda lent: self._check_look(lent, probe_set))
+        self._network = probe_set.network
+        with self._ranks.together():
+            if self._ranks.rank == 0:
+                self._begin(probe_set)
+        self._done = find_done(self.run_dir, self._head.stage)
+        self.progress.total = self._stream.due
+        folder = AuditFolder(
+            self.run_dir,
+            self._head,
+            rank=self._ranks.rank,
+            pictures=-(-self._settings.pictures // self._ranks.size),
+            rows=self._stream.due,
+            judge=self._judge.name,
+        )
+        self._queue.write_to(folder)
+        if self._done:
+            done = f"{len(self._done):,} rows are done"
+            rank_zero_info(f"vlmxai: going on in {self.run_dir}, where {done}")
+        held, self._held, self._is_settled = self._held, [], True
+        for passed in held:
+            self._explain(live, passed)
+
+    def _look(self, live: LiveModel) -> ProbeSet:
+        """Return what the first rows tell, and settle layer, names and reading."""
+        stream, ranks = self._stream, self._ranks
+        with ranks.together():
+            mine = stream.tell(live)
+        told = ranks.gather(mine)
+        with ranks.together():
+            own = stream.choose(told)
+        probe_set = stream.gather(ranks.gather(own))
+        ways = ranks.gather(stream.ways)
+        with ranks.together():
+            stream.agree(ways, probe_set.probes)
+            names = self._asked.class_names or probe_set.class_names
+            check_names(names, self._judge, watched=(), line=stream.names_line)
+            reading = probe_set.reading
+            asked = replace(self._asked, reading=reading, task=reading.task(self._asked.task))
+            asked = asked.as_before(read_settings(self.run_dir))
+            lent = replace(live, network=probe_set.network)
+            settled = asked.settle(lent, spread(probe_set.probes, 16))
+            self._explainer = replace(settled, class_names=names)
+        for line in (stream.choice, *stream.doubts(probe_set), *stream.doubts_of_rows(probe_set)):
+            if line:
+                rank_zero_warn(f"vlmxai: {line.removeprefix('vlmxai: ')}")
+        return probe_set
+
+    def _check_look(self, live: LiveModel, probe_set: ProbeSet) -> None:
+        """Explain some of the first rows: they must be predicted as the stage predicted them."""
+        live = replace(live, network=probe_set.network)
+        probes = spread(probe_set.probes, 16)
+        with self._ranks.together():
+            found = self._explainer(live, probes)
+            self._prove(live, probes, found)
+            if self._ranks.rank == 0 and self._check.is_due(0):
+                line = self._check.look(self._explainer, live, probes, found)
+                if line:
+                    rank_zero_warn(f"vlmxai: {line}")
+
+    def _begin(self, probe_set: ProbeSet) -> None:
+        """Write how the audit is made, or see that it goes on in the same way.
+
+        Raises:
+            ConfigurationError: If the folder holds another.
+        """
+        facts = {
+            "kind": "audit",
+            **self._model,
+            "judge": self._judge.name,
+            "threshold": self._settings.threshold,
+            "identity": "index" if self._stream.are_indices else "pixels",
+            **probe_set.describe(),
+            **self._explainer.describe(),
+        }
+        facts = json.loads(json.dumps(facts))
+        before = read_settings(self.run_dir)
+        other = [
+            name
+            for name in facts
+            if before and name not in ("files", "doubts") and before.get(name) != facts[name]
+        ]
+        if other:
+            name = "model" if "weights" in other else other[0]
+            raise ConfigurationError(
+                expected(
+                    "run_dir",
+                    "a folder without a run, or with an unfinished audit of the same kind",
+                    f"{self.run_dir}, made with another {name}"
+                    + (f" ({before.get(name)!r}, now {facts[name]!r})" if name != "model" else ""),
+                    f'Pass another, such as `run_dir="{self.run_dir}-2"`',
+                )
+            )
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        facts["doubts"] = self._check.doubts
+        (self.run_dir / "run.json").write_text(json.dumps(facts, indent=2) + "\n")
+
+    def _explain(self, live: LiveModel, passed: Passed) -> None:
+        """Explain and submit the rows of a batch that are not done."""
+        if passed.found is None:
+            return
+        rows = self._rows_to_do(passed)
+        live = replace(live, network=self._network)
+        size = min(self._explainer.batch_size, self._settings.max_pending)
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            todo = self._identify(self._stream.stream(passed, part, self._settings.groups))
+            if todo:
+                self._queue.make_room(len(todo))
+                if self._is_over():
+                    return
+                self._queue.submit(todo, self._explain_rows(live, passed.found.call, todo))
+
+    def _explain_rows(
+        self, live: LiveModel, call: Call, todo: Sequence[tuple[Streamed, str]]
+    ) -> list[list[Explanation]]:
+        probes = [one.probe for one, _ in todo]
+        work = partial(
+            self._explainer.explain_call,
+            call=call,
+            probes=probes,
+            rows=[one.row for one, _ in todo],
+            known=self._targets,
+        )
+        explained = self._isolation.run(live, work)
+        self._prove(live, probes, [e for each in explained for e in each])
+        return explained
+
+    def _rows_to_do(self, passed: Passed) -> list[int]:
+        """Return the places of a batch's rows that are not known to be done."""
+        count = passed.size - passed.padding
+        self.progress.repeated += passed.padding
+        if not self._stream.are_indices:
+            return list(range(count))
+        own = self._stream.own_indices(passed)
+        known = [passed.indices[row] if own[row] is None else own[row] for row in range(count)]
+        # One of those that are done is looked at: it must still be the same picture.
+        done = [row for row in range(count) if known[row] in self._done]
+        self.progress.done += max(0, len(done) - 1)
+        return sorted({*range(count)} - {*done[1:]})
+
+    def _identify(self, streamed: Sequence[Streamed]) -> list[tuple[Streamed, str]]:
+        """Return rows that are to be judged under their identity, with the picture's digest."""
+        todo = []
+        for one in streamed:
+            pixels = (one.probe.pixels * 255).round().byte().numpy()
+            digest = hashlib.blake2b(pixels.tobytes(), digest_size=8).hexdigest()
+            index = one.own
+            if index is None and self._stream.are_indices:
+                index = one.probe.index
+            if index is None:
+                whole = f"{digest}:{one.probe.target}:{one.probe.file}"
+                index = int(hashlib.sha256(whole.encode()).hexdigest()[:13], 16)
+            before = self._done.get(index)
+            if before is not None and before != digest:
+                raise ProbeError(
+                    expected(
+                        "sample",
+                        "the picture that it was when the audit began",
+                        f"another for sample {index} ({one.probe.file or 'no file is known'})",
+                        f'The data changed: pass `run_dir="{self.run_dir}-2"` for a new audit',
+                    )
+                )
+            if before is not None:
+                self.progress.done += 1
+            elif index in self._now:
+                self.progress.repeated += 1
+            else:
+                self._now.add(index)
+                probe = replace(one.probe, index=index)
+                todo.append((replace(one, probe=probe), digest))
+        return todo
+
+    def _prove(
+        self, live: LiveModel, probes: Sequence[Probe], explanations: Sequence[Explanation]
+    ) -> None:
+        """Compare what is explained with what the stage predicted for the same rows.
+
+        Raises:
+            AttributionError: If they differ; it names a row and both predictions.
+        """
+        found = find_disagreements(probes, explanations, tolerance=live.tolerance)
+        if found:
+            raise disagreement(found, probes)
+
+    def _count(self, missing: int) -> AuditCount:
+        """Return what the lines of all ranks come to, and write it down."""
+        stage = self._head.stage
+        count = count_audit(self.run_dir, stage, missing=missing)
+        if not count.samples:
+            raise ProbeError(expected(f"{stage} data set", "not empty", "no sample", "Add samples"))
+        head: Mapping[str, Any] = {
+            "number": 0,
+            "stage": stage,
+            "epoch": self._head.epoch,
+            "step": self._head.step,
+            "fingerprint": "",
+            "pictures": count.fingerprint,
+            "judged": count.judged,
+            "probes": count.samples + missing,
+            "missing": missing,
+            "failure": "the step called no network for them" if missing else "",
+        }
+        with (self.run_dir / "rounds.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({**head, **count.metrics}) + "\n")
+        return count

@@ -1,0 +1,157 @@
+"""Every row of a stage as a probe, read as the first rows showed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..explain import Called
+from ..records import Probe, Seen
+from ..tasks import class_probabilities
+from .collector import ProbeCollector
+from .files import is_listed, name_more
+from .making import Kept, Ways
+from .passed import Passed
+from .rows import copy_row, place_of
+from .samples import take_row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Streamed:
+    """A row of a batch.
+
+    Args:
+        probe: Whose index is the row's number in the stage, and whose call the whole batch's.
+        row: Its place in the batch.
+        own: The index that `unpack` gave it; None if it gave none.
+        probabilities: Of each class, `[K]` float32; None of a dense task.
+        groups: What the row says it belongs to, by the names that were asked for.
+    """
+
+    probe: Probe
+    row: int
+    own: int | None
+    probabilities: Tensor | None
+    groups: Mapping[str, str]
+
+
+class ProbeStream(ProbeCollector):
+    """Makes a probe of each row that passes by, once `choose` and `gather` told how to read them.
+
+    Until then batches are to be given to `take`.
+    """
+
+    @property
+    def ways(self) -> Ways | None:
+        """How rows become probes, as this rank found it out; None where it saw none."""
+        return self.maker.ways
+
+    def agree(self, told: Sequence[Ways | None], probes: Sequence[Probe]) -> None:
+        """Read further rows as the first rank that saw any.
+
+        Args:
+            told: By all ranks.
+            probes: That were chosen, of all ranks.
+        """
+        self.maker.ways = next((ways for ways in told if ways is not None), None)
+        dataset = self._numbers.dataset if self._numbers.is_known else None
+        unnamed = [probe for probe in probes if probe.file is None]
+        self._believed = dataset if is_listed(unnamed, dataset) else None
+
+    @property
+    def are_indices(self) -> bool:
+        """Whether the numbers of rows are indices of a data set."""
+        return self._numbers.is_known and self._numbers.drops_nothing
+
+    @property
+    def _listing(self) -> Any:
+        """The data set whose list names rows; None where that isn't known, or not any more."""
+        return None if self._numbers.is_shifted else self._believed
+
+    @property
+    def due(self) -> int | None:
+        """How many rows this rank will see; None if that is not known."""
+        return self._numbers.due
+
+    @property
+    def lost(self) -> int:
+        """How many rows no network was seen to answer."""
+        return self._missed
+
+    def own_indices(self, passed: Passed) -> list[int | None]:
+        """Return the index that `unpack` gives each row of a batch; None where it gives none."""
+        unpack, batch, size = self._settings.unpack, passed.batch, passed.size
+        return [unpack(take_row(batch, row, size)).index for row in range(size)]
+
+    def stream(
+        self, passed: Passed, rows: Sequence[int], groups: Sequence[str] = ()
+    ) -> list[Streamed]:
+        """Return rows of a batch as probes.
+
+        Args:
+            passed: The batch.
+            rows: Places of the rows in it.
+            groups: Names of fields of a row that say what it belongs to.
+
+        Raises:
+            ProbeError: If a row can't be read as those before.
+        """
+        found = passed.found
+        if found is None or not rows:
+            return []
+        with torch.inference_mode(False), torch.no_grad():
+            return self._stream(passed, found, rows, groups)
+
+    def _stream(
+        self, passed: Passed, found: Called, rows: Sequence[int], groups: Sequence[str]
+    ) -> list[Streamed]:
+        task = self._reading.task(self._task)
+        taken = self._reading.take(found.output)
+        prediction = task.predict(taken).detach().cpu()
+        every = class_probabilities(task, taken)
+        every = None if every is None else every.cpu()
+        classes, sure = prediction.classes.tolist(), prediction.confidences.tolist()
+        images = found.call.images.cpu()
+        is_near = found.call.images.device.type == "cpu"
+        kept: dict[int, Kept] = {}
+        for row in rows:
+            sample = take_row(passed.batch, row, passed.size)
+            if not is_near:
+                sample = copy_row(sample, {place_of(found.call.images[row]): images[row]})
+            seen = Seen(prediction=classes[row], confidence=sure[row])
+            kept[row] = Kept(call=found.call, given=images[row], row=sample, seen=seen)
+        probes = self.maker.make_more(kept)
+        numbers = [passed.indices[row] for row in rows]
+        columns = [{access: names[row] for access, names in passed.names.items()} for row in rows]
+        named = name_more(
+            [replace(probe, index=number) for probe, number in zip(probes, numbers, strict=True)],
+            columns,
+            self._row_names,
+            self._listing,
+        )
+        return [
+            Streamed(
+                probe=probe,
+                row=row,
+                own=self._settings.unpack(kept[row].row).index,
+                probabilities=None if every is None else every[row],
+                groups=_groups_of(kept[row].row, groups),
+            )
+            for row, probe in zip(rows, named, strict=True)
+        ]
+
+
+def _groups_of(row: Any, names: Sequence[str]) -> dict[str, str]:
+    """Return what fields of a row say, as text."""
+    found: dict[str, str] = {}
+    for name in names:
+        value = row.get(name) if isinstance(row, Mapping) else None
+        if isinstance(value, Tensor):
+            value = value.item() if value.numel() == 1 else None
+        if value is not None:
+            found[name] = str(value)
+    return found
