@@ -161,7 +161,11 @@ def _find(of: RunRound, groupings: Sequence[Grouping]) -> list[dict[str, Any]]:
                 600,
             ),
             "alarm": True,
-            "shown": {"round": of.key, "group": f"{grouping.column}={group.name}"},
+            "shown": {
+                "round": of.key,
+                "group": f"{grouping.column}={group.name}",
+                "quadrant": Quadrant.CORRECT_LOW.value if group.counts else "low",
+            },
         }
         for grouping in groupings
         for group in grouping.groups

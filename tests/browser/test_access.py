@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from audit_folders import draw_lines, write_audit
 from playwright.sync_api import Page, expect
 
 from label_folders import write_audit
@@ -139,6 +140,18 @@ def test_every_view_can_be_read_by_all(open_page: Open, folder: Path) -> None:
     page.goto(write_comparison([folder, folder]).as_uri())
     page.wait_for_selector("html[data-ready]")
     found["comparison"] = look(page)
+    assert {view: wrong for view, wrong in found.items() if wrong} == {}
+
+
+def test_an_audit_can_be_read_by_all(open_page: Open, tmp_path: Path) -> None:
+    """Groups that stand out, samples with and without a picture."""
+    lines = draw_lines(60, classes=20, bad={"camera=yard": 0.9})
+    page = open_page(write_report(write_audit(tmp_path, lines, pictures=3)))
+    found = {}
+    for route in ("#/", "#/gallery", "#/probe/3"):
+        page.evaluate(f"location.hash = '{route}'")
+        page.wait_for_timeout(60)
+        found[route] = look(page)
     assert {view: wrong for view, wrong in found.items() if wrong} == {}
 
 

@@ -90,7 +90,7 @@ function groupTable(of, state, keep) {
     };
     holder.replaceChildren(
       h("div", { class: "scroll" }, h("table", { class: "plain stacked classes" },
-        h("thead", null, h("tr", null, columns.flatMap((column) => (column[0] === "CL" ? [head(column), h("th", { class: "ranges" })] : [head(column)])))),
+        h("thead", null, h("tr", null, columns.flatMap((column) => (column[0] === "CL" ? [head(column), h("td", { class: "ranges" })] : [head(column)])))),
         h("tbody", null, rows.slice((state.page - 1) * GROUPS_SHOWN, state.page * GROUPS_SHOWN).map((group) => groupRow(of, group, how))))),
       rows.length ? "" : h("p", { class: "hint" }, "None has this in its name."),
       pages > 1 ? h("div", { class: "pager" },
