@@ -16,7 +16,7 @@ from .auditing import TASKS, AuditBar, AuditModule, make_plan, unpack_row
 from .callbacks import VLMAuditCallback
 from .cli_judge import add_server_options, make_vlm
 from .errors import ConfigurationError, VLMExplainError, expected
-from .judges import STYLES, VIEWS, Budget, Judge, ReferenceMaskJudge
+from .judges import STYLES, VIEWS, BatchFileJudge, Budget, Judge, ReferenceMaskJudge
 
 _NOT_OF_AUDITS = (
     "Using `DistributedSampler` with the dataloaders",  # what it repeats is counted once
@@ -72,6 +72,7 @@ def make_audit_parser() -> ArgumentParser:
     add(
         "--judge", type=str, default="reference", help="reference (object masks), or a model's name"
     )
+    add("--batch-out", type=Path, help="write the judge's requests to this file, ask nothing")
     add("--style", choices=list(STYLES), default="original", help="of the prompt")
     add("--view", choices=list(VIEWS), default="masked", help="what the judge is shown")
     add_server_options(parser)
@@ -189,7 +190,12 @@ def _make_judge(given: Namespace) -> Judge:
     if given.budget_usd is not None or given.budget_calls is not None:
         budget = Budget(max_usd=given.budget_usd, max_calls=given.budget_calls)
     if given.judge != "reference":
-        return make_vlm(given, given.judge, style=given.style, view=given.view, budget=budget)
+        vlm = make_vlm(given, given.judge, style=given.style, view=given.view, budget=budget)
+        return vlm if given.batch_out is None else BatchFileJudge(vlm, given.batch_out)
+    if given.batch_out is not None:
+        raise ConfigurationError(
+            expected("judge", "the name of a model for --batch-out", given.judge, "Name a --judge")
+        )
     if budget is not None:
         raise ConfigurationError(
             expected("budget", "of a judge that is paid", given.judge, "Name a --judge")

@@ -11,6 +11,7 @@ from .batch_results import BatchResults, read_results
 from .budget import Budget
 from .cache import KEPT_REASONS
 from .failures import FailureReporter, describe_failures
+from .prices import price_of
 from .prompts import STYLES, VIEWS
 from .reference import ReferenceMaskJudge, overlap_score
 from .vlm import VLMJudge
@@ -36,5 +37,6 @@ __all__ = [
     "describe_failures",
     "find_request_files",
     "overlap_score",
+    "price_of",
     "read_results",
 ]

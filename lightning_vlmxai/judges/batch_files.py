@@ -67,6 +67,11 @@ class BatchFileJudge:
         return self._judge.name
 
     @property
+    def requests(self) -> Path:
+        """The first file, for those that look for the requests later."""
+        return self._given.absolute()
+
+    @property
     def concurrency(self) -> int:
         """How many pictures are encoded at a time."""
         return 4

@@ -19,7 +19,7 @@ GROUP_COLUMNS = (
     "column", "group", "samples", *(q.value for q in Quadrant), "low", "of", "rate", "lower",
     "upper", "p", "stands_out", "accuracy", "average_score",
 )  # fmt: skip
-"""Of a table of groups; `rate` is `low` of `of`."""
+"""Of a table of groups; `rate` is `low` of `of`, the right and judged samples, as in `Group`."""
 
 
 class Grouping(NamedTuple):
@@ -155,9 +155,9 @@ def _find(of: RunRound, groupings: Sequence[Grouping]) -> list[dict[str, Any]]:
     return [
         {
             "text": one_line(
-                f"{grouping.column} {group.name}: {group.low:,} of {group.total:,} "
-                f"{'right for the wrong reason' if group.counts else 'Low'}, and "
-                f"{_rate_of_others(grouping, group):.2f} of the others.",
+                f"{grouping.column} {group.name}: {group.low:,} of {group.total:,} {_what(group)} "
+                f"are Low ({group.low / group.total:.2f}), and "
+                f"{_rate_of_others(grouping, group):.2f} of the others'.",
                 600,
             ),
             "alarm": True,
@@ -171,6 +171,10 @@ def _find(of: RunRound, groupings: Sequence[Grouping]) -> list[dict[str, Any]]:
         for group in grouping.groups
         if group.stands_out and grouping.column not in OURS
     ]
+
+
+def _what(group: Group) -> str:
+    return "right answers" if group.counts else "predictions"
 
 
 def _rate_of_others(grouping: Grouping, group: Group) -> float:
@@ -242,9 +246,9 @@ def _free(name: str, origin: str, taken: Container[str]) -> str:
 def _say(group: Group) -> str:
     ends = group.interval
     if ends is None:
-        return f"{group.name}: none judged"
+        return f"{group.name}: no right answer judged"
     chance = "" if group.stands_out else ", no more than chance"
     return (
-        f"{group.name or '(no name)'}: {group.low:,} of {group.total:,} ({ends.lower:.2f} to "
-        f"{ends.upper:.2f}{chance})"
+        f"{group.name or '(no name)'}: {group.low:,} of {group.total:,} {_what(group)} Low "
+        f"({ends.lower:.2f} to {ends.upper:.2f}{chance})"
     )

@@ -185,7 +185,8 @@ def _rank(key: _Key) -> tuple[int, str, int]:
 
 
 def _round(key: _Key, head: dict[str, Any], of_probe: _Samples, *, is_audit: bool) -> RunRound:
-    fingerprint = _text(head.get("fingerprint"))
+    # An audit's is known at its end: of the pictures that it came to, in whatever order.
+    fingerprint = _text(head.get("fingerprint") or (head.get("pictures") if is_audit else ""))
     # A resumed run may have had other probes: those of the round's last line count.
     samples = tuple(
         sample

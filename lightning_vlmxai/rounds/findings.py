@@ -103,11 +103,12 @@ class Finding(NamedTuple):
 def find(rounds: Iterable[Outcomes]) -> list[Finding]:
     """Return what rounds come to, the most important first; the last judged one is told.
 
-    A class *stands out* where its Correct-Low rate is higher than that of the other classes of
-    its round (Fisher's exact test), and a rate *moved* where the same probes changed since the
-    first judged round or since the one before (McNemar's, exact below 25; of a class's rise,
-    which is what is watched for, one-sided). p-values are corrected (Holm) for all classes that
-    were looked at together in a round, not for how many rounds there are.
+    A class *stands out* where its Correct-Low rate (of an audit: of its right answers) is higher
+    than that of the other classes of its round (Fisher's exact test), and a rate *moved* where the
+    same probes changed since the first judged round or since the one before (McNemar's, exact
+    below 25; of a class's rise, which is what is watched for, one-sided). p-values are corrected
+    (Holm) for all classes that were looked at together in a round, not for how many rounds there
+    are.
 
     Args:
         rounds: Of one stage, in order. Those of other probes than the last one's are left out.
@@ -210,8 +211,13 @@ def _by_class(samples: Sequence[Outcome]) -> dict[str, list[Outcome]]:
 
 
 def _outstanding(of: Outcomes) -> dict[str, _Count]:
-    """Return the Correct-Low counts of the classes that stand out in a round."""
-    counts = {name: _count(own) for name, own in _by_class(of.judged).items()}
+    """Return the Correct-Low counts of the classes that stand out in a round.
+
+    Of an audit they are of the right answers: over many samples a class that is right more often
+    has more Correct-Low than others by that alone.
+    """
+    held = [s for s in of.judged if s.is_correct] if of.is_audit else of.judged
+    counts = {name: _count(own) for name, own in _by_class(held).items()}
     tested = stand_out({"": {name: Share(c.low, c.total) for name, c in counts.items()}})[""]
     return {name: count for name, count in counts.items() if tested[name][1]}
 
@@ -221,6 +227,9 @@ def _stand_out(judged: Sequence[Outcomes]) -> list[tuple[str, str]]:
     now, said = judged[-1], []
     over = {len(judged) - 1: _outstanding(now)}
     for name, count in sorted(over[len(judged) - 1].items(), key=_by_rate):
+        what = count.reason
+        if now.is_audit:
+            what = f"right answers are {what.removeprefix('right ')}"
         since = len(judged) - 1
         while since:
             if since - 1 not in over:
@@ -239,7 +248,7 @@ def _stand_out(judged: Sequence[Outcomes]) -> list[tuple[str, str]]:
         said.append(
             (
                 name,
-                f"{_show(name)}: {count.low} of {count.total} {count.reason}{when}.{count.part}",
+                f"{_show(name)}: {count.low} of {count.total} {what}{when}.{count.part}",
             )
         )
     return said
@@ -297,6 +306,9 @@ def _say_overall(judged: Sequence[Outcomes]) -> Finding:
     text = f"Correct-Low is {low:,} of {total:,}{now.in_when} ({_say_rate(low, total)})"
     if now.accuracy is not None:
         text += f" at an accuracy of {now.accuracy:.2f}"
+    known = sum(bool(s.is_correct) for s in now.judged)
+    if now.is_audit and known:
+        text += f"; of the {known:,} right answers {low:,} are Low ({_say_rate(low, known)})"
     if first is now or first.accuracy is None or now.accuracy is None:
         return Finding(f"{text}.")
     rate = _move(first, now, lambda s: None if s.quadrant is None else s.is_low)

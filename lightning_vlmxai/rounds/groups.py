@@ -50,8 +50,9 @@ class Group:
         name: Its name.
         samples: How many there are.
         counts: Of those in each quadrant.
-        low: Of `total`, that are Correct-Low; where no sample has a label, that are Low.
-        total: Samples with a quadrant, or with a score where none has a label.
+        low: Of `total`, that are Low.
+        total: Right and judged samples; where none has a label, all with a score. A share of all
+            judged ones would call a group worse for being right more often.
         accuracy: Right over all of which it is known; None if there are none.
         average_score: In [0, 5]; None without a score.
         p: Of Fisher's exact test against the other groups of its column, corrected (Holm).
@@ -214,12 +215,13 @@ def _count(name: str, own: Sequence[Member], has_labels: bool) -> Group:
     known = [s.is_correct for s in own if s.is_correct is not None]
     scores = [s.score for s in own if s.score is not None]
     lows = sum(s.is_low for s in own if s.score is not None)
+    right = counts[Quadrant.CORRECT_LOW] + counts[Quadrant.CORRECT_HIGH]
     return Group(
         name=name,
         samples=len(own),
         counts=counts,
         low=counts[Quadrant.CORRECT_LOW] if has_labels else lows,
-        total=counts.total() if has_labels else len(scores),
+        total=right if has_labels else len(scores),
         accuracy=sum(known) / len(known) if known else None,
         average_score=sum(scores) / len(scores) if scores else None,
     )

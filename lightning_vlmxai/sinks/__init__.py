@@ -1,6 +1,6 @@
 """A closed round goes in; a logger's pictures and curves, or a run folder's lines, come out."""
 
-from .audit_count import AuditCount, count_audit
+from .audit_count import AuditCount, close_again, close_audit, count_audit
 from .audit_folder import AuditFolder, Judged, find_done
 from .base import (
     ReportSink,
@@ -24,6 +24,8 @@ __all__ = [
     "Sink",
     "add_gate",
     "claim_folder",
+    "close_again",
+    "close_audit",
     "count_audit",
     "fill_answers",
     "find_done",

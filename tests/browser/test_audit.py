@@ -67,8 +67,8 @@ def test_what_stands_out_leads_and_goes_to_its_samples(open_page: Open, audit: A
     yard = page.locator("#finding p").nth(1)
     own = [line for line in audit[1] if line["groups"]["camera"] == "yard"]
     low = sum(line["quadrant"] == "correct_low" for line in own)
-    total = sum(line["score"] is not None for line in own)
-    expect(yard).to_contain_text(f"camera yard: {low} of {total} right for the wrong reason")
+    total = sum(line["score"] is not None and line["is_correct"] for line in own)
+    expect(yard).to_contain_text(f"camera yard: {low} of {total} right answers are Low")
     for column, name in (("class", "class 0003"), ("camera", "yard")):
         row = page.locator(f'[data-group="{column}"] tbody tr').first
         expect(row).to_have_class("worse")

@@ -2,12 +2,13 @@
 
 const GROUPS_SHOWN = 15;
 const GROUP_COLUMNS = [
-  ["Group", (g) => g.name, 1], ["Samples", (g) => g.samples, -1], ["Judged", (g) => g.total, -1],
-  ["CL", (g) => g.rate, -1], ["p", (g) => g.p, 1], ["CH", (g) => shareOf(g, 0), -1], ["WH", (g) => shareOf(g, 2), -1],
+  ["Group", (g) => g.name, 1], ["Samples", (g) => g.samples, -1], ["Judged", (g) => judgedOf(g), -1],
+  ["Low", (g) => g.rate, -1], ["p", (g) => g.p, 1], ["CL", (g) => shareOf(g, 1), -1], ["CH", (g) => shareOf(g, 0), -1], ["WH", (g) => shareOf(g, 2), -1],
   ["WL", (g) => shareOf(g, 3), -1], ["Accuracy", (g) => g.accuracy, -1], ["Score", (g) => g.score, -1],
 ];
-const shareOf = (group, k) => (group.total && hasLabels(group) ? group.counts[k] / group.total : null);
 const hasLabels = (group) => group.counts.some((n) => n);
+const judgedOf = (group) => (hasLabels(group) ? group.counts.reduce((a, b) => a + b, 0) : group.total);
+const shareOf = (group, k) => (hasLabels(group) ? group.counts[k] / judgedOf(group) : null);
 const isClass = (of) => of.column === "class";
 const groupKey = (of, name) => `${of.column}=${name}`;
 const pText = (p) => (p < 0.001 ? "< 0.001" : p.toFixed(3));
@@ -46,11 +47,11 @@ function groupRow(of, group, { top, all, isLabelled, places }) {
   return h("tr", { class: group.worse ? "worse" : null },
     h("th", { scope: "row" }, h("a", { href: groupHref(of, group) }, group.worse ? h("strong", null, name) : name)),
     h("td", { class: "number", "data-name": "Samples" }, group.samples.toLocaleString("en")),
-    h("td", { class: "number", "data-name": "Judged" }, group.total.toLocaleString("en")),
-    h("td", { class: "number", "data-name": isLabelled ? "CL" : "Low" }, decimals(group.rate, places), " ", h("span", { class: "ends" }, endsOf(group.interval, places))),
+    h("td", { class: "number", "data-name": "Judged" }, judgedOf(group).toLocaleString("en")),
+    h("td", { class: "number", "data-name": isLabelled ? "Low of right" : "Low" }, decimals(group.rate, places), " ", h("span", { class: "ends" }, endsOf(group.interval, places))),
     h("td", { class: "ranges" }, rangeOf(group, top, all)),
     h("td", { class: group.worse ? "number sure" : "number", "data-name": "p" }, group.total ? pText(group.p) : "–"),
-    isLabelled ? [0, 2, 3].map((k) => h("td", { class: "number", "data-name": page.quadrants[k].short }, decimals(shareOf(group, k)))) : null,
+    isLabelled ? [1, 0, 2, 3].map((k) => h("td", { class: "number", "data-name": page.quadrants[k].short }, decimals(shareOf(group, k)))) : null,
     isLabelled ? h("td", { class: "number", "data-name": "Accuracy" }, decimals(group.accuracy)) : null,
     h("td", { class: "number", "data-name": "Score" }, decimals(group.score)));
 }
@@ -63,11 +64,11 @@ function groupTable(of, state, keep) {
   const isLabelled = of.groups.some(hasLabels);
   const places = of.groups.filter((g) => placesOf(g.interval) === 3).length * 2 >= of.groups.length ? 3 : 2;
   const how = { top, all: total ? low / total : 0, isLabelled, places };
-  const columns = GROUP_COLUMNS.filter(([name]) => isLabelled || !["CH", "WH", "WL", "Accuracy"].includes(name));
+  const columns = GROUP_COLUMNS.filter(([name]) => isLabelled || !["CL", "CH", "WH", "WL", "Accuracy"].includes(name));
   const head = (column) => {
     const [name, , direction] = column, is = state.sort === name;
     const q = isLabelled ? page.quadrants.find((one) => one.short === name) : null;
-    const text = name === "CL" && !isLabelled ? "Low" : name === "Group" ? (of.column.endsWith("class") ? "Class" : "Group") : name;
+    const text = name === "Low" && isLabelled ? "Low of right" : name === "Group" ? (of.column.endsWith("class") ? "Class" : "Group") : name;
     return h("th", { "aria-sort": is ? (state.direction > 0 ? "ascending" : "descending") : null, title: name === "p" ? `Fisher's exact test against the others, corrected for ${of.held} groups` : null },
       h("button", { type: "button", "data-column": name, onclick: () => {
         state.direction = is ? -state.direction : direction;
@@ -90,7 +91,7 @@ function groupTable(of, state, keep) {
     };
     holder.replaceChildren(
       h("div", { class: "scroll" }, h("table", { class: "plain stacked classes" },
-        h("thead", null, h("tr", null, columns.flatMap((column) => (column[0] === "CL" ? [head(column), h("td", { class: "ranges" })] : [head(column)])))),
+        h("thead", null, h("tr", null, columns.flatMap((column) => (column[0] === "Low" ? [head(column), h("td", { class: "ranges" })] : [head(column)])))),
         h("tbody", null, rows.slice((state.page - 1) * GROUPS_SHOWN, state.page * GROUPS_SHOWN).map((group) => groupRow(of, group, how))))),
       rows.length ? "" : h("p", { class: "hint" }, "None has this in its name."),
       pages > 1 ? h("div", { class: "pager" },
@@ -113,7 +114,8 @@ function groupHint(of) {
   const worse = of.groups.filter((group) => group.worse).length;
   const count = of.groups.length.toLocaleString("en");
   const order = of.column === "confidence" ? "Bins of equal counts, by confidence." : "Those that stand out first, then by the lower end of the interval.";
-  return h("p", { class: "hint" }, worse ? h("strong", null, `${worse} of ${count} worse than the rest beyond chance. `) : `None of ${count} is worse than the rest beyond chance. `, order,
+  return h("p", { class: "hint" }, worse ? h("strong", null, `${worse} of ${count} worse than the rest beyond chance. `) : `None of ${count} is worse than the rest beyond chance. `,
+    of.groups.some(hasLabels) ? "Low of right: of the right answers, how many are for the wrong reason. " : "", order,
     ` p: Fisher's exact test against the others, corrected for ${of.held.toLocaleString("en")} group${of.held === 1 ? "" : "s"}.`,
     of.outside ? ` ${of.outside.toLocaleString("en")} samples are in none.` : "");
 }

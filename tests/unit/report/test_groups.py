@@ -166,7 +166,8 @@ def test_groups_are_counted_line_by_line(audit: tuple[Path, Path, list[dict[str,
     bad = hospital[0]
     assert (bad.name, bad.samples) == ("bad", len(own))
     assert bad.low == sum(line["quadrant"] == "correct_low" for line in own)
-    assert bad.total == sum(line["score"] is not None for line in own)
+    right = [line for line in own if line["is_correct"]]
+    assert bad.total == sum(line["score"] is not None for line in right)
 
 
 def test_groups_are_told_in_the_terminal(audit: tuple[Path, Path, list[dict[str, Any]]]) -> None:
@@ -177,7 +178,7 @@ def test_groups_are_told_in_the_terminal(audit: tuple[Path, Path, list[dict[str,
     run = read_run(audit[0])
     bad = group_round(run, run.rounds[0], read_metadata(audit[1]))[0][1].groups[0]
     assert "By hospital: 1 of 4 stands out" in text
-    assert f"bad: {bad.low} of {bad.total} (" in text
+    assert f"bad: {bad.low} of {bad.total} right answers Low (" in text
     assert "By class: none of 4 stands out" in text
     assert "no more than chance)" in text
     assert "vlmxai: audit (validate)" in text

@@ -213,3 +213,42 @@ def test_where_all_classes_are_alike_hardly_a_round_alarms() -> None:
         rose += any(of.is_alarm and "from" in of.text for of in find(rounds) if of.label)
     assert stood <= 20
     assert rose <= 20
+
+
+def test_an_audit_names_no_epoch_and_holds_right_answers() -> None:
+    """A class that is right more often has more Correct-Low by that alone: none stands out."""
+    round_ = outcomes(0, {**dict.fromkeys(DIGITS, 2), "zero": 20, "cat": 0}, size=60)
+    seldom = tuple(
+        s
+        if s.label != "cat" or s.place[0] % 100 < 5
+        else s._replace(is_correct=False, quadrant=WRONG)
+        for s in round_.samples
+    )
+    audit = replace(round_, stage="validate", is_audit=True, samples=seldom)
+    found = texts(find([audit]))
+    assert found[0] == "zero: 20 of 60 right answers are for the wrong reason."
+    assert found[1] == (
+        "Correct-Low is 34 of 540 (0.06, 95 % 0.05 to 0.09) at an accuracy of 0.90; of the 485 "
+        "right answers 34 are Low (0.07, 95 % 0.05 to 0.10)."
+    )
+    assert found[2:] == ["Nothing else stands out beyond chance."]
+    often = dict.fromkeys(DIGITS, 10)
+    mixed = outcomes(0, often, size=100)
+    half = tuple(
+        s if s.label == "one" or s.place[0] % 2 else s._replace(is_correct=False, quadrant=WRONG)
+        for s in mixed.samples
+    )
+    assert not any(of.is_alarm for of in find([replace(mixed, is_audit=True, samples=half)]))
+
+
+def test_scores_without_labels_are_told() -> None:
+    """How many are Low, and that nobody knows which predictions are right."""
+    samples = tuple(Outcome((i, None), "", None, None, is_high=i >= 3) for i in range(10))
+    unlabelled = Outcomes(
+        stage="predict", number=0, epoch=0, fingerprint="", samples=samples, is_audit=True
+    )
+    (told,) = texts(find([unlabelled]))
+    assert told == (
+        "3 of 10 predictions rest on something else than the thing they name (0.30, 95 % 0.11 to "
+        "0.60). There are no labels: which of the predictions are right is not known."
+    )

@@ -32,14 +32,14 @@ def members(shares: dict[str, tuple[int, int]]) -> tuple[list[str | None], list[
 
 
 def test_a_group_is_counted_sample_by_sample() -> None:
-    """Rates are over the judged, accuracy over all; a sample in no group is in none."""
+    """Rates are over the right and judged, accuracy over all; a sample in no group is in none."""
     names = ["a", "a", "a", "b", None, "a", "b"]
     own = [BAD, GOOD, UNJUDGED, WRONG, BAD, WRONG, UNJUDGED]
     groups = {group.name: group for group in compare_groups({"x": names}, own)["x"]}
     a, b = groups["a"], groups["b"]
-    assert (a.samples, a.low, a.total, a.accuracy, a.average_score) == (4, 1, 3, 0.5, 5.5 / 3)
-    assert (b.samples, b.low, b.total, b.accuracy, b.average_score) == (2, 0, 1, 0.0, 0.5)
-    expected = stats.binomtest(1, 3).proportion_ci(method="wilson")
+    assert (a.samples, a.low, a.total, a.accuracy, a.average_score) == (4, 1, 2, 0.5, 5.5 / 3)
+    assert (b.samples, b.low, b.total, b.accuracy, b.average_score) == (2, 0, 0, 0.0, 0.5)
+    expected = stats.binomtest(1, 2).proportion_ci(method="wilson")
     assert a.interval is not None
     assert abs(a.interval.lower - expected.low) + abs(a.interval.upper - expected.high) < 1e-9
 
@@ -88,6 +88,18 @@ def test_a_large_shortcut_hides_no_lesser_one() -> None:
     shares = {**{f"g{i}": (1, 50) for i in range(6)}, "worst": (490, 500), "bad": (14, 50)}
     found = compare_groups({"": (of := members(shares))[0]}, of[1])[""]
     assert [group.name for group in found if group.stands_out] == ["worst", "bad"]
+
+
+def test_a_group_is_not_worse_for_being_right_more_often() -> None:
+    """Half of the right answers are Low in both; one is right four times as often."""
+    names: list[str | None] = ["often"] * 400 + ["seldom"] * 400
+    own = [BAD, GOOD] * 200 + ([BAD, GOOD] * 50 + [WRONG] * 300)
+    found = compare_groups({"": names}, own)[""]
+    assert {group.name: (group.low, group.total) for group in found} == {
+        "often": (200, 400),
+        "seldom": (50, 100),
+    }
+    assert not any(group.stands_out for group in found)
 
 
 def test_without_labels_the_low_ones_are_counted() -> None:
