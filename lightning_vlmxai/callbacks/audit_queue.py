@@ -124,9 +124,11 @@ class AuditQueue:
             JudgeError: If the judge is away.
         """
         while True:
-            done = [one for one in self._waiting if one.is_done]
+            done, waiting = [], []
+            for one in self._waiting:  # asked once each: a verdict may come at any moment
+                (done if one.is_done else waiting).append(one)
+            self._waiting = waiting
             if done:
-                self._waiting = [one for one in self._waiting if not one.is_done]
                 self._write(done)
             self.progress.pending = len(self._waiting)
             if len(self._waiting) <= until or self._is_over():
