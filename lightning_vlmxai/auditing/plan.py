@@ -252,8 +252,13 @@ def _map_classes(
         return ClassMap(names=names or (), targets=(), members=()), ""
     if names is not None:
         found = map_classes(source.classes, names, labels)
-        out = [name for name, to in zip(source.classes, found.targets, strict=True) if to is None]
-        return found, f"Left out, of {len(source.classes)} classes: {some(out)}." if out else ""
+        pairs = list(zip(source.classes, found.targets, strict=True))
+        out = [name for name, to in pairs if to is None]
+        by_name = [name for name, to in pairs if to is not None and name not in labels]
+        told = [f"Left out, of {len(pairs)} classes: {some(out)}."] if out else []
+        if labels and by_name:  # two things may have one name, as kites have
+            told.append(f"Found among the model's classes by name alone: {some(by_name, 40)}.")
+        return found, " ".join(told)
     own = ("background", *source.classes) if dense else source.classes
     if labels or outputs not in (None, len(own)):
         raise ConfigurationError(

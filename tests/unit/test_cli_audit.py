@@ -57,6 +57,7 @@ def test_every_picture_is_explained_and_judged_once(
     assert "right on 8 of 8 pictures of pictures" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_picture_that_can_not_be_read_ends_it_unless_it_is_skipped(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,6 +76,7 @@ def test_a_picture_that_can_not_be_read_ends_it_unless_it_is_skipped(
     assert json.loads(skipped)["index"] == 5
 
 
+@pytest.mark.slow
 def test_an_interrupted_audit_goes_on_by_the_same_command(folder: Path) -> None:
     """It ends with a line that can be pasted; in the end each picture was judged once."""
     arguments = ["audit", "--model", "audit_models.Interrupted", "--weights", "a.pth"]
@@ -169,6 +171,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(place)], check=True)  # noqa: S603, S607
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_it_and_nothing_is_lost(
     folder: Path, small_disk: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
