@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -177,26 +177,35 @@ def read_labelled(run_dir: Path, round_key: str | None = None) -> LabelledRound:
 def _count_classes(run: Run) -> int:
     """Return how many classes an audit's probabilities are of."""
     remedy = "Run `vlmxai audit` on labelled pictures with a classifier, and pass its run folder"
-    if run.settings.get("kind") != "audit":
+    if not run.is_audit:
         raise ConfigurationError(
             expected("run", "an audit, which keeps probabilities", f"{str(run.path)!r}", remedy)
         )
-    classes = whole(run.settings.get("num_classes"))
-    if classes is None or classes < 2:
+    samples = [sample for of in run.rounds for sample in of.samples]
+    if any(sample.part is not None for sample in samples):
+        raise ConfigurationError(
+            expected("run", "an audit with one label a picture", "several labels each", remedy)
+        )
+    rows = Counter(sample.rank for sample in samples if sample.row is not None)
+    if not rows:
+        task = text(run.settings.get("task")) or "a task"
         raise ConfigurationError(
             expected(
                 "run",
                 "an audit of a classifier, with one label a picture",
-                f"one of {text(run.settings.get('task')) or 'a dense task'}, which has no "
-                "probability of each class for a picture",
+                f"one of {task} that kept no probability of each class",
                 remedy,
             )
         )
-    if any(sample.part is not None for of in run.rounds for sample in of.samples[:1]):
-        raise ConfigurationError(
-            expected("run", "an audit with one label a picture", "several labels each", remedy)
-        )
-    return classes
+    names = run.settings.get("class_names")
+    told = whole(run.settings.get("num_classes")) or len(names if isinstance(names, list) else ())
+    return told or _guess_classes(run, samples, rows.most_common(1)[0][0])
+
+
+def _guess_classes(run: Run, samples: Sequence[RunSample], rank: int | None) -> int:
+    """Return how many numbers a row has: a wrong guess is found, for confidences would differ."""
+    last = max(s.row for s in samples if s.rank == rank and s.row is not None)
+    return max(1, _table(run.path, rank, 1).size // (last + 1))
 
 
 def _table(path: Path, rank: int | None, classes: int) -> NDArray[np.float32]:
