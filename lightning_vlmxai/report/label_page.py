@@ -59,7 +59,7 @@ def write_label_page(
     """
     sources, notices = _load(labelled.run.path, suspects, out, files)
     numbers = {path: number for number, path in enumerate(sources)}
-    report = labelled.run.path / "report.html"
+    address = quote(f"{address_of(labelled.run.path, out)}/report.html")
     page = render_page(
         "labels.html",
         scripts=SCRIPTS,
@@ -79,7 +79,7 @@ def write_label_page(
         title=f"Suspicious labels · {name_run(labelled.run)}",
         facts=[("Round", labelled.key), ("Labels", f"{len(labelled.samples):,}"),
                *list_facts(labelled.run)],
-        report=quote(f"{address_of(labelled.run.path, out)}/report.html") if report.is_file() else "",
+        report=address if (labelled.run.path / "report.html").is_file() else "",
         notices=[*labelled.run.notices, *labelled.notices, *notices],
     )  # fmt: skip
     return write_page(page, out)
