@@ -65,6 +65,8 @@ def test_ranks_and_lines_that_stand_twice_are_one_audit(tmp_path: Path) -> None:
         (one_of(7, label=None, is_correct=None), "have no label"),
         (one_of(7, label=-1), "none of the model's classes"),
         (one_of(7, label=3), "none of the model's classes"),
+        (one_of(7, label_name="owl"), "not numbered as the model's classes"),
+        (one_of(7, prediction=1, is_correct=False), "not numbered as the model's classes"),
         (one_of(7, row=None), "no probabilities"),
         (one_of(7, row=60), "no probabilities"),
         (one_of(7, row=-1), "no probabilities"),
