@@ -110,7 +110,7 @@ def test_a_page_does_what_it_says(
     for number in () if trains else (0, 1):
         write_run(folder / f"lightning_logs/version_{number}/vlmxai")
     if page.endswith("finding-wrong-labels.md"):
-        write_audit(folder / "runs/audit")
+        write_audit(folder / "vlmxai-audit")
         (folder / "label-marks.csv").write_text("file,mark\na.png,wrong\nb.png,right\n")
 
     with OpenAIServer() as server:
