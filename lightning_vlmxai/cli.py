@@ -11,6 +11,8 @@ from typing import TextIO
 from jsonargparse import ArgumentParser, Namespace
 
 from .cli_agree import make_agree_parser, run_agree
+from .cli_audit import make_audit_parser, run_audit
+from .cli_batch import make_batch_parser, run_batch
 from .cli_export import GROUPS_HELP, make_export_parser, run_export
 from .cli_judge import make_judge_parser, run_judge
 from .cli_labels import make_labels_parser, run_labels
@@ -38,12 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _make_parser().parse_args(None if arguments is None else list(arguments))
     given = options[options.command]
     try:
+        if options.command == "audit":
+            return run_audit(given)
         if options.command == "judge":
             return run_judge(given)
         if options.command == "agree":
             return run_agree(given)
         if options.command == "export":
             return run_export(given)
+        if options.command == "batch":
+            return run_batch(given)
         if options.command == "labels":
             return run_labels(given)
         if options.command == "summary":
@@ -88,9 +94,11 @@ def _make_parser() -> ArgumentParser:
     report.add_argument("--port", type=int, default=0, help="of --watch; any free one if 0")
     summary = ArgumentParser(description="Print a run's figures.")
     summary.add_argument("run", type=Path, help="a run folder, or a log folder that holds one")
+    commands.add_subcommand("audit", make_audit_parser(), help="explain and judge a whole data set")
     for parser_of in (report, summary):
         parser_of.add_argument("--groups", type=Path, help=GROUPS_HELP)
     commands.add_subcommand("agree", make_agree_parser(), help="hold a judge to people's ratings")
+    commands.add_subcommand("batch", make_batch_parser(), help="read the answers of a batch")
     commands.add_subcommand("export", make_export_parser(), help="write samples for other programs")
     commands.add_subcommand(
         "labels", make_labels_parser(), help="list the labels of an audit that are probably wrong"

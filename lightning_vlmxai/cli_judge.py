@@ -44,15 +44,6 @@ def make_judge_parser() -> ArgumentParser:
     )
     add = parser.add_argument
     add("--model", nargs="+", type=str, help="one or several; the reference-mask judge if none")
-    add("--base-url", type=str, help="of the server; OPENAI_BASE_URL or OpenAI's own if none")
-    add(
-        "--api-key-env",
-        type=str,
-        default="OPENAI_API_KEY",
-        help='environment variable with the key; "" for a server without',
-    )
-    add("--request", type=dict, default={}, help='more for each request: {"temperature": 0}')
-    add("--prices", type=dict, default={}, help="dollars per million tokens: {model: [0.1, 0.4]}")
     add("--styles", nargs="+", type=str, default=["original"], help=", ".join(STYLES))
     add("--views", nargs="+", type=str, default=["masked"], help=", ".join(VIEWS))
     add("--data", type=str, help="module:function, which returns a data set; drawn scenes if none")
@@ -66,10 +57,46 @@ def make_judge_parser() -> ArgumentParser:
     add("--pictures", type=int, default=64, help="in a round of the run whose cost is told")
     add("--rounds", type=int, default=20, help="of that run")
     add("--seed", type=int, default=0, help="of the choice of pictures and controls")
+    add_server_options(parser)
+    return parser
+
+
+def add_server_options(parser: ArgumentParser) -> None:
+    """Add what is asked of a VLM's server to a command's options."""
+    add = parser.add_argument
+    add("--base-url", type=str, help="of the server; OPENAI_BASE_URL or OpenAI's own if none")
+    add(
+        "--api-key-env",
+        type=str,
+        default="OPENAI_API_KEY",
+        help='environment variable with the key; "" for a server without',
+    )
+    add("--request", type=dict, default={}, help='more for each request: {"temperature": 0}')
+    add("--prices", type=dict, default={}, help="dollars per million tokens: {model: [0.1, 0.4]}")
     add("--concurrency", type=int, default=8, help="requests at a time")
     add("--timeout-s", type=float, default=60.0, help="longest silence of the server")
     add("--wait-s", type=float, default=0.0, help="for a server that is loading")
-    return parser
+
+
+def make_vlm(given: Namespace, model: str, **more: Any) -> VLMJudge:
+    """Return the judge of a model, with the options of `add_server_options`.
+
+    Args:
+        given: The options.
+        model: As the server calls it.
+        more: Of its arguments.
+    """
+    return VLMJudge(
+        model,
+        base_url=given.base_url,
+        api_key_env=given.api_key_env or None,
+        request=given.request,
+        prices=given.prices,
+        timeout_s=given.timeout_s,
+        wait_s=given.wait_s,
+        concurrency=given.concurrency,
+        **more,
+    )
 
 
 def run_judge(given: Namespace) -> int:
@@ -195,19 +222,8 @@ def _make_judges(given: Namespace) -> Iterator[Judge]:
         yield ReferenceMaskJudge()
         return
     for model, style, view in product(given.model, given.styles, given.views):
-        yield VLMJudge(
-            model,
-            base_url=given.base_url,
-            api_key_env=given.api_key_env or None,
-            style=style,
-            view=view,
-            request=given.request,
-            prices=given.prices,
-            timeout_s=given.timeout_s,
-            wait_s=given.wait_s,
-            concurrency=given.concurrency,
-            cache=False,  # a stored answer says nothing of today's judge
-        )
+        # A stored answer says nothing of today's judge.
+        yield make_vlm(given, model, style=style, view=view, cache=False)
 
 
 def _test(

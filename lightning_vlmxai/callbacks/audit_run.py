@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
@@ -27,7 +26,7 @@ from ..judges import FailureReporter, Judge
 from ..probes import Passed, ProbeSet, ProbeStream, Streamed
 from ..records import Explanation, Probe, Round
 from ..rounds import Ranks
-from ..sinks import AuditCount, AuditFolder, count_audit, find_done, read_settings
+from ..sinks import AuditCount, AuditFolder, close_audit, find_done, read_settings
 from .audit_queue import AuditQueue
 from .audit_settings import AuditSettings
 from .isolating import Isolation
@@ -230,12 +229,16 @@ class AuditRun:
             **probe_set.describe(),
             **self._explainer.describe(),
         }
+        requests = getattr(self._judge, "requests", None)
+        facts |= {} if requests is None else {"requests": str(requests)}
         facts = json.loads(json.dumps(facts))
         before = read_settings(self.run_dir)
         other = [
             name
             for name in facts
-            if before and name not in ("files", "doubts") and before.get(name) != facts[name]
+            if before
+            and name not in ("files", "doubts", "requests")
+            and before.get(name) != facts[name]
         ]
         if other:
             name = "model" if "weights" in other else other[0]
@@ -342,22 +345,11 @@ class AuditRun:
 
     def _count(self, missing: int) -> AuditCount:
         """Return what the lines of all ranks come to, and write it down."""
-        stage = self._head.stage
-        count = count_audit(self.run_dir, stage, missing=missing)
-        if not count.samples:
-            raise ProbeError(expected(f"{stage} data set", "not empty", "no sample", "Add samples"))
-        head: Mapping[str, Any] = {
-            "number": 0,
-            "stage": stage,
-            "epoch": self._head.epoch,
-            "step": self._head.step,
-            "fingerprint": "",
-            "pictures": count.fingerprint,
-            "judged": count.judged,
-            "probes": count.samples + missing,
-            "missing": missing,
-            "failure": "the step called no network for them" if missing else "",
-        }
-        with (self.run_dir / "rounds.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({**head, **count.metrics}) + "\n")
+        head = self._head
+        count = close_audit(
+            self.run_dir, head.stage, epoch=head.epoch, step=head.step, missing=missing
+        )
+        if count is None:
+            what = f"{head.stage} data set"
+            raise ProbeError(expected(what, "not empty", "no sample", "Add samples"))
         return count

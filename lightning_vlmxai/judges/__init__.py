@@ -1,19 +1,30 @@
 """A masked picture and the predicted label go in; a verdict comes out."""
 
 from .base import Judge, PaidJudge
+from .batch_files import (
+    BATCH_PRICE,
+    BatchFileJudge,
+    copy_requests,
+    find_request_files,
+)
+from .batch_results import BatchResults, read_results
 from .budget import Budget
 from .cache import KEPT_REASONS
 from .failures import FailureReporter, describe_failures
+from .prices import price_of
 from .prompts import STYLES, VIEWS
 from .reference import ReferenceMaskJudge, overlap_score
 from .vlm import VLMJudge
 from .worker import INTERRUPTED_S, JudgeWorker, Ticket
 
 __all__ = [
+    "BATCH_PRICE",
     "INTERRUPTED_S",
     "KEPT_REASONS",
     "STYLES",
     "VIEWS",
+    "BatchFileJudge",
+    "BatchResults",
     "Budget",
     "FailureReporter",
     "Judge",
@@ -22,6 +33,10 @@ __all__ = [
     "ReferenceMaskJudge",
     "Ticket",
     "VLMJudge",
+    "copy_requests",
     "describe_failures",
+    "find_request_files",
     "overlap_score",
+    "price_of",
+    "read_results",
 ]

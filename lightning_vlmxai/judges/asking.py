@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -217,17 +217,15 @@ class Asker:
             call.is_scout |= self._session.silence.miss(call.scope, call.sent_at, fault)
 
     def _key_of(self, request: JudgeRequest, files: list[bytes], number: int) -> str:
-        return cache_key(
-            {
-                "pictures": [hashlib.sha256(data).hexdigest() for data in files],
-                "label": neutralize_label(request.label_name),
-                "prompt": self._prompt.version,
-                "model": self._model,
-                "base_url": self._base_url,
-                **({"query": dict(self._query)} if self._query else {}),
-                "settings": self._settings,
-                "sample": number,
-            }
+        return question_key(
+            files,
+            request.label_name,
+            number,
+            prompt=self._prompt,
+            model=self._model,
+            base_url=self._base_url,
+            query=self._query,
+            settings=self._settings,
         )
 
     def _spent_on(self, call: Call) -> float:
@@ -278,6 +276,43 @@ class Asker:
             request_id=outcome.reply.request_id if outcome else "",
         )
         return replace(verdict, asked=asked)
+
+
+def question_key(
+    files: Sequence[bytes],
+    label: str,
+    number: int,
+    *,
+    prompt: Prompt,
+    model: str,
+    base_url: str,
+    query: Mapping[str, str],
+    settings: Mapping[str, Any],
+) -> str:
+    """Return the name of the answer to a question: 64 hexadecimal digits.
+
+    Args:
+        files: Encoded views of the picture.
+        label: Name of the predicted class.
+        number: Of the sample, from 0.
+        prompt: That is asked with.
+        model: That is asked.
+        base_url: Of its server.
+        query: Of each URL.
+        settings: Of each request.
+    """
+    return cache_key(
+        {
+            "pictures": [hashlib.sha256(data).hexdigest() for data in files],
+            "label": neutralize_label(label),
+            "prompt": prompt.version,
+            "model": model,
+            "base_url": base_url,
+            **({"query": dict(query)} if query else {}),
+            "settings": settings,
+            "sample": number,
+        }
+    )
 
 
 def _is_about_the_address(outcome: Outcome) -> bool:

@@ -228,11 +228,7 @@ class Interviewer:
         self, messages: list[dict[str, Any]], chosen: int, overrides: Mapping[str, Any]
     ) -> dict[str, Any]:
         settings = {key: overrides.get(key, value) for key, value in self._settings.items()}
-        body = {**settings, "model": self._model, "messages": messages}
-        response_format = FORMATS[chosen][1]
-        if response_format is not None:
-            body["response_format"] = response_format
-        return body
+        return make_body(messages, model=self._model, settings=settings, chosen=chosen)
 
     @staticmethod
     def _refused_settings(reply: Reply, body: Mapping[str, Any]) -> set[str]:
@@ -244,6 +240,24 @@ class Interviewer:
         if reply.parameter in ours:
             return {reply.parameter}
         return {name for name in ours if re.search(rf"\b{re.escape(name)}\b", reply.detail)}
+
+
+def make_body(
+    messages: list[dict[str, Any]], *, model: str, settings: Mapping[str, Any], chosen: int = 0
+) -> dict[str, Any]:
+    """Return the body of a request.
+
+    Args:
+        messages: As the protocol has them.
+        model: That is asked.
+        settings: Further entries.
+        chosen: Which of `FORMATS` is asked for.
+    """
+    body = {**settings, "model": model, "messages": messages}
+    response_format = FORMATS[chosen][1]
+    if response_format is not None:
+        body["response_format"] = response_format
+    return body
 
 
 def _names_format(reply: Reply) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import ConfigurationError, expected
 from ..records import JudgeRequest, UnscoredReason, Verdict
 from .addresses import check_values, look_around, read_values, secret_names
-from .asking import Asker
+from .asking import Asker, question_key
 from .budget import Budget, Ledger
 from .cache import VerdictCache
 from .call_log import CallLog
@@ -27,9 +27,9 @@ from .checks import (
     require,
 )
 from .flow import AdaptiveLimit
-from .interview import Interviewer
+from .interview import Interviewer, make_body
 from .openai_client import ChatClient
-from .pictures import FORMATS, encode_views
+from .pictures import FORMATS, encode_views, make_content
 from .prices import Estimate, estimate, price_of
 from .prompts import STYLES, VIEWS, load_prompt, neutralize_label
 from .samples import combine_samples
@@ -289,6 +289,54 @@ class VLMJudge:
             *(self._asker.ask(request, files, number) for number in range(self._samples))
         )
         return combine_samples(verdicts, latency_s=time.monotonic() - started)
+
+    def questions(self, request: JudgeRequest, base_url: str) -> list[tuple[str, dict[str, Any]]]:
+        """Return what is asked about a picture: for each sample its key and the request's body.
+
+        Args:
+            request: What is judged.
+            base_url: Of the server, as the client has it.
+
+        Raises:
+            ConfigurationError: If the picture or the label can't be asked about.
+        """
+        require(
+            "label_name",
+            "a readable name",
+            bool(neutralize_label(request.label_name)),
+            repr(request.label_name),
+            "Rename it",
+        )
+        files = self._encode(request)
+        content = make_content(
+            self._prompt.with_label(request.label_name), files, self._picture_format
+        )
+        asked = []
+        for number in range(self._samples):
+            key = question_key(
+                files,
+                request.label_name,
+                number,
+                prompt=self._prompt,
+                model=self.model,
+                base_url=base_url,
+                query=self._query,
+                settings=self._settings,
+            )
+            seed = self._settings.get("seed")
+            own = {"seed": seed + number} if isinstance(seed, int) else {}
+            messages = [{"role": "user", "content": content}]
+            settings = {**self._settings, **own}
+            asked.append((key, make_body(messages, model=self.model, settings=settings)))
+        return asked
+
+    async def find_base_url(self) -> str:
+        """Return where the requests would go; nothing is sent."""
+        client = ChatClient(base_url=self._base_url, api_key=None, timeout_s=self._timeout_s)
+        try:
+            return client.base_url
+        finally:
+            await client.close()
 
     def _encode(self, request: JudgeRequest) -> list[bytes]:
         return encode_views(

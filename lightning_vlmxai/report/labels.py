@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +17,11 @@ from .export import DIGITS
 from .reader import read_run
 from .run import Run, RunSample
 from .text import in_folder, one_line
-from .values import number, text, whole
+from .values import text, whole
 
-_LINES = re.compile(r"samples(?:-(\d+))?\.jsonl")
 _SAME, _SUM = 0.02, 0.01
 """How far a confidence may lie from the probabilities of its row, and their sum from 1: a
 validation in half precision rounds them."""
-
-_Key = tuple[str, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,40 +121,43 @@ def read_labelled(run_dir: Path, round_key: str | None = None) -> LabelledRound:
 
     Args:
         run_dir: Of the audit.
-        round_key: Such as "test-0"; the last round that has probabilities if None.
+        round_key: Such as "test-0"; the last round with labels and probabilities if None.
 
     Raises:
         ConfigurationError: If the run is no audit of classes, or no sample is left.
     """
     run = read_run(run_dir)
     classes = _count_classes(run)
-    found: dict[_Key, tuple[dict[str, Any], NDArray[np.float32] | None]] = {}
-    for line, row in _rows(run.path, classes):
-        # Of several lines of a sample, a padded one or one asked again, any has its probabilities.
-        key = _key(line)
-        if key not in found or found[key][1] is None:
-            found[key] = line, row
-    of_lines = {key[:2] for key in found}
-    rounds = [of for of in run.rounds if (of.stage, of.number) in of_lines]
-    chosen = [of for of in rounds if round_key in (None, of.key)]
+    rounds = [
+        of
+        for of in run.rounds
+        if any(s.label is not None and s.row is not None for s in of.samples)
+    ]
+    chosen = [of for of in rounds or run.rounds if round_key in (None, of.key)]
     if not chosen:
         names = ", ".join(of.key for of in rounds) or "none"
         raise ConfigurationError(
             expected("round", f"one that the run has ({names})", repr(round_key), "Pass one")
         )
+    tables: dict[int | None, NDArray[np.float32]] = {}
     left: Counter[str] = Counter()
     kept: list[tuple[RunSample, int, NDArray[np.float32]]] = []
     for sample in chosen[-1].samples:
-        line, row = found.get((sample.stage, sample.number, sample.probe), ({}, None))
-        label = whole(line.get("label"))
-        why = _fault(sample, line, label, row)
-        if why or label is None or row is None:
+        if sample.rank not in tables:
+            tables[sample.rank] = _table(run.path, sample.rank, classes)
+        table, row = tables[sample.rank], sample.row
+        p = table[row] if row is not None and 0 <= row < len(table) else None
+        why = _fault(sample, p)
+        if why or sample.label is None or p is None:
             left[why] += 1
         else:
-            kept.append((sample, label, row))
+            kept.append((sample, sample.label, p))
     if not kept:
         _refuse_all(run, left)
-    notices = [f"{n:,} samples are left out: {why}." for why, n in left.items()]
+    notices = [
+        f"Left out are {n:,} of {len(chosen[-1].samples):,} samples: {why}."
+        for why, n in left.items()
+    ]
     if len(rounds) > 1 and round_key is None:
         others = ", ".join(of.key for of in rounds if of is not chosen[-1])
         notices.append(f"These are the labels of {chosen[-1].key}; --round chooses {others}.")
@@ -201,40 +199,10 @@ def _count_classes(run: Run) -> int:
     return classes
 
 
-def _rows(path: Path, classes: int) -> Iterator[tuple[dict[str, Any], NDArray[np.float32] | None]]:
-    """Yield every line of every rank with its row of probabilities; None where it has none."""
-    for file in sorted(path.glob("samples*.jsonl")):
-        match = _LINES.fullmatch(file.name)
-        if match is None:
-            continue
-        rank = "" if match[1] is None else f"-{match[1]}"
-        table = _table(path, f"probabilities{rank}.f32", classes)
-        for line in _lines(path, file.name):
-            row = whole(line.get("row"))
-            has_row = row is not None and 0 <= row < len(table)
-            yield line, table[row] if has_row else None
-
-
-def _lines(path: Path, name: str) -> Iterator[dict[str, Any]]:
-    # What can't be read `read_run` has said.
+def _table(path: Path, rank: int | None, classes: int) -> NDArray[np.float32]:
+    """Return the whole rows of a rank's file of probabilities, `[rows, classes]`."""
     try:
-        file = in_folder(path, name).open("rb")
-    except OSError:
-        return
-    with file:
-        for raw in file:
-            try:
-                line = json.loads(raw)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(line, dict):
-                yield line
-
-
-def _table(path: Path, name: str, classes: int) -> NDArray[np.float32]:
-    """Return the whole rows of a file of probabilities, `[rows, classes]`."""
-    try:
-        file = in_folder(path, name)
+        file = in_folder(path, f"probabilities-{rank}.f32" if rank else "probabilities.f32")
         whole_rows = file.stat().st_size // (4 * classes)  # the last one may be cut off
         if whole_rows:
             shape = (whole_rows, classes)
@@ -244,34 +212,23 @@ def _table(path: Path, name: str, classes: int) -> NDArray[np.float32]:
     return np.empty((0, classes), dtype=np.float32)
 
 
-def _key(line: Mapping[str, Any]) -> _Key:
-    of = text(line.get("stage")) or "fit"
-    return of, whole(line.get("round")) or 0, whole(line.get("probe")) or 0
-
-
 NO_LABEL, NO_ROW = "they have no label", "no probabilities of them were kept"
 
 
-def _fault(
-    sample: RunSample,
-    line: Mapping[str, Any],
-    label: int | None,
-    row: NDArray[np.float32] | None,
-) -> str:
-    """Return why a sample can't be used; "" if it can."""
-    if label is None:
+def _fault(sample: RunSample, p: NDArray[np.float32] | None) -> str:
+    """Return why a sample with such probabilities can't be used; "" if it can."""
+    if sample.label is None:
         return NO_LABEL
-    if row is None:
+    if p is None:
         return NO_ROW
-    if not 0 <= label < len(row):
+    if not 0 <= sample.label < len(p):
         return "their label is none of the model's classes"
-    if not (np.isfinite(row).all() and row.min() >= -_SUM and abs(float(row.sum()) - 1) <= _SUM):
+    if not (np.isfinite(p).all() and p.min() >= -_SUM and abs(float(p.sum()) - 1) <= _SUM):
         return "their probabilities don't add up to 1, as those of one label a picture do"
-    prediction = whole(line.get("prediction"))
-    if sample.confidence is not None and prediction is not None and 0 <= prediction < len(row):
-        told = number(line.get("confidence"))
-        if told is not None and abs(float(row[prediction]) - told) > _SAME:
-            return "their probabilities are another sample's: the confidence differs"
+    told, predicted = sample.confidence, sample.prediction
+    is_known = predicted is not None and 0 <= predicted < len(p)
+    if is_known and told is not None and abs(float(p[predicted]) - told) > _SAME:
+        return "their probabilities are another sample's: the confidence differs"
     return ""
 
 

@@ -140,4 +140,6 @@ def read_sample(
         rank=rank,
         row=None if rank is None else _whole(line.get("row")),
         groups={name(key, 80): name(of, 200) for key, of in groups.items()} if groups else _NONE,
+        label=_whole(line.get("label")),
+        prediction=_whole(line.get("prediction")),
     )

@@ -35,6 +35,8 @@ class RunSample:
         rank: Number of the rank whose files have it; None where that isn't known.
         row: Its row in that rank's file of probabilities; None where it has none.
         groups: What the user had kept of the row, by name.
+        label: Number of the true class.
+        prediction: Number of the predicted class.
     """
 
     stage: str
@@ -73,6 +75,8 @@ class RunSample:
     rank: int | None = None
     row: int | None = None
     groups: Mapping[str, str] = field(default_factory=dict, hash=False)
+    label: int | None = None
+    prediction: int | None = None
 
     @property
     def place(self) -> tuple[int, int | None]:

@@ -1,6 +1,6 @@
 """A closed round goes in; a logger's pictures and curves, or a run folder's lines, come out."""
 
-from .audit_count import AuditCount, count_audit
+from .audit_count import AuditCount, close_again, close_audit, count_audit
 from .audit_folder import AuditFolder, Judged, find_done
 from .base import (
     ReportSink,
@@ -10,19 +10,24 @@ from .base import (
     metric_name,
     prefixed_metrics,
 )
+from .batch_answers import Filled, fill_answers
 from .loggers import make_sinks
 from .run_folder import RunFolderSink, add_gate, claim_folder, read_settings
 
 __all__ = [
     "AuditCount",
     "AuditFolder",
+    "Filled",
     "Judged",
     "ReportSink",
     "RunFolderSink",
     "Sink",
     "add_gate",
     "claim_folder",
+    "close_again",
+    "close_audit",
     "count_audit",
+    "fill_answers",
     "find_done",
     "finish_sinks",
     "is_lightning",

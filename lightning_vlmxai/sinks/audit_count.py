@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from array import array
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..records import Quadrant
 from ..rounds import figures_of
-from .audit_folder import read_lines
+from .audit_folder import open_whole, read_lines
+from .lines import dump_line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,3 +90,48 @@ def count_audit(path: Path, stage: str, *, missing: int = 0) -> AuditCount:
         metrics=metrics,
         fingerprint=f"{total:032x}"[:16],
     )
+
+
+def close_audit(
+    path: Path, stage: str, *, epoch: int, step: int, missing: int
+) -> AuditCount | None:
+    """Append what an audit's stage comes to to `rounds.jsonl`, and return it; None of nothing.
+
+    Args:
+        path: Of the run folder.
+        stage: Of the audit.
+        epoch: Of the model.
+        step: Likewise.
+        missing: How many rows could not be explained.
+    """
+    count = count_audit(path, stage, missing=missing)
+    if not count.samples:
+        return None
+    head = {
+        "number": 0,
+        "stage": stage,
+        "epoch": epoch,
+        "step": step,
+        "fingerprint": "",
+        "pictures": count.fingerprint,
+        "judged": count.judged,
+        "probes": count.samples + missing,
+        "missing": missing,
+        "failure": "the step called no network for them" if missing else "",
+    }
+    with open_whole(path / "rounds.jsonl") as file:
+        file.write(dump_line({**head, **count.metrics}).encode())
+    return count
+
+
+def close_again(path: Path) -> None:
+    """Write anew what each stage of an audit comes to that was closed before."""
+    heads: dict[str, dict[str, Any]] = {}
+    if (path / "rounds.jsonl").is_file():
+        for raw in (path / "rounds.jsonl").read_bytes().splitlines():
+            with suppress(ValueError):
+                head = json.loads(raw)
+                heads[head["stage"]] = head
+    for stage, head in heads.items():
+        known = {name: int(head.get(name) or 0) for name in ("epoch", "step", "missing")}
+        close_audit(path, stage, **known)

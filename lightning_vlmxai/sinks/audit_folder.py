@@ -78,7 +78,7 @@ class AuditFolder:
         self._pictures, self._rows = pictures, rows
         self._seen, self._kept = 0, Counter[Quadrant | None]()
         suffix = f"-{rank}" if rank else ""
-        self._lines = _open_whole(path / f"samples{suffix}.jsonl")
+        self._lines = open_whole(path / f"samples{suffix}.jsonl")
         self._floats_path = path / f"probabilities{suffix}.f32"
         self._floats: BinaryIO | None = None
         self._row = 0
@@ -157,7 +157,7 @@ class AuditFolder:
         return told
 
 
-def _open_whole(path: Path) -> BinaryIO:
+def open_whole(path: Path) -> BinaryIO:
     """Open a file of lines to append to, its last line ended."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("ab")

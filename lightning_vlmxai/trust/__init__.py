@@ -26,6 +26,7 @@ from .sampling import Sampled, draw_sample
 from .scenes import SCENE_NAMES, draw_scenes
 from .subjects import read_subjects
 from .suspects import (
+    CLEANLAB,
     COMBINED,
     LABEL_METHODS,
     MIN_PER_CLASS,
@@ -37,6 +38,7 @@ from .suspects import (
 
 __all__ = [
     "AGREEMENT",
+    "CLEANLAB",
     "COMBINED",
     "FAITHFULNESS",
     "JUDGE_METRICS",

@@ -22,6 +22,8 @@ CLEANLAB = (
 LABEL_METHODS = (COMBINED, *CLEANLAB, WRONG_HIGH)
 """Names of the methods; the last one needs verdicts, the others probabilities."""
 MIN_PER_CLASS = 5
+MARGIN_WEIGHT = 3.0
+"""Of the margin beside the logarithm, in the combination; from 2 to 6 it matters little."""
 _TINY = 1e-45  # softmax in float32 gives no less that isn't 0
 
 Probabilities = NDArray[np.float32] | NDArray[np.float64]
@@ -68,9 +70,9 @@ def find_suspects(
 ) -> dict[str, Suspects]:
     """Return what each of `LABEL_METHODS` says; Wrong-High only where there are scores.
 
-    The combination ranks by `p * p / m`, the least first, where p is the probability of the given
-    class and m that of the most probable one: low self-confidence and a low margin in one. It
-    flags as many as confident learning, as cleanlab's two other rankings do.
+    The combination ranks by `log p + 3 (p - q)`, the least first, where p is the probability of the
+    given class and q that of the most probable other one: low self-confidence and a low margin in
+    one. It flags as many as confident learning, as cleanlab's two other rankings do.
 
     Args:
         labels: Given class, `[N]` in [0, K).
@@ -97,8 +99,7 @@ def find_suspects(
     margin = given - other
     flags = {name: _ask_cleanlab(name, labels, probabilities) for name in CLEANLAB}
     orders = {name: given if name == "low_self_confidence" else margin for name in CLEANLAB}
-    both = 2 * np.log(np.maximum(given, _TINY)) - np.log(np.maximum(given, other))
-    order = _rank(both, margin)
+    order = _rank(np.log(np.maximum(given, _TINY)) + MARGIN_WEIGHT * margin)
     found = {COMBINED: Suspects(flagged=order <= flags[CLEANLAB[0]].sum(), ranks=order)}
     for name in CLEANLAB:
         found[name] = Suspects(flagged=flags[name], ranks=_rank(~flags[name], orders[name]))
@@ -169,7 +170,7 @@ def _ask_cleanlab(
                 "cleanlab",
                 "installed, which finds suspicious labels",
                 "no such package",
-                'Run: pip install "lightning-vlmxai[labels]"',
+                'Run: pip install "cleanlab>=2.9"',
             )
         ) from None
     with warnings.catch_warnings():

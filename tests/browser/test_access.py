@@ -12,6 +12,8 @@ import torch
 from audit_folders import draw_lines, write_audit
 from playwright.sync_api import Page, expect
 
+from label_folders import write_audit as write_labelled
+from lightning_vlmxai.cli import main
 from lightning_vlmxai.records import Quadrant, Round, Sample
 from lightning_vlmxai.report import write_comparison, write_report
 from lightning_vlmxai.rounds import PALETTE, assign_quadrant, show_score
@@ -245,3 +247,22 @@ def test_legend_and_badges_have_the_one_palette(open_page: Open, folder: Path) -
             own = page.locator(f"#legend .badge.{quadrant.value}")
             rgb = ", ".join(map(str, bytes.fromhex(getattr(shades, scheme)[1:])))
             expect(own).to_have_css("background-color", f"rgb({rgb})")
+
+
+def test_the_page_of_suspicious_labels_can_be_read_by_all(open_page: Open, tmp_path: Path) -> None:
+    """With a suspect open, marked, and when all are done."""
+    pytest.importorskip("cleanlab", reason="the extra `labels` is not installed")
+    assert main(["labels", str(write_labelled(tmp_path, pictures=60)), "--top", "5"]) == 0
+    page = open_page(tmp_path / "labels.html")
+    page.locator("summary").click()
+    expect(page.locator("details table")).to_be_visible()
+    found = {"open": look(page)}
+    page.keyboard.press("w")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator(".marks [name=wrong]")).to_have_attribute("aria-pressed", "true")
+    found["marked"] = look(page)
+    for _ in range(5):
+        page.keyboard.press("r")
+    expect(page.locator("#review-label")).to_contain_text("Done")
+    found["done"] = look(page)
+    assert {view: wrong for view, wrong in found.items() if wrong} == {}

@@ -18,6 +18,7 @@ from jsonargparse import ArgumentParser
 from PIL import Image
 from torchvision.models import mobilenet_v3_small
 
+from label_folders import write_audit
 from lightning_vlmxai import Budget, VLMExplainCallback, VLMJudge, cli
 from openai_server import OpenAIServer
 from run_folders import write_run
@@ -95,6 +96,9 @@ def test_a_page_does_what_it_says(
     trains = any(b.title for b in blocks)  # then its runs are those of the page itself
     for number in () if trains else (0, 1):
         write_run(folder / f"lightning_logs/version_{number}/vlmxai")
+    if page.endswith("finding-wrong-labels.md"):
+        write_audit(folder / "runs/audit")
+        (folder / "label-marks.csv").write_text("file,mark\na.png,wrong\nb.png,right\n")
 
     with OpenAIServer() as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
@@ -140,6 +144,9 @@ def test_a_page_does_what_it_says(
                 if block.language != "text":
                     reader.do(block)
         asked = len(server.requests)
+    if page.endswith("finding-wrong-labels.md"):
+        assert reader.names["wrong"] == ["a.png"]
+        assert (folder / "wrong-high.csv").is_file()
     if page.endswith("quickstart.md"):
         samples = (folder / "lightning_logs/version_0/vlmxai/samples.jsonl").read_text("utf-8")
         assert len(samples.splitlines()) == 3 * 4  # four probes in three rounds

@@ -91,5 +91,5 @@ def test_what_it_refuses_it_says(
     assert main(["labels", str(few), "--min-per-class", "1"]) == 0
     monkeypatch.setitem(sys.modules, "cleanlab.filter", None)
     assert main(["labels", str(write_audit(tmp_path / "bare"))]) == 2
-    assert 'pip install "lightning-vlmxai[labels]"' in capsys.readouterr().err
+    assert 'pip install "cleanlab>=2.9"' in capsys.readouterr().err
     assert not list(tmp_path.glob("[!f]*/suspects.csv"))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from label_folders import CLASSES, draw_labels, save_picture, write_audit
+from label_folders import CLASSES, describe, draw_labels, save_picture, write_audit
 from lightning_vlmxai import ConfigurationError
 from lightning_vlmxai.report import list_suspects, read_labelled, to_rows, write_label_page
 from lightning_vlmxai.report.label_page import digest_labels, draw_file
@@ -37,6 +37,28 @@ def test_each_sample_has_its_own_row(tmp_path: Path) -> None:
     assert read.notices == ()
 
 
+def test_ranks_and_lines_that_stand_twice_are_one_audit(tmp_path: Path) -> None:
+    """Each rank has rows of its own; a padded sample, one asked again and an answer count once."""
+    labels, p = draw_labels()
+    write_audit(tmp_path, ranks=3)
+    lines = [json.loads(line) for line in (tmp_path / "samples-1.jsonl").read_text().splitlines()]
+    (silent,) = (line for line in lines if line["probe"] == 1)
+    padded = {**describe(0, int(labels[0]), p[0], len(lines)), "score": None, "quadrant": None}
+    again = {**silent, "score": 4.5, "quadrant": "correct_high", "row": None}
+    with (tmp_path / "samples-1.jsonl").open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in (padded, again))
+    with (tmp_path / "probabilities-1.f32").open("ab") as file:
+        file.write(p[0].tobytes())
+    answer = {**describe(4, int(labels[4]), p[4], 3), "score": 5}
+    (tmp_path / "answers.jsonl").write_text(json.dumps(answer))
+    read = read_labelled(tmp_path)
+    assert [s.probe for s in read.samples] == list(range(60))
+    assert np.array_equal(read.probabilities, p)
+    assert read.labels.tolist() == labels.tolist()
+    scores = [s.score for s in read.samples]
+    assert (scores[0], scores[1], scores[4]) == (0.0, 4.5, 5.0)
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
@@ -56,7 +78,7 @@ def test_what_can_not_be_used_is_left_out_and_counted(
     read = read_labelled(write_audit(tmp_path, change=change))
     assert [s.probe for s in read.samples] == [n for n in range(60) if n != 7]
     (notice,) = read.notices
-    assert notice.startswith("1 samples are left out: ")
+    assert notice.startswith("Left out are 1 of 60 samples: ")
     assert why in notice
 
 
@@ -129,6 +151,11 @@ def test_a_round_can_be_chosen(tmp_path: Path) -> None:
     read = read_labelled(tmp_path)
     assert (read.key, len(read.samples)) == ("test-0", 40)
     assert "--round chooses validate-0" in read.notices[0]
+    write_audit(
+        tmp_path / "b",
+        change=lambda line: {**validated(line), **({"label": None} if line["probe"] >= 20 else {})},
+    )
+    assert read_labelled(tmp_path / "b").key == "validate-0"  # the only labelled one
     with pytest.raises(ConfigurationError, match=r"run has \(validate-0, test-0\), got 'fit-0'"):
         read_labelled(tmp_path, "fit-0")
 
