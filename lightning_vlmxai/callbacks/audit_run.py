@@ -134,7 +134,7 @@ class AuditRun:
         """Wait for all verdicts, and return what the audit comes to: the same on every rank."""
         if not self._is_settled:
             self._settle(live)
-        self._queue.collect(until=0)
+        self._queue.drain()
         missing = sum(self._ranks.gather(self._missing))
         with self._ranks.together():
             count = None if self._ranks.rank else self._count(missing)
