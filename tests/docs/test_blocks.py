@@ -71,6 +71,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ]
     vars(data)["validation_set"] = lambda: rows
     monkeypatch.setitem(sys.modules, "my_data", data)
+    rows_of_groups = [f"{probe},{('St. Anne', 'St. John')[probe % 2]}" for probe in range(0, 36, 3)]
+    (tmp_path / "metadata.csv").write_text("\n".join(["sample,hospital", *rows_of_groups]))
+    (tmp_path / "results.jsonl").touch()  # a batch that has just been sent
     monkeypatch.setenv("WANDB_MODE", "offline")
     for variable in ("OPENAI", "GEMINI", "AZURE_OPENAI", "OPENROUTER", "ANTHROPIC", "LITELLM"):
         monkeypatch.setenv(f"{variable}_API_KEY", "a-key")
@@ -110,7 +113,7 @@ def test_a_page_does_what_it_says(
     for number in () if trains else (0, 1):
         write_run(folder / f"lightning_logs/version_{number}/vlmxai")
     if page.endswith("finding-wrong-labels.md"):
-        write_audit(folder / "runs/audit")
+        write_audit(folder / "vlmxai-audit")
         (folder / "label-marks.csv").write_text("file,mark\na.png,wrong\nb.png,right\n")
 
     with OpenAIServer() as server:

@@ -23,6 +23,7 @@ from lightning_vlmxai import (
     VLMAuditCallback,
 )
 from lightning_vlmxai.callbacks import vlm_audit
+from lightning_vlmxai.callbacks.audit_queue import _Waiting
 from lightning_vlmxai.calls import Call
 from lightning_vlmxai.errors import ProbeError
 from lightning_vlmxai.explain import Explainer, LiveModel
@@ -237,3 +238,19 @@ def test_a_value_out_of_range_is_named(wrong: dict[str, Any]) -> None:
     (name,) = wrong
     with pytest.raises(ConfigurationError, match=f"Expected `{name}`.*Pass {name}="):
         VLMAuditCallback(**wrong)
+
+
+def test_a_verdict_that_comes_at_any_moment_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a row is judged may change between two looks: each second look says so first."""
+    looks: Counter[int] = Counter()
+    truly = _Waiting.is_done.fget  # type: ignore[attr-defined]
+
+    def late(self: _Waiting) -> bool:
+        looks[id(self)] += 1
+        return bool(truly(self)) and (looks[id(self)] > 1 or id(self) % 3 == 0)
+
+    monkeypatch.setattr(_Waiting, "is_done", property(late))
+    run(tmp_path, ScriptedJudge(by_index))
+    assert [line["probe"] for line in lines_of(tmp_path)] == list(range(ROWS))

@@ -52,7 +52,7 @@ function finder(wanted) {
 }
 
 // An audit keeps the pictures of some samples: these come first.
-const isPictured = (i) => has(page.samples.image[i]) || has(page.samples.picture[i]);
+const isPictured = (i) => Boolean(gallery.pictured[i]);
 
 // Numbers of the samples that pass the filters, sorted.
 function matching(filters) {
@@ -90,9 +90,8 @@ function matching(filters) {
     const value = get(s, i);
     if (has(value)) keys[i] = direction * value;
   }
-  const first = page.isAudit ? (a, b) => isPictured(b) - isPictured(a) : () => 0;
-  const order = (a, b) => (keys[a] === keys[b] ? 0 : keys[a] - keys[b]);
-  return found.sort((a, b) => first(a, b) || order(a, b) || s.probe[a] - s.probe[b] || s.round[a] - s.round[b]);
+  const first = page.isAudit ? gallery.pictured : new Uint8Array(s.probe.length);
+  return found.sort((a, b) => first[b] - first[a] || (keys[a] === keys[b] ? 0 : keys[a] - keys[b]) || s.probe[a] - s.probe[b] || s.round[a] - s.round[b]);
 }
 
 const unit = () => (page.isAudit ? "sample" : "probe");
@@ -150,7 +149,7 @@ function gallery(section, query) {
   const newest = page.rounds[page.curve.at(-1)], hasOne = page.isAudit && page.rounds.length === 1;
   const bar = h("div", { class: "bar", role: "search" },
     hasOne ? null : choose("round", "Round", [["", newest ? `last: ${roundName(newest)}` : "none"], ["all", "all rounds"], ...page.rounds.map((of) => [of.key, roundName(of)])], filters.round, (round) => go({ round })),
-    choose("quadrant", "Quadrant", [["", "any"], ...page.quadrants.map((q) => [q.id, `${q.short} ${q.name}`]), ...(page.samples.score.some((score, i) => has(score) && !has(page.samples.quadrant[i])) ? UNLABELLED.map((of) => [of.id, of.name]) : []), ["unscored", "unscored"]], filters.quadrant, (quadrant) => go({ quadrant, reason: "" })),
+    choose("quadrant", "Quadrant", [["", "any"], ...page.quadrants.map((q) => [q.id, `${q.short} ${q.name}`]), ...(gallery.isUnlabelled ? UNLABELLED.map((of) => [of.id, of.name]) : []), ["unscored", "unscored"]], filters.quadrant, (quadrant) => go({ quadrant, reason: "" })),
     page.isAudit && !gallery.classes.length ? null : choose("class", "True class", [["*", "any"], ...gallery.classes.map(([name, count]) => [`=${name}`, `${short(name)} (${count})`])], has(filters.class) ? `=${filters.class}` : "*",
       (name) => go({ class: name === "*" ? null : name.slice(1) })),
     choose("reason", "Unscored reason", [["", "any"], ...gallery.reasons.map(([name, count]) => [name, `${short(name)} (${count})`])], filters.reason, (reason) => go({ reason, quadrant: reason ? "unscored" : filters.quadrant })),

@@ -80,6 +80,9 @@ function index() {
   page.byRound = page.series = page.lower = null;
   gallery.classes = countBy(page.samples.label);
   gallery.reasons = countBy(page.samples.reason);
+  const { image, picture, score, quadrant } = page.samples;
+  gallery.pictured = Uint8Array.from(image, (number, i) => has(number) || has(picture[i]));
+  gallery.isUnlabelled = score.some((value, i) => has(value) && !has(quadrant[i]));
 }
 
 // Take in a newer build of the page; the view stays as it is, what people type too.
