@@ -17,8 +17,9 @@ from fences import ROOT, Reader, read_blocks
 from jsonargparse import ArgumentParser
 from PIL import Image
 from torchvision.models import mobilenet_v3_small
+from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
-from data_sets import write_pets, write_voc
+from data_sets import write_coco, write_pets, write_voc
 from label_folders import write_audit
 from lightning_vlmxai import Budget, VLMExplainCallback, VLMJudge, cli
 from openai_server import OpenAIServer
@@ -59,10 +60,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             mask.save(tmp_path / f"masks/{name}/{i}.png")
     write_pets(tmp_path / "data")
     write_voc(tmp_path / "data")
+    write_coco(tmp_path / "data")
     L.seed_everything(0, verbose=False)
-    state = mobilenet_v3_small().state_dict()
+    states = {
+        "mobilenet_v3_small": mobilenet_v3_small().state_dict(),
+        "lraspp_mobilenet_v3_large": lraspp_mobilenet_v3_large(
+            weights=None, weights_backbone=None
+        ).state_dict(),
+    }
     api = sys.modules[torchvision.models.WeightsEnum.__module__]
-    monkeypatch.setattr(api, "load_state_dict_from_url", lambda *_, **__: state)
+    monkeypatch.setattr(
+        api, "load_state_dict_from_url", lambda url, **_: states[Path(url).name.rsplit("-", 1)[0]]
+    )
     data = types.ModuleType("my_data")
     squares = Squares(40)
     rows = [

@@ -80,7 +80,9 @@ def test_pictures_of_classes_that_are_left_out_are_counted(tmp_path: Path) -> No
     assert rows.chosen.left_out == 4
     assert {row["target"] for row in rows} == {5}
     voc = make_rows(f"voc:{write_voc(tmp_path)}", targets=[None] * 11 + [3] + [None] * 8)
-    assert [row["target"] for row in voc] == [3, 3, 3]
+    assert [row["target"] for row in voc] == [3, 3, 3]  # the dog, where no cat is asked about
+    voc = make_rows(f"voc:{tmp_path}", targets=[None] * 7 + [6] + [None] * 3 + [3] + [None] * 8)
+    assert [row["target"] for row in voc] == [6, 6, 6]  # the cat is larger
     with pytest.raises(ConfigurationError, match="Look at --labels"):
         make_rows(str(pictures), targets=[None, None])
 
