@@ -58,7 +58,7 @@ def correct_round(
     unkept = sum(not sample.image for sample in every)
     if used and unkept:
         notes.append(
-            f"{unkept:,} of {len(every):,} judged samples have no picture to rate: the corrected rates "
+            f"{unkept:,} of {len(every):,} judged samples have no picture to rate: corrected rates "
             "are of all as far as these are like those whose pictures were kept."
         )
     skipped = max((one.skipped for one in used), default=0)

@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_vlmxai.records import Quadrant
+from lightning_vlmxai.report.corrected import correct_round
 from lightning_vlmxai.report.figures import add_costs, count_round
+from lightning_vlmxai.report.ratings import Ratings
 from lightning_vlmxai.report.reader import read_run
 from lightning_vlmxai.sinks.audit_count import close_audit
 
@@ -194,3 +196,16 @@ def test_a_fit_keeps_its_own_rule(tmp_path: Path) -> None:
     run = read_run(tmp_path)
     assert not run.is_audit
     assert run.rounds[0].samples[0].score is None
+
+
+def test_corrected_rates_say_whose_pictures_could_be_rated(tmp_path: Path) -> None:
+    """An audit keeps the pictures of some samples, by no draw: the others could not be rated."""
+    lines = draw_lines(40, classes=2)
+    (of,) = read_run(write_audit(tmp_path, lines, pictures=5)).rounds
+    rated = next(s for s in of.samples if s.image and s.quadrant is not None)
+    name = f"validate-0/{rated.probe}"
+    ratings = Ratings(rater="Ann", round=of.key, scores={name: 4.0}, weights={name: 1.0}, size=1)
+    _, notes = correct_round(of, [ratings], 2.5)
+    judged = sum(line["score"] is not None for line in lines)
+    unkept = sum(line["score"] is not None and not line["image"] for line in lines)
+    assert any(note.startswith(f"{unkept} of {judged} judged samples have no") for note in notes)
