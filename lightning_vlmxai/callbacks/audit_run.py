@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -36,6 +36,14 @@ from .progress import AuditProgress
 
 LOOK = 64
 """How many rows at least are looked at before the first is read: what they show goes for all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _End:
+    """What a rank tells of its rows: how many no network answered, and how many it wrote."""
+
+    missing: int
+    rows: int
 
 
 class AuditRun:
@@ -135,9 +143,9 @@ class AuditRun:
         if not self._is_settled:
             self._settle(live)
         self._queue.drain()
-        missing = sum(self._ranks.gather(self._missing))
+        told = self._ranks.gather(_End(missing=self._missing, rows=self._queue.submitted))
         with self._ranks.together():
-            count = None if self._ranks.rank else self._count(missing)
+            count = None if self._ranks.rank else self._count(told)
         found = self._ranks.first(count)
         assert found is not None  # noqa: S101 - rank 0 has counted
         return found
@@ -349,9 +357,21 @@ class AuditRun:
         if found:
             raise disagreement(found, probes)
 
-    def _count(self, missing: int) -> AuditCount:
+    def _count(self, told: Sequence[_End]) -> AuditCount:
         """Return what the lines of all ranks come to, and write it down."""
-        head = self._head
+        names = {rank: f"samples-{rank}.jsonl" for rank in range(1, len(told)) if told[rank].rows}
+        absent = [name for name in names.values() if not (self.run_dir / name).exists()]
+        if absent:
+            raise ConfigurationError(
+                expected(
+                    "run_dir",
+                    "on a disk that the machines of all ranks share",
+                    f"{self.run_dir}, where rank 0 finds no {', '.join(absent)}",
+                    "Copy these and their probabilities there, from where they were written, and "
+                    f"run `vlmxai report {self.run_dir}`; or pass a `run_dir` on a shared disk",
+                )
+            )
+        head, missing = self._head, sum(one.missing for one in told)
         count = close_audit(
             self.run_dir, head.stage, epoch=head.epoch, step=head.step, missing=missing
         )
