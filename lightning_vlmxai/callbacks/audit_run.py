@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -60,7 +60,7 @@ class AuditRun:
         settings: Of the audit.
         failures: Tells of the judge's.
         run_dir: Where all goes; what it holds of this stage is gone on with.
-        model_name: For `run.json`.
+        model: Of it, for `run.json`: its name, and what else has to be the same to go on.
         ranks: The processes that share the work.
         epoch: Of the trained model.
         step: Likewise.
@@ -77,7 +77,7 @@ class AuditRun:
         settings: AuditSettings,
         failures: FailureReporter,
         run_dir: Path,
-        model_name: str,
+        model: Mapping[str, str],
         ranks: Ranks,
         epoch: int = 0,
         step: int = 0,
@@ -87,7 +87,7 @@ class AuditRun:
         self.run_dir = run_dir
         self._judge, self._asked, self._explainer = judge, explainer, explainer
         self._stream, self._settings = stream, settings
-        self._model = {"model": model_name}
+        self._model = dict(model)
         self._ranks, self._is_over = ranks, is_over
         self._isolation = Isolation("auto", ranks)
         self._queue = AuditQueue(
