@@ -73,6 +73,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setitem(sys.modules, "my_data", data)
     rows_of_groups = [f"{probe},{('St. Anne', 'St. John')[probe % 2]}" for probe in range(0, 36, 3)]
     (tmp_path / "metadata.csv").write_text("\n".join(["sample,hospital", *rows_of_groups]))
+    (tmp_path / "results.jsonl").touch()  # a batch that has just been sent
     monkeypatch.setenv("WANDB_MODE", "offline")
     for variable in ("OPENAI", "GEMINI", "AZURE_OPENAI", "OPENROUTER", "ANTHROPIC", "LITELLM"):
         monkeypatch.setenv(f"{variable}_API_KEY", "a-key")
