@@ -9,7 +9,7 @@ from .errors import (
     ProbeError,
     VLMExplainError,
 )
-from .judges import Budget, Judge, ReferenceMaskJudge, VLMJudge
+from .judges import BatchFileJudge, Budget, Judge, ReferenceMaskJudge, VLMJudge
 from .probes import Item
 from .records import Explanation, Probe, Quadrant, Round, Sample, UnscoredReason, Verdict
 from .tasks import (
@@ -23,6 +23,7 @@ from .tasks import (
 
 __all__ = [
     "AttributionError",
+    "BatchFileJudge",
     "BinaryClassification",
     "BinarySegmentation",
     "Budget",

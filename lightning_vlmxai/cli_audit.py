@@ -84,6 +84,9 @@ def make_audit_parser() -> ArgumentParser:
     add("--beta", type=float, default=0.6, help="threshold of the mask")
     add("--fill", type=str, default="black", help="black, blur, grey or mean")
     add("--threshold", type=float, default=2.5, help="High from this score")
+    add(
+        "--groups", type=list[str], default=[], help="fields of a data module's rows, to compare by"
+    )
     add("--pictures", type=int, default=2000, help="of so many samples at most pictures are kept")
     add("--max-pending", type=int, default=128, help="explained samples that wait for the judge")
     add("--on-judge-error", choices=["warn", "raise"], default="warn")
@@ -127,6 +130,7 @@ def run_audit(given: Namespace) -> int:
         threshold=given.threshold,
         normalization=plan.normalization,
         unpack=unpack_row if plan.is_ours else None,
+        groups=given.groups,
         pictures=given.pictures,
         max_pending=given.max_pending,
         on_judge_error=given.on_judge_error,

@@ -134,7 +134,7 @@ def _print(
         if sample.score is not None:
             score = told + show_score(sample.score, labelled.run.threshold)
         cells = [
-            str(place), sample.file or f"probe {sample.probe}", one.label,
+            str(place), _short(sample.file) or f"probe {sample.probe}", one.label,
             f"{one.label_probability:.3f}", one.suggested, f"{one.suggested_probability:.3f}",
             score, f"{len(one.flagged_by)} of {len(found)}",
         ]  # fmt: skip
@@ -142,6 +142,11 @@ def _print(
                         for cell in cells))  # fmt: skip
     _say(console, f"In the order of {METHOD_NAMES[method]}:")
     console.print(table)
+
+
+def _short(file: str) -> str:
+    """Return a file's name with its folder's, by which a person knows it."""
+    return "/".join(Path(file).parts[-2:])
 
 
 def _say(console: Console, line: str) -> None:

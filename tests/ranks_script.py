@@ -21,7 +21,14 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from curves import MemoryLogger, Unhurried, score_of
 from helpers_judge import make_judge
-from lightning_vlmxai import QuadrantStopping, UnscoredReason, Verdict, VLMExplainCallback
+from lightning_vlmxai import (
+    QuadrantStopping,
+    UnscoredReason,
+    Verdict,
+    VLMAuditCallback,
+    VLMExplainCallback,
+)
+from lightning_vlmxai.callbacks import vlm_audit
 from lightning_vlmxai.errors import ConfigurationError, VLMExplainError
 from lightning_vlmxai.explain import explainer as explain
 from lightning_vlmxai.records import JudgeRequest
@@ -276,6 +283,21 @@ def spawned(scene: Scene) -> Any:
     trainer = scene.trainer(callback, strategy="ddp_spawn", devices=2)
     scene.fit(trainer)
     return {k: float(v) for k, v in trainer.callback_metrics.items() if "vlmxai" in k}
+
+
+def audit(scene: Scene) -> Any:
+    """Audit an odd number of rows, of which the sampler pads one; what it asked, and figures."""
+    vlm_audit.write_report = lambda _: None
+    judge = ScriptedJudge(coarse)
+    callback = VLMAuditCallback(judge, run_dir=scene.folder / "run")
+    trainer = scene.trainer(callback)
+    data = DataLoader(Squares(33, seed=1), batch_size=4)
+    (logged,) = trainer.validate(Separable(), data, verbose=False)
+    return {
+        "logged": {k: v for k, v in logged.items() if k.startswith("vlmxai")},
+        "asked": sorted(request.probe_index for request in judge.requests),
+        "repeated": callback.progress.repeated,
+    }
 
 
 def rank_now() -> int:

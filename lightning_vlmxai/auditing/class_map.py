@@ -243,7 +243,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s_-]+", "", name).casefold()
 
 
-def some(names: Sequence[str]) -> str:
+def some(names: Sequence[str], most: int = _SHOWN) -> str:
     """Return the first of some names, and how many more there are."""
-    more = f", ... {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    more = f", ... {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

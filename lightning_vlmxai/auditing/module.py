@@ -25,16 +25,24 @@ class AuditModule(pl.LightningModule):
         skips: Whether a picture that can't be read is passed over; else it ends the audit.
         bad_file: Where pictures that were passed over are written, a JSON line each; a further
             rank's file has its number.
+        audited: What the run folder keeps of model and data; another can't be gone on with.
     """
 
     def __init__(
-        self, network: nn.Module, *, dense: bool, skips: bool = False, bad_file: Path | None = None
+        self,
+        network: nn.Module,
+        *,
+        dense: bool,
+        skips: bool = False,
+        bad_file: Path | None = None,
+        audited: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.is_dense, self._skips, self._bad_file = dense, skips, bad_file
         self._accuracy = MeanMetric()
         self.skipped = 0
+        self.audited = dict(audited or {"model": type(network).__name__})
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Return logits `[B, K]` or `[B, K, H, W]`."""
@@ -54,6 +62,11 @@ class AuditModule(pl.LightningModule):
         """Begin the list of what is passed over."""
         self._begin()
 
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Pass over what can't be read, before anything else looks at the batch."""
+        self._take_bad(batch["bad"])
+        return batch
+
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
         """Return logits, with their accuracy logged."""
         return self._step(batch)
@@ -64,12 +77,10 @@ class AuditModule(pl.LightningModule):
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Ask the network; what it answers is not kept, for the callback has it."""
-        self._take_bad(batch["bad"])
         if len(batch["image"]):
             self(batch["image"])
 
     def _step(self, batch: dict[str, Any]) -> Tensor | None:
-        self._take_bad(batch["bad"])
         if not len(batch["image"]):
             return None
         logits: Tensor = self(batch["image"])

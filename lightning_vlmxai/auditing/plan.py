@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -179,6 +181,7 @@ def _plan_ours(given: Any, opened: OpenedModel, source: Source, *, dense: bool) 
         dense=dense,
         skips=given.on_bad_image == "skip",
         bad_file=given.out / "skipped.jsonl",
+        audited={"model": opened.name, "labels": _digest(source.classes, found)},
     )
     size = given.batch_size or (32 if preset.fixed_size else 1)
     loader = DataLoader(
@@ -252,8 +255,13 @@ def _map_classes(
         return ClassMap(names=names or (), targets=(), members=()), ""
     if names is not None:
         found = map_classes(source.classes, names, labels)
-        out = [name for name, to in zip(source.classes, found.targets, strict=True) if to is None]
-        return found, f"Left out, of {len(source.classes)} classes: {some(out)}." if out else ""
+        pairs = list(zip(source.classes, found.targets, strict=True))
+        out = [name for name, to in pairs if to is None]
+        by_name = [name for name, to in pairs if to is not None and name not in labels]
+        told = [f"Left out, of {len(pairs)} classes: {some(out)}."] if out else []
+        if labels and by_name:  # two things may have one name, as kites have
+            told.append(f"Found among the model's classes by name alone: {some(by_name, 40)}.")
+        return found, " ".join(told)
     own = ("background", *source.classes) if dense else source.classes
     if labels or outputs not in (None, len(own)):
         raise ConfigurationError(
@@ -272,3 +280,9 @@ def _map_classes(
         f"Nothing tells the names of the model's outputs: they are taken to be {shown}, in the "
         "data's order, as ImageFolder numbers them. Pass --class-names if not."
     )
+
+
+def _digest(classes: Sequence[str], found: ClassMap) -> str:
+    """Return what changes with any class's output: digits, for which one needs no list."""
+    text = json.dumps([classes, found.names, found.targets, found.members])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

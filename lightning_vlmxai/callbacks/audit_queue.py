@@ -84,6 +84,7 @@ class AuditQueue:
         self._waiting: list[_Waiting] = []
         self._is_heard = False
         self._away = 0
+        self.submitted = 0
 
     def write_to(self, folder: AuditFolder) -> None:
         """Write rows there from now on."""
@@ -102,6 +103,7 @@ class AuditQueue:
             JudgeError: If the very first verdict says that nothing can be judged.
         """
         for (streamed, digest), explanations in zip(rows, explained, strict=True):
+            self.submitted += 1
             shown = [e for e in explanations if not e.is_blank]
             ticket = self._worker.submit([make_request(e, stage=self._stage) for e in shown])
             self._waiting.append(
@@ -124,9 +126,12 @@ class AuditQueue:
             JudgeError: If the judge is away.
         """
         while True:
-            done = [one for one in self._waiting if one.is_done]
+            done: list[_Waiting] = []
+            waiting: list[_Waiting] = []
+            for one in self._waiting:  # asked once each: a verdict may come at any moment
+                (done if one.is_done else waiting).append(one)
+            self._waiting = waiting
             if done:
-                self._waiting = [one for one in self._waiting if not one.is_done]
                 self._write(done)
             self.progress.pending = len(self._waiting)
             if len(self._waiting) <= until or self._is_over():
@@ -134,6 +139,20 @@ class AuditQueue:
             futures = [c.future for one in self._waiting for c in one.ticket.claims]
             missing = [future for future in futures if not future.done()]
             concurrent.futures.wait(missing, 0.1, return_when=concurrent.futures.FIRST_COMPLETED)
+
+    def drain(self) -> None:
+        """Write all, waiting for the verdicts.
+
+        Raises:
+            JudgeError: If the judge is away, or a row that was submitted wasn't written.
+        """
+        self.collect(until=0)
+        written = self.progress.judged + self.progress.unscored
+        if written != self.submitted and not self._is_over():
+            raise JudgeError(
+                f"{self.submitted - written:,} rows were explained and never written, which is a "
+                "fault of this program. Run the audit again: it goes on, and takes them up."
+            )
 
     def give_up(self) -> None:
         """Write the verdicts that are in or come within a moment; what isn't sent is not."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -38,6 +38,14 @@ LOOK = 64
 """How many rows at least are looked at before the first is read: what they show goes for all."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _End:
+    """What a rank tells of its rows: how many no network answered, and how many it wrote."""
+
+    missing: int
+    rows: int
+
+
 class AuditRun:
     """What belongs to one call of the trainer. Knows no Trainer.
 
@@ -52,7 +60,7 @@ class AuditRun:
         settings: Of the audit.
         failures: Tells of the judge's.
         run_dir: Where all goes; what it holds of this stage is gone on with.
-        model_name: For `run.json`.
+        model: Of it, for `run.json`: its name, and what else has to be the same to go on.
         ranks: The processes that share the work.
         epoch: Of the trained model.
         step: Likewise.
@@ -69,7 +77,7 @@ class AuditRun:
         settings: AuditSettings,
         failures: FailureReporter,
         run_dir: Path,
-        model_name: str,
+        model: Mapping[str, str],
         ranks: Ranks,
         epoch: int = 0,
         step: int = 0,
@@ -79,7 +87,7 @@ class AuditRun:
         self.run_dir = run_dir
         self._judge, self._asked, self._explainer = judge, explainer, explainer
         self._stream, self._settings = stream, settings
-        self._model = {"model": model_name}
+        self._model = dict(model)
         self._ranks, self._is_over = ranks, is_over
         self._isolation = Isolation("auto", ranks)
         self._queue = AuditQueue(
@@ -134,10 +142,10 @@ class AuditRun:
         """Wait for all verdicts, and return what the audit comes to: the same on every rank."""
         if not self._is_settled:
             self._settle(live)
-        self._queue.collect(until=0)
-        missing = sum(self._ranks.gather(self._missing))
+        self._queue.drain()
+        told = self._ranks.gather(_End(missing=self._missing, rows=self._queue.submitted))
         with self._ranks.together():
-            count = None if self._ranks.rank else self._count(missing)
+            count = None if self._ranks.rank else self._count(told)
         found = self._ranks.first(count)
         assert found is not None  # noqa: S101 - rank 0 has counted
         return found
@@ -256,52 +264,61 @@ class AuditRun:
         (self.run_dir / "run.json").write_text(json.dumps(facts, indent=2) + "\n")
 
     def _explain(self, live: LiveModel, passed: Passed) -> None:
-        """Explain and submit the rows of a batch that are not done."""
+        """Explain a batch, and submit the rows of it that are not done.
+
+        Rows of a part go through the network together whichever of them are done: an audit that
+        goes on makes the same maps to the last bit, and what was paid for is found again.
+        """
         if passed.found is None:
             return
-        rows = self._rows_to_do(passed)
+        self.progress.repeated += passed.padding
+        known = self._known(passed)
         live = replace(live, network=self._network)
         size = min(self._explainer.batch_size, self._settings.max_pending)
-        for start in range(0, len(rows), size):
-            part = rows[start : start + size]
-            todo = self._identify(self._stream.stream(passed, part, self._settings.groups))
+        for start in range(0, len(known), size):
+            rows = range(start, min(start + size, len(known)))
+            if all(known[row] in self._done for row in rows):
+                # One of them is looked at: it must still be the same picture.
+                self.progress.done += len(rows) - 1
+                self._identify(self._stream.stream(passed, rows[:1]))
+                continue
+            found = self._identify(self._stream.stream(passed, rows, self._settings.groups))
+            todo = [place for place, (_, _, is_new) in enumerate(found) if is_new]
             if todo:
                 self._queue.make_room(len(todo))
                 if self._is_over():
                     return
-                self._queue.submit(todo, self._explain_rows(live, passed.found.call, todo))
+                explained = self._explain_rows(
+                    live, passed.found.call, [one for one, _, _ in found]
+                )
+                self._queue.submit([found[n][:2] for n in todo], [explained[n] for n in todo])
 
     def _explain_rows(
-        self, live: LiveModel, call: Call, todo: Sequence[tuple[Streamed, str]]
+        self, live: LiveModel, call: Call, streamed: Sequence[Streamed]
     ) -> list[list[Explanation]]:
-        probes = [one.probe for one, _ in todo]
+        probes = [one.probe for one in streamed]
         work = partial(
             self._explainer.explain_call,
             call=call,
             probes=probes,
-            rows=[one.row for one, _ in todo],
+            rows=[one.row for one in streamed],
             known=self._targets,
         )
         explained = self._isolation.run(live, work)
         self._prove(live, probes, [e for each in explained for e in each])
         return explained
 
-    def _rows_to_do(self, passed: Passed) -> list[int]:
-        """Return the places of a batch's rows that are not known to be done."""
+    def _known(self, passed: Passed) -> list[int | None]:
+        """Return what each row is known by, without padding; None where only looking tells."""
         count = passed.size - passed.padding
-        self.progress.repeated += passed.padding
         if not self._stream.are_indices:
-            return list(range(count))
+            return [None] * count
         own = self._stream.own_indices(passed)
-        known = [passed.indices[row] if own[row] is None else own[row] for row in range(count)]
-        # One of those that are done is looked at: it must still be the same picture.
-        done = [row for row in range(count) if known[row] in self._done]
-        self.progress.done += max(0, len(done) - 1)
-        return sorted({*range(count)} - {*done[1:]})
+        return [passed.indices[n] if own[n] is None else own[n] for n in range(count)]
 
-    def _identify(self, streamed: Sequence[Streamed]) -> list[tuple[Streamed, str]]:
-        """Return rows that are to be judged under their identity, with the picture's digest."""
-        todo = []
+    def _identify(self, streamed: Sequence[Streamed]) -> list[tuple[Streamed, str, bool]]:
+        """Return rows under their identity, the pictures' digests, and which are to be judged."""
+        found = []
         for one in streamed:
             pixels = (one.probe.pixels * 255).round().byte().numpy()
             digest = hashlib.blake2b(pixels.tobytes(), digest_size=8).hexdigest()
@@ -321,15 +338,12 @@ class AuditRun:
                         f'The data changed: pass `run_dir="{self.run_dir}-2"` for a new audit',
                     )
                 )
-            if before is not None:
-                self.progress.done += 1
-            elif index in self._now:
-                self.progress.repeated += 1
-            else:
-                self._now.add(index)
-                probe = replace(one.probe, index=index)
-                todo.append((replace(one, probe=probe), digest))
-        return todo
+            is_new = before is None and index not in self._now
+            self.progress.done += before is not None
+            self.progress.repeated += before is None and not is_new
+            self._now.add(index)
+            found.append((replace(one, probe=replace(one.probe, index=index)), digest, is_new))
+        return found
 
     def _prove(
         self, live: LiveModel, probes: Sequence[Probe], explanations: Sequence[Explanation]
@@ -343,9 +357,21 @@ class AuditRun:
         if found:
             raise disagreement(found, probes)
 
-    def _count(self, missing: int) -> AuditCount:
+    def _count(self, told: Sequence[_End]) -> AuditCount:
         """Return what the lines of all ranks come to, and write it down."""
-        head = self._head
+        names = {rank: f"samples-{rank}.jsonl" for rank in range(1, len(told)) if told[rank].rows}
+        absent = [name for name in names.values() if not (self.run_dir / name).exists()]
+        if absent:
+            raise ConfigurationError(
+                expected(
+                    "run_dir",
+                    "on a disk that the machines of all ranks share",
+                    f"{self.run_dir}, where rank 0 finds no {', '.join(absent)}",
+                    "Copy these and their probabilities there, from where they were written, and "
+                    f"run `vlmxai report {self.run_dir}`; or pass a `run_dir` on a shared disk",
+                )
+            )
+        head, missing = self._head, sum(one.missing for one in told)
         count = close_audit(
             self.run_dir, head.stage, epoch=head.epoch, step=head.step, missing=missing
         )

@@ -194,7 +194,8 @@ class VLMAuditCallback(ValidationWatcher):
             settings=self._settings,
             failures=self._failures,
             run_dir=run_dir,
-            model_name=type(pl_module).__name__,
+            # What a module of ours says of the network and the data under it.
+            model=getattr(pl_module, "audited", {"model": type(pl_module).__name__}),
             ranks=ranks,
             epoch=trainer.current_epoch,
             step=trainer.global_step,

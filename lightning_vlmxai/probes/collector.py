@@ -115,7 +115,7 @@ class ProbeCollector:
             eager: What is compiled runs eagerly.
         """
         size = batch_size(batch)
-        if size is None:
+        if not size:  # of none, where the loader left out all that it should hold
             return
         # A step may change the batch itself.
         self._pending = batch, size, loader

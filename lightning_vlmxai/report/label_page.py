@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from PIL import Image, ImageOps
 
@@ -58,6 +59,7 @@ def write_label_page(
     """
     sources, notices = _load(labelled.run.path, suspects, out, files)
     numbers = {path: number for number, path in enumerate(sources)}
+    address = quote(f"{address_of(labelled.run.path, out)}/report.html")
     page = render_page(
         "labels.html",
         scripts=SCRIPTS,
@@ -77,6 +79,7 @@ def write_label_page(
         title=f"Suspicious labels · {name_run(labelled.run)}",
         facts=[("Round", labelled.key), ("Labels", f"{len(labelled.samples):,}"),
                *list_facts(labelled.run)],
+        report=address if (labelled.run.path / "report.html").is_file() else "",
         notices=[*labelled.run.notices, *labelled.notices, *notices],
     )  # fmt: skip
     return write_page(page, out)

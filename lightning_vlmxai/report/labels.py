@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ..trust import MIN_PER_CLASS, Suspects, find_suspects, suggested_labels
 from .export import DIGITS
 from .reader import read_run
 from .run import Run, RunSample
-from .text import in_folder, one_line
+from .text import in_folder, one_line, visible
 from .values import text, whole
 
 _SAME, _SUM = 0.02, 0.01
@@ -139,6 +139,9 @@ def read_labelled(run_dir: Path, round_key: str | None = None) -> LabelledRound:
         raise ConfigurationError(
             expected("round", f"one that the run has ({names})", repr(round_key), "Pass one")
         )
+    told = run.settings.get("class_names")
+    shown = [visible(text(name), 200) for name in told] if isinstance(told, list) else []
+    class_names = shown if len(shown) == classes else []
     tables: dict[int | None, NDArray[np.float32]] = {}
     left: Counter[str] = Counter()
     kept: list[tuple[RunSample, int, NDArray[np.float32]]] = []
@@ -147,7 +150,7 @@ def read_labelled(run_dir: Path, round_key: str | None = None) -> LabelledRound:
             tables[sample.rank] = _table(run.path, sample.rank, classes)
         table, row = tables[sample.rank], sample.row
         p = table[row] if row is not None and 0 <= row < len(table) else None
-        why = _fault(sample, p)
+        why = _fault(sample, p, class_names)
         if why or sample.label is None or p is None:
             left[why] += 1
         else:
@@ -161,15 +164,13 @@ def read_labelled(run_dir: Path, round_key: str | None = None) -> LabelledRound:
     if len(rounds) > 1 and round_key is None:
         others = ", ".join(of.key for of in rounds if of is not chosen[-1])
         notices.append(f"These are the labels of {chosen[-1].key}; --round chooses {others}.")
-    told = run.settings.get("class_names")
-    class_names = told if isinstance(told, list) and len(told) == classes else range(classes)
     return LabelledRound(
         run=run,
         key=chosen[-1].key,
         samples=tuple(sample for sample, _, _ in kept),
         labels=np.array([label for _, label, _ in kept], dtype=np.int64),
         probabilities=np.stack([row for _, _, row in kept]),
-        class_names=tuple(one_line(text(n), 200) for n in class_names),
+        class_names=tuple(one_line(name, 200) for name in class_names or map(str, range(classes))),
         notices=tuple(notices),
     )
 
@@ -177,26 +178,35 @@ def read_labelled(run_dir: Path, round_key: str | None = None) -> LabelledRound:
 def _count_classes(run: Run) -> int:
     """Return how many classes an audit's probabilities are of."""
     remedy = "Run `vlmxai audit` on labelled pictures with a classifier, and pass its run folder"
-    if run.settings.get("kind") != "audit":
+    if not run.is_audit:
         raise ConfigurationError(
             expected("run", "an audit, which keeps probabilities", f"{str(run.path)!r}", remedy)
         )
-    classes = whole(run.settings.get("num_classes"))
-    if classes is None or classes < 2:
+    samples = [sample for of in run.rounds for sample in of.samples]
+    if any(sample.part is not None for sample in samples):
+        raise ConfigurationError(
+            expected("run", "an audit with one label a picture", "several labels each", remedy)
+        )
+    rows = Counter(sample.rank for sample in samples if sample.row is not None)
+    if not rows:
+        task = text(run.settings.get("task")) or "a task"
         raise ConfigurationError(
             expected(
                 "run",
                 "an audit of a classifier, with one label a picture",
-                f"one of {text(run.settings.get('task')) or 'a dense task'}, which has no "
-                "probability of each class for a picture",
+                f"one of {task} that kept no probability of each class",
                 remedy,
             )
         )
-    if any(sample.part is not None for of in run.rounds for sample in of.samples[:1]):
-        raise ConfigurationError(
-            expected("run", "an audit with one label a picture", "several labels each", remedy)
-        )
-    return classes
+    names = run.settings.get("class_names")
+    told = whole(run.settings.get("num_classes")) or len(names if isinstance(names, list) else ())
+    return told or _guess_classes(run, samples, rows.most_common(1)[0][0])
+
+
+def _guess_classes(run: Run, samples: Sequence[RunSample], rank: int | None) -> int:
+    """Return how many numbers a row has: a wrong guess is found, for confidences would differ."""
+    last = max(s.row for s in samples if s.rank == rank and s.row is not None)
+    return max(1, _table(run.path, rank, 1).size // (last + 1))
 
 
 def _table(path: Path, rank: int | None, classes: int) -> NDArray[np.float32]:
@@ -215,7 +225,7 @@ def _table(path: Path, rank: int | None, classes: int) -> NDArray[np.float32]:
 NO_LABEL, NO_ROW = "they have no label", "no probabilities of them were kept"
 
 
-def _fault(sample: RunSample, p: NDArray[np.float32] | None) -> str:
+def _fault(sample: RunSample, p: NDArray[np.float32] | None, names: Sequence[str]) -> str:
     """Return why a sample with such probabilities can't be used; "" if it can."""
     if sample.label is None:
         return NO_LABEL
@@ -223,6 +233,9 @@ def _fault(sample: RunSample, p: NDArray[np.float32] | None) -> str:
         return NO_ROW
     if not 0 <= sample.label < len(p):
         return "their label is none of the model's classes"
+    is_other = names and sample.label_name != names[sample.label]
+    if is_other or (sample.is_correct is False and sample.label == sample.prediction):
+        return "their labels are not numbered as the model's classes are"
     if not (np.isfinite(p).all() and p.min() >= -_SUM and abs(float(p.sum()) - 1) <= _SUM):
         return "their probabilities don't add up to 1, as those of one label a picture do"
     told, predicted = sample.confidence, sample.prediction

@@ -12,7 +12,7 @@ import torch
 from audit_folders import draw_lines, write_audit
 from playwright.sync_api import Page, expect
 
-from label_folders import write_audit as write_labelled
+import label_folders
 from lightning_vlmxai.cli import main
 from lightning_vlmxai.records import Quadrant, Round, Sample
 from lightning_vlmxai.report import write_comparison, write_report
@@ -252,7 +252,9 @@ def test_legend_and_badges_have_the_one_palette(open_page: Open, folder: Path) -
 def test_the_page_of_suspicious_labels_can_be_read_by_all(open_page: Open, tmp_path: Path) -> None:
     """With a suspect open, marked, and when all are done."""
     pytest.importorskip("cleanlab", reason="the extra `labels` is not installed")
-    assert main(["labels", str(write_labelled(tmp_path, pictures=60)), "--top", "5"]) == 0
+    assert (
+        main(["labels", str(label_folders.write_audit(tmp_path, pictures=60)), "--top", "5"]) == 0
+    )
     page = open_page(tmp_path / "labels.html")
     page.locator("summary").click()
     expect(page.locator("details table")).to_be_visible()

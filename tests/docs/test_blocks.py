@@ -18,6 +18,7 @@ from jsonargparse import ArgumentParser
 from PIL import Image
 from torchvision.models import mobilenet_v3_small
 
+from data_sets import write_pets, write_voc
 from label_folders import write_audit
 from lightning_vlmxai import Budget, VLMExplainCallback, VLMJudge, cli
 from openai_server import OpenAIServer
@@ -28,6 +29,7 @@ PAGES = ["README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").g
 LANGUAGES = {"python", "bash", "yaml", "xml", "text"}
 NOT_RUN = 1
 """Blocks that say why they are not run, in all."""
+SLOW = {"docs/auditing-a-data-set.md"}
 
 
 def test_each_block_names_a_language_and_few_are_not_run() -> None:
@@ -43,7 +45,7 @@ def test_each_block_names_a_language_and_few_are_not_run() -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the current folder of a reader: pictures, weights on loopback, runs, `my_data.py`."""
+    """Return the current folder of a reader: pictures, masks, weights, runs, `my_data.py`."""
     monkeypatch.chdir(tmp_path)
     drawn = np.random.default_rng(0)
     for name in ("cat", "dog"):
@@ -51,6 +53,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for i in range(10):
             pixels = drawn.integers(0, 256, (8, 8, 3), dtype=np.uint8)
             Image.fromarray(pixels).resize((64, 64)).save(tmp_path / f"pictures/{name}/{i}.png")
+        (tmp_path / "masks" / name).mkdir(parents=True)
+        for i in range(10):
+            mask = Image.fromarray(np.eye(64, dtype=np.uint8) * 255)
+            mask.save(tmp_path / f"masks/{name}/{i}.png")
+    write_pets(tmp_path / "data")
+    write_voc(tmp_path / "data")
     L.seed_everything(0, verbose=False)
     state = mobilenet_v3_small().state_dict()
     api = sys.modules[torchvision.models.WeightsEnum.__module__]
@@ -65,6 +73,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setitem(sys.modules, "my_data", data)
     rows_of_groups = [f"{probe},{('St. Anne', 'St. John')[probe % 2]}" for probe in range(0, 36, 3)]
     (tmp_path / "metadata.csv").write_text("\n".join(["sample,hospital", *rows_of_groups]))
+    (tmp_path / "results.jsonl").touch()  # a batch that has just been sent
     monkeypatch.setenv("WANDB_MODE", "offline")
     for variable in ("OPENAI", "GEMINI", "AZURE_OPENAI", "OPENROUTER", "ANTHROPIC", "LITELLM"):
         monkeypatch.setenv(f"{variable}_API_KEY", "a-key")
@@ -87,7 +96,14 @@ class Data(L.LightningDataModule):
         return loader(Pets())
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if "```" in (ROOT / p).read_text("utf-8")])
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.slow] if page in SLOW else [])
+        for page in PAGES
+        if "```" in (ROOT / page).read_text("utf-8")
+    ],
+)
 def test_a_page_does_what_it_says(
     page: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,7 +113,7 @@ def test_a_page_does_what_it_says(
     for number in () if trains else (0, 1):
         write_run(folder / f"lightning_logs/version_{number}/vlmxai")
     if page.endswith("finding-wrong-labels.md"):
-        write_audit(folder / "runs/audit")
+        write_audit(folder / "vlmxai-audit")
         (folder / "label-marks.csv").write_text("file,mark\na.png,wrong\nb.png,right\n")
 
     with OpenAIServer() as server:

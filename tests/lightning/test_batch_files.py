@@ -190,14 +190,6 @@ def test_files_are_split_and_an_audit_that_goes_on_writes_no_request_twice(tmp_p
     assert max(sizes) == 20
     ids = [request["custom_id"] for file in files for request in check_limits(file)]
     asked = {key: line["probe"] for line in lines_of(tmp_path) for key in line["asked"]}
-    print(
-        len(lines_of(tmp_path)),
-        Counter(len(l["asked"]) for l in lines_of(tmp_path)),
-        Counter(l["probe"] for l in lines_of(tmp_path)).most_common(3),
-        [i for i in range(ROWS) if i not in {l["probe"] for l in lines_of(tmp_path)}],
-        len(ids),
-        len(asked),
-    )
     assert sorted(ids) == sorted(asked)
     small = BatchFileJudge(
         VLMJudge("loopback", api_key_env=None), tmp_path / "small.jsonl", max_bytes=12_000

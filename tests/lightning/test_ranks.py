@@ -17,12 +17,13 @@ import lightning_vlmxai
 import ranks_script
 from curves import read_lines
 from lightning_vlmxai.callbacks.environment import is_sharded
+from lightning_vlmxai.sinks.audit_folder import read_lines as audit_lines
 from openai_server import OpenAIServer, verdict
 
 HERE = Path(ranks_script.__file__).parent
 SCENARIOS = [
     "validate", "fit", "neutral", "judge_fails", "explaining_fails", "one_probe", "stream",
-    "resume", "sync_batch_norm", "paid", "faults", "controls",
+    "resume", "sync_batch_norm", "paid", "faults", "controls", "audit",
 ]  # fmt: skip
 
 Told = dict[str, Any]
@@ -183,3 +184,20 @@ def test_strategies_that_shard_parameters_are_known() -> None:
     assert is_sharded(FSDPStrategy())
     assert is_sharded(ModelParallelStrategy())
     assert not is_sharded(ranks_script.DDPStrategy())
+
+
+def test_two_ranks_audit_what_one_audits(told: list[Told], folder: Path, tmp_path: Path) -> None:
+    """Each sample on one rank, the row that pads asked by none, lines and figures of one."""
+    alone = ranks_script.audit(ranks_script.Scene(tmp_path, 1, ""))
+    first, second = (rank["audit"] for rank in told)
+    assert sorted([*first["asked"], *second["asked"]]) == alone["asked"] == list(range(33))
+    assert first["repeated"] + second["repeated"] == 1
+    assert first["logged"] == second["logged"] == alone["logged"]
+    kept = ("probe", "score", "quadrant", "label", "prediction", "confidence", "pixels")
+    found = [
+        sorted(
+            tuple(line[name] for name in kept) for line in audit_lines(place / "run", "validate")
+        )
+        for place in (folder / "audit", tmp_path)
+    ]
+    assert found[0] == found[1]

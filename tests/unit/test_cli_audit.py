@@ -54,27 +54,46 @@ def test_every_picture_is_explained_and_judged_once(
         assert line["label_name"] == line["prediction_name"] == name
         assert line["quadrant"] == "correct_high"
     assert Path("run", "report.html").is_file()
+    assert json.loads(Path("run", "run.json").read_text())["model"] == "right"
     assert "right on 8 of 8 pictures of pictures" in capfd.readouterr().out
 
 
+@pytest.mark.slow
+def test_other_labels_or_another_preparation_are_not_mixed_in(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the folder of an audit that was made otherwise."""
+    Path("names.txt").write_text("blue\nred\n")
+    given = [*RIGHT, "--masks", "masks", "--class-names", "names.txt"]
+    assert main([*given, "--limit", "2"]) == 0
+    assert main([*given, "--labels", '{"blue": "red", "red": "blue"}']) == 2
+    assert "made with another labels" in capsys.readouterr().err
+    assert main([*given, "--crop", "30"]) == 2
+    assert "The data changed" in capsys.readouterr().err
+    assert len(lines()) == 2
+
+
+@pytest.mark.slow
 def test_a_picture_that_can_not_be_read_ends_it_unless_it_is_skipped(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """What was skipped is named and counted; the others are judged as without it."""
-    broken = Path("pictures/red/1.png")
-    broken.write_bytes(broken.read_bytes()[:200])
+    """What was skipped is named and counted, a whole batch too; the others keep their index."""
+    broken = Path("pictures/red/0.png")
+    for path in (broken, Path("pictures/red/1.png"), Path("pictures/blue/2.png")):
+        path.write_bytes(path.read_bytes()[:200])
     assert main([*RIGHT, "--masks", "masks"]) == 2
     told = capfd.readouterr().err
-    assert f"Expected `data` to be of pictures that can be read, got {broken}" in told
+    assert "Expected `data` to be of pictures that can be read, got pictures/blue/2.png" in told
     assert "pass --on-bad-image skip" in told
     assert main([*RIGHT, "--masks", "masks", "--on-bad-image", "skip"]) == 0
     told = capfd.readouterr().out
-    assert "1 picture can't be read and is left out: run/skipped.jsonl" in told
-    assert sorted(line["probe"] for line in lines()) == [0, 1, 2, 3, 4, 6, 7]
-    (skipped,) = Path("run", "skipped.jsonl").read_text().splitlines()
-    assert json.loads(skipped)["index"] == 5
+    assert "3 pictures can't be read and are left out: run/skipped.jsonl" in told
+    assert sorted(line["probe"] for line in lines()) == [0, 1, 3, 6, 7]
+    skipped = Path("run", "skipped.jsonl").read_text().splitlines()
+    assert [json.loads(line)["index"] for line in skipped] == [2, 4, 5]
 
 
+@pytest.mark.slow
 def test_an_interrupted_audit_goes_on_by_the_same_command(folder: Path) -> None:
     """It ends with a line that can be pasted; in the end each picture was judged once."""
     arguments = ["audit", "--model", "audit_models.Interrupted", "--weights", "a.pth"]
@@ -169,6 +188,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(place)], check=True)  # noqa: S603, S607
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_it_and_nothing_is_lost(
     folder: Path, small_disk: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

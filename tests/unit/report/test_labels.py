@@ -65,6 +65,8 @@ def test_ranks_and_lines_that_stand_twice_are_one_audit(tmp_path: Path) -> None:
         (one_of(7, label=None, is_correct=None), "have no label"),
         (one_of(7, label=-1), "none of the model's classes"),
         (one_of(7, label=3), "none of the model's classes"),
+        (one_of(7, label_name="owl"), "not numbered as the model's classes"),
+        (one_of(7, prediction=1, is_correct=False), "not numbered as the model's classes"),
         (one_of(7, row=None), "no probabilities"),
         (one_of(7, row=60), "no probabilities"),
         (one_of(7, row=-1), "no probabilities"),
@@ -109,6 +111,16 @@ def test_a_file_of_probabilities_that_is_cut_off_loses_its_last_row(tmp_path: Pa
     assert read.notices == ()
 
 
+def test_how_many_classes_there_are_may_be_told_by_names_or_not_at_all(tmp_path: Path) -> None:
+    """A wrong number would leave out all samples: their confidence lies elsewhere."""
+    _, p = draw_labels()
+    for number, settings in enumerate(({}, {"class_names": None})):
+        path = write_audit(tmp_path / str(number), num_classes=None, ranks=2, **settings)
+        assert np.array_equal(read_labelled(path).probabilities, p)
+    with pytest.raises(ConfigurationError, match=r"the confidence differs|don't add up to 1"):
+        read_labelled(write_audit(tmp_path / "wrong", num_classes=4))
+
+
 def test_the_names_of_a_run_without_names_are_numbers(tmp_path: Path) -> None:
     """Also where there are as many names as somebody else's classes."""
     assert read_labelled(write_audit(tmp_path, class_names=None)).class_names == ("0", "1", "2")
@@ -119,10 +131,14 @@ def test_the_names_of_a_run_without_names_are_numbers(tmp_path: Path) -> None:
     ("settings", "change", "words"),
     [
         ({"kind": "fit"}, None, "an audit, which keeps probabilities"),
-        ({"num_classes": None, "task": "Segmentation"}, None, "one of Segmentation, which has no"),
+        (
+            {"num_classes": None, "task": "Segmentation"},
+            lambda line: {**line, "row": None},
+            "one of Segmentation that kept no probability",
+        ),
         ({}, lambda line: {**line, "part": 2}, "one label a picture, got several labels each"),
         ({}, lambda line: {**line, "label": None, "is_correct": None}, "they have no label"),
-        ({}, lambda line: {**line, "row": None}, "no probabilities of them were kept"),
+        ({}, lambda line: {**line, "row": 99}, "no probabilities of them were kept"),
     ],
 )
 def test_what_has_no_such_labels_is_refused(
@@ -202,10 +218,13 @@ def test_the_page_takes_pictures_where_it_finds_them(
     assert {probe for probe, number in shown.items() if number is not None} == kept | {10}
     assert "1 pictures were not kept by the run and are drawn from their files" in page
     assert f"{12 - len(kept) - 1} suspects have no picture" in page
+    assert "Report of this audit" not in page
+    (tmp_path / "run/report.html").write_text("")
     save_picture(tmp_path / "pictures/010.png", 0)
     monkeypatch.chdir(tmp_path)  # names start in the current folder if none is given
     page = write_label_page(read, found, suspects, "combined", out).read_text()
     assert "1 pictures were not kept" in page
+    assert '<a href="./report.html">Report of this audit</a>' in page
 
 
 def test_a_picture_is_drawn_small_and_upright(tmp_path: Path) -> None:
