@@ -164,9 +164,11 @@ class AuditRun:
         # The second time what was copied before is borrowed, and proven.
         self._isolation.run(live, lambda lent: self._check_look(lent, probe_set))
         self._network = probe_set.network
+        widths = self._ranks.gather([self._stream.width_of(passed) for passed in self._held])
+        width = next((w for own in widths for w in own if w is not None), None)
         with self._ranks.together():
             if self._ranks.rank == 0:
-                self._begin(probe_set)
+                self._begin(probe_set, width)
         self._done = find_done(self.run_dir, self._head.stage)
         self.progress.total = self._stream.due
         folder = AuditFolder(
@@ -222,7 +224,7 @@ class AuditRun:
                 if line:
                     rank_zero_warn(f"vlmxai: {line}")
 
-    def _begin(self, probe_set: ProbeSet) -> None:
+    def _begin(self, probe_set: ProbeSet, num_classes: int | None) -> None:
         """Write how the audit is made, or see that it goes on in the same way.
 
         Raises:
@@ -234,6 +236,7 @@ class AuditRun:
             "judge": self._judge.name,
             "threshold": self._settings.threshold,
             "identity": "index" if self._stream.are_indices else "pixels",
+            "num_classes": num_classes,
             **probe_set.describe(),
             **self._explainer.describe(),
         }
