@@ -84,7 +84,7 @@ class AuditQueue:
         self._waiting: list[_Waiting] = []
         self._is_heard = False
         self._away = 0
-        self._submitted = 0
+        self.submitted = 0
 
     def write_to(self, folder: AuditFolder) -> None:
         """Write rows there from now on."""
@@ -103,7 +103,7 @@ class AuditQueue:
             JudgeError: If the very first verdict says that nothing can be judged.
         """
         for (streamed, digest), explanations in zip(rows, explained, strict=True):
-            self._submitted += 1
+            self.submitted += 1
             shown = [e for e in explanations if not e.is_blank]
             ticket = self._worker.submit([make_request(e, stage=self._stage) for e in shown])
             self._waiting.append(
@@ -148,9 +148,9 @@ class AuditQueue:
         """
         self.collect(until=0)
         written = self.progress.judged + self.progress.unscored
-        if written != self._submitted and not self._is_over():
+        if written != self.submitted and not self._is_over():
             raise JudgeError(
-                f"{self._submitted - written:,} rows were explained and never written, which is a "
+                f"{self.submitted - written:,} rows were explained and never written, which is a "
                 "fault of this program. Run the audit again: it goes on, and takes them up."
             )
 

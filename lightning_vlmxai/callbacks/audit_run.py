@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -36,6 +36,14 @@ from .progress import AuditProgress
 
 LOOK = 64
 """How many rows at least are looked at before the first is read: what they show goes for all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _End:
+    """What a rank tells of its rows: how many no network answered, and how many it wrote."""
+
+    missing: int
+    rows: int
 
 
 class AuditRun:
@@ -135,9 +143,9 @@ class AuditRun:
         if not self._is_settled:
             self._settle(live)
         self._queue.drain()
-        missing = sum(self._ranks.gather(self._missing))
+        told = self._ranks.gather(_End(missing=self._missing, rows=self._queue.submitted))
         with self._ranks.together():
-            count = None if self._ranks.rank else self._count(missing)
+            count = None if self._ranks.rank else self._count(told)
         found = self._ranks.first(count)
         assert found is not None  # noqa: S101 - rank 0 has counted
         return found
@@ -156,9 +164,11 @@ class AuditRun:
         # The second time what was copied before is borrowed, and proven.
         self._isolation.run(live, lambda lent: self._check_look(lent, probe_set))
         self._network = probe_set.network
+        widths = self._ranks.gather([self._stream.width_of(passed) for passed in self._held])
+        width = next((w for own in widths for w in own if w is not None), None)
         with self._ranks.together():
             if self._ranks.rank == 0:
-                self._begin(probe_set)
+                self._begin(probe_set, width)
         self._done = find_done(self.run_dir, self._head.stage)
         self.progress.total = self._stream.due
         folder = AuditFolder(
@@ -214,7 +224,7 @@ class AuditRun:
                 if line:
                     rank_zero_warn(f"vlmxai: {line}")
 
-    def _begin(self, probe_set: ProbeSet) -> None:
+    def _begin(self, probe_set: ProbeSet, num_classes: int | None) -> None:
         """Write how the audit is made, or see that it goes on in the same way.
 
         Raises:
@@ -226,6 +236,7 @@ class AuditRun:
             "judge": self._judge.name,
             "threshold": self._settings.threshold,
             "identity": "index" if self._stream.are_indices else "pixels",
+            "num_classes": num_classes,
             **probe_set.describe(),
             **self._explainer.describe(),
         }
@@ -349,9 +360,21 @@ class AuditRun:
         if found:
             raise disagreement(found, probes)
 
-    def _count(self, missing: int) -> AuditCount:
+    def _count(self, told: Sequence[_End]) -> AuditCount:
         """Return what the lines of all ranks come to, and write it down."""
-        head = self._head
+        names = {rank: f"samples-{rank}.jsonl" for rank in range(1, len(told)) if told[rank].rows}
+        absent = [name for name in names.values() if not (self.run_dir / name).exists()]
+        if absent:
+            raise ConfigurationError(
+                expected(
+                    "run_dir",
+                    "on a disk that the machines of all ranks share",
+                    f"{self.run_dir}, where rank 0 finds no {', '.join(absent)}",
+                    "Copy these and their probabilities there, from where they were written, and "
+                    f"run `vlmxai report {self.run_dir}`; or pass a `run_dir` on a shared disk",
+                )
+            )
+        head, missing = self._head, sum(one.missing for one in told)
         count = close_audit(
             self.run_dir, head.stage, epoch=head.epoch, step=head.step, missing=missing
         )

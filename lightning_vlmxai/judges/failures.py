@@ -31,6 +31,7 @@ _REMEDIES = {
     UnscoredReason.NOT_FOUND: "Check `model` and `base_url`",
     UnscoredReason.NO_REFERENCE_MASK: "Return (image, label, reference_mask) from the data set",
     UnscoredReason.OVER_BUDGET: "Raise the judge's `budget`, or explain fewer probes",
+    UnscoredReason.PENDING: "Read the batch's results: `vlmxai batch read RUN results.jsonl`",
     UnscoredReason.QUEUE_FULL: "Explain fewer probes, or raise the judge's `concurrency`",
     UnscoredReason.QUOTA_EXHAUSTED: "Add credit at the provider, or use another key or model",
     UnscoredReason.RATE_LIMIT: "Raise `call_timeout_s`, or explain fewer probes",

@@ -62,6 +62,14 @@ class ProbeStream(ProbeCollector):
         unnamed = [probe for probe in probes if probe.file is None]
         self._believed = dataset if is_listed(unnamed, dataset) else None
 
+    def width_of(self, passed: Passed) -> int | None:
+        """Return how many classes a batch's answers give a probability; None of a dense task."""
+        if passed.found is None:
+            return None
+        task = self._reading.task(self._task)
+        every = class_probabilities(task, self._reading.take(passed.found.output))
+        return None if every is None else every.shape[1]
+
     @property
     def are_indices(self) -> bool:
         """Whether the numbers of rows are indices of a data set."""

@@ -54,6 +54,13 @@ def correct_round(
     ]
     if used and used[0].size is None:
         notes.append("All samples are taken to have had the same chance of being rated.")
+    every = list_rateable(of)
+    unkept = sum(not sample.image for sample in every)
+    if used and unkept:
+        notes.append(
+            f"{unkept:,} of {len(every):,} judged samples have no picture to rate: corrected rates "
+            "are of all as far as these are like those whose pictures were kept."
+        )
     skipped = max((one.skipped for one in used), default=0)
     if skipped:
         notes.append(f"Up to {skipped} samples were skipped, as a rater could not tell.")

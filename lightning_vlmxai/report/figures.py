@@ -99,15 +99,22 @@ class Cost:
     reasons: Mapping[str, int]
 
 
-def count_samples(samples: Sequence[RunSample], threshold: float = 2.5) -> Figures:
+def count_samples(
+    samples: Sequence[RunSample], threshold: float = 2.5, *, missing: int = 0
+) -> Figures:
     """Return the figures of samples; a score of at least `threshold` is High.
+
+    Args:
+        samples: To count.
+        threshold: High from this score on.
+        missing: How many more could not be explained: they are not judged.
 
     Example:
         >>> count_samples([]).rate(Quadrant.CORRECT_LOW) is None
         True
     """
     return Figures(
-        probes=len(samples),
+        probes=len(samples) + missing,
         counts=Counter(s.quadrant for s in samples if s.quadrant is not None),
         average_score=_mean(s.score for s in samples if s.score is not None),
         attention_drift=_mean(s.attention_drift for s in samples if s.attention_drift is not None),
@@ -123,7 +130,8 @@ def count_samples(samples: Sequence[RunSample], threshold: float = 2.5) -> Figur
 def count_round(of: RunRound, threshold: float = 2.5) -> Figures:
     """Return the figures of a round; from its own line where its samples are lost."""
     if of.samples:
-        return count_samples(of.samples, threshold)
+        missing = int(of.metrics.get("missing", 0))
+        return count_samples(of.samples, threshold, missing=missing)
     judged = of.metrics["judged"]
     return Figures(
         probes=of.probes,

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError, expected
-from .costs import total_calls
+from .costs import add_known, total_calls
 from .lines import Reading, Texts, read_sample
 from .run import STAGES, Run, RunRound, RunSample
-from .text import visible
+from .text import one_line, visible
 from .values import number as _number
 from .values import text as _text
 from .values import whole as _whole
@@ -149,7 +149,13 @@ def _read_audit(reading: Reading, ranks: dict[int, str], threshold: float) -> di
 
 
 def _complete(sample: RunSample, other: RunSample) -> RunSample:
-    """Return a sample with what only another line of it has: its row, its pictures, its groups."""
+    """Return a sample with what only another line has: row, pictures, groups, and its own cost."""
+    sample = replace(
+        sample,
+        calls=sample.calls + other.calls,
+        tokens=sample.tokens + other.tokens,
+        cost_usd=add_known([sample.cost_usd, other.cost_usd]),
+    )
     if sample.row is None and other.row is not None:
         sample = replace(sample, row=other.row, rank=other.rank)
     if not sample.image and other.image:
@@ -255,7 +261,24 @@ def _note_gaps(reading: Reading, rounds: tuple[RunRound, ...], order: list[_Key]
 def _note_unended(reading: Reading, rounds: tuple[RunRound, ...], unended: list[_Key]) -> None:
     if not rounds:
         reading.notices.append("No sample has been judged yet.")
+    skipped = {
+        (_whole(line.get("index")), _text(line.get("file"))): line
+        for file in sorted(reading.path.glob("skipped*.jsonl"))
+        for line in reading.lines(file.name)
+    }
+    if skipped:
+        named = ", ".join(one_line(file) for _, file in list(skipped)[:3])
+        more = ", ..." if len(skipped) > 3 else ""
+        reading.notices.append(
+            f"Pictures that can't be read, and are in no figure: {len(skipped):,} ({named}{more})."
+        )
     for of in rounds:
+        missing = int(of.metrics.get("missing", 0))
+        if missing:
+            reading.notices.append(
+                f"{missing:,} rows ({visible(of.stage, 40)}) could not be explained: they count as "
+                "unscored."
+            )
         if (of.stage, of.number) in unended:
             reading.notices.append(
                 f"The audit ({visible(of.stage, 40)}) has not come to its end: the figures are "

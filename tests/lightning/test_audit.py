@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,14 @@ from lightning_vlmxai import (
 )
 from lightning_vlmxai.callbacks import vlm_audit
 from lightning_vlmxai.callbacks.audit_queue import _Waiting
+from lightning_vlmxai.callbacks.audit_run import _End
 from lightning_vlmxai.calls import Call
 from lightning_vlmxai.errors import ProbeError
 from lightning_vlmxai.explain import Explainer, LiveModel
 from lightning_vlmxai.judges import overlap_score
 from lightning_vlmxai.probes import Normalization
 from lightning_vlmxai.records import JudgeRequest, Probe
-from lightning_vlmxai.rounds import wilson_interval
+from lightning_vlmxai.rounds import Ranks, wilson_interval
 from lightning_vlmxai.sinks import count_audit
 from lightning_vlmxai.testing import ScriptedJudge
 from tiny import MEAN, STD, Separable, Squares, make_trainer
@@ -254,3 +256,19 @@ def test_a_verdict_that_comes_at_any_moment_is_written(
     monkeypatch.setattr(_Waiting, "is_done", property(late))
     run(tmp_path, ScriptedJudge(by_index))
     assert [line["probe"] for line in lines_of(tmp_path)] == list(range(ROWS))
+
+
+def test_ranks_whose_files_are_on_other_machines_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of an audit is no audit."""
+    alone = Ranks.gather
+
+    def gather(self: Ranks, own: Any) -> list[Any]:
+        told = alone(self, own)
+        return [*told, replace(own, rows=5)] if isinstance(own, _End) else told
+
+    monkeypatch.setattr(Ranks, "gather", gather)
+    with pytest.raises(ConfigurationError, match=r"no samples-1\.jsonl.*vlmxai report"):
+        run(tmp_path, ScriptedJudge(by_index))
+    assert len(lines_of(tmp_path)) == ROWS

@@ -17,6 +17,7 @@ from lightning_vlmxai import (
     ConfigurationError,
     Item,
     JudgeError,
+    MultiLabelClassification,
     UnscoredReason,
     Verdict,
 )
@@ -222,3 +223,43 @@ def test_a_judge_that_is_away_ends_the_audit_and_nothing_is_lost(tmp_path: Path)
     run(folder, second, data=data)
     assert len(second.requests) == 250
     assert count_audit(folder / "run", "validate").judged == 400
+
+
+def test_a_picture_with_several_labels_is_one_row_of_several_lines(tmp_path: Path) -> None:
+    """Each predicted label has its line; a row whose lines are not all there is done again."""
+
+    class Both(Squares):
+        def __getitem__(self, index: int) -> Any:
+            image, label, mask = super().__getitem__(index)
+            return image, torch.nn.functional.one_hot(torch.tensor(label), 2), mask
+
+    class Sure(Separable):
+        """Predicts the first label for all pictures, and the second for some."""
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = self.network(images)
+            return logits + torch.tensor([5.0, 0.0])
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self(batch[0])
+
+    settings: dict[str, Any] = {
+        "data": Both(ROWS), "module": Sure(), "task": MultiLabelClassification()
+    }  # fmt: skip
+    with pytest.raises(RuntimeError, match="power"):
+        run(tmp_path, ScriptedJudge(light), callbacks=(Stop(10),), **settings)
+    lines = tmp_path / "run" / "samples.jsonl"
+    whole = lines.read_text().splitlines(keepends=True)
+    several = next(n for n, line in enumerate(whole) if json.loads(line)["parts"] == 2)
+    lines.write_text("".join([*whole[:several], *whole[several + 1 :]]))
+    half = json.loads(whole[several])["probe"]
+    judge = ScriptedJudge(light)
+    run(tmp_path, judge, **settings)
+    assert half in [request.probe_index for request in judge.requests]
+    parts: dict[int, set[int]] = {}
+    for line in lines_of(tmp_path):
+        parts.setdefault(line["probe"], set()).add(line["part"])
+        assert line["is_correct"] == (line["part"] == Squares(ROWS).targets[line["probe"]])
+    assert sorted(parts) == list(range(ROWS))
+    assert {len(found) for found in parts.values()} == {1, 2}
+    assert count_audit(tmp_path / "run", "validate").samples == sum(map(len, parts.values()))

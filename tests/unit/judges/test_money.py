@@ -190,7 +190,7 @@ def test_processes_share_the_concurrency(tmp_path):
 
 def test_pixels_are_not_copied_by_a_request():
     """A waiting request shares its pixels with the explanation."""
-    from lightning_vlmxai.explain.explainer import make_request as request_of
+    from lightning_vlmxai.explain import make_request as request_of
     from lightning_vlmxai.records import Explanation
 
     explanation = Explanation(

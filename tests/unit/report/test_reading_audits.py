@@ -12,8 +12,12 @@ from audit_folders import SETTINGS, audit_line, draw_lines, unscored, write_audi
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_vlmxai.report.figures import count_round
+from lightning_vlmxai.records import Quadrant
+from lightning_vlmxai.report.corrected import correct_round
+from lightning_vlmxai.report.figures import add_costs, count_round
+from lightning_vlmxai.report.ratings import Ratings
 from lightning_vlmxai.report.reader import read_run
+from lightning_vlmxai.sinks.audit_count import close_audit
 
 FILES = ("samples.jsonl", "samples-1.jsonl", "samples-2.jsonl", "samples-10.jsonl", "answers.jsonl")
 SCORES = st.one_of(st.none(), st.integers(0, 10).map(lambda half: half / 2))
@@ -64,6 +68,54 @@ def test_a_sample_counts_once(lines: list[tuple[str, str, int, int | None, float
     for of in run.rounds:
         places = [(s.probe, s.part or 0) for s in of.samples]
         assert places == sorted(places)
+
+
+@given(LINES)
+def test_figures_are_those_that_the_audit_logged(
+    lines: list[tuple[str, str, int, int | None, float | None]],
+) -> None:
+    """Counted by the callback, which writes them down, and by the report: rates, cost, coverage."""
+    of_file: dict[str, list[dict[str, Any]]] = {}
+    for at, (name, _, probe, part, score) in enumerate(lines):
+        values: dict[str, Any] = {"calls": at, "cost_usd": at / 8, "is_correct": probe % 2 == 0}
+        if score is None:
+            line = unscored(probe, part=part, **values)
+        else:
+            low = "low" if score < 2.5 else "high"
+            quadrant = f"{'wrong' if probe % 2 else 'correct'}_{low}"
+            line = audit_line(probe, part=part, score=score, quadrant=quadrant, **values)
+        of_file.setdefault(name, []).append(line)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        (path / "run.json").write_text(json.dumps(SETTINGS))
+        for name, own in of_file.items():
+            write_lines(path / name, own)
+        logged = close_audit(path, "validate", epoch=0, step=0, missing=2)
+        (of,) = read_run(path).rounds
+    assert logged is not None
+    figures, cost = count_round(of), add_costs(of.samples)
+    assert (figures.probes, figures.scored) == (logged.samples + 2, logged.judged)
+    assert figures.coverage == logged.metrics["coverage"]
+    assert figures.accuracy == logged.metrics["accuracy"]
+    assert figures.average_score == logged.metrics.get("average_score")
+    for quadrant in Quadrant:
+        assert figures.rate(quadrant) == logged.metrics.get(f"{quadrant.value}_rate")
+    assert (cost.calls, cost.cost_usd) == (logged.metrics["calls"], logged.metrics["cost"])
+    assert cost.reasons == logged.reasons
+    assert of.fingerprint == logged.fingerprint
+
+
+def test_what_could_not_be_read_or_explained_is_said(tmp_path: Path) -> None:
+    """Pictures that were skipped by either rank, and rows without an explanation."""
+    lines = draw_lines(4)
+    write_audit(tmp_path, lines, is_ended=False)
+    write_lines(tmp_path / "skipped.jsonl", [{"index": 7, "file": "a.jpg", "why": "cut off"}])
+    write_lines(tmp_path / "skipped-1.jsonl", [{"index": 7, "file": "a.jpg", "why": "cut off"}])
+    close_audit(tmp_path, "validate", epoch=0, step=0, missing=3)
+    assert read_run(tmp_path).notices == (
+        "Pictures that can't be read, and are in no figure: 1 (a.jpg).",
+        "3 rows (validate) could not be explained: they count as unscored.",
+    )
 
 
 def test_what_the_ranks_wrote_is_one_audit(tmp_path: Path) -> None:
@@ -144,3 +196,16 @@ def test_a_fit_keeps_its_own_rule(tmp_path: Path) -> None:
     run = read_run(tmp_path)
     assert not run.is_audit
     assert run.rounds[0].samples[0].score is None
+
+
+def test_corrected_rates_say_whose_pictures_could_be_rated(tmp_path: Path) -> None:
+    """An audit keeps the pictures of some samples, by no draw: the others could not be rated."""
+    lines = draw_lines(40, classes=2)
+    (of,) = read_run(write_audit(tmp_path, lines, pictures=5)).rounds
+    rated = next(s for s in of.samples if s.image and s.quadrant is not None)
+    name = f"validate-0/{rated.probe}"
+    ratings = Ratings(rater="Ann", round=of.key, scores={name: 4.0}, weights={name: 1.0}, size=1)
+    _, notes = correct_round(of, [ratings], 2.5)
+    judged = sum(line["score"] is not None for line in lines)
+    unkept = sum(line["score"] is not None and not line["image"] for line in lines)
+    assert any(note.startswith(f"{unkept} of {judged} judged samples have no") for note in notes)

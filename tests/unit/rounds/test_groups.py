@@ -102,6 +102,31 @@ def test_a_group_is_not_worse_for_being_right_more_often() -> None:
     assert not any(group.stands_out for group in found)
 
 
+def test_what_most_groups_are_is_no_outlier() -> None:
+    """Rates that rise group by group: no cascade down to the second best."""
+    names, own = members({f"g{i}": (10 + 20 * i, 500) for i in range(10)})
+    found = compare_groups({"": names}, own)[""]
+    named = {group.name for group in found if group.stands_out}
+    assert {"g6", "g7", "g8", "g9"} <= named
+    assert named.isdisjoint({"g0", "g1", "g2", "g3"})
+
+
+def test_bins_are_each_held_against_all_others_once() -> None:
+    """They differ by degrees: those above the rest stand out, by scipy's p corrected."""
+    lows = {f"g{i}": 10 + 20 * i for i in range(10)}
+    names, own = members({name: (low, 500) for name, low in lows.items()})
+    found = compare_groups({"": names}, own, is_graded=True)[""]
+    total = sum(lows.values())
+    tables = [[[low, 500 - low], [total - low, 4500 - total + low]] for low in lows.values()]
+    values = holm([stats.fisher_exact(table).pvalue for table in tables])
+    expected = {
+        name
+        for (name, low), p in zip(lows.items(), values, strict=True)
+        if p <= 0.05 and low > total / 10
+    }
+    assert {group.name for group in found if group.stands_out} == expected
+
+
 def test_without_labels_the_low_ones_are_counted() -> None:
     """Where nobody knows what is right."""
     own = [Member(None, None, 1.0, is_low=True)] * 3 + [Member(None, None, 4.0, is_low=False)]
