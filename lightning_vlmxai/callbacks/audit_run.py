@@ -34,8 +34,9 @@ from .map_check import MapCheck
 from .names import check_names
 from .progress import AuditProgress
 
-LOOK = 64
-"""How many rows at least are looked at before the first is read: what they show goes for all."""
+LOOK, LOOK_BYTES = 64, 2**28
+"""How many rows are looked at before the first is read, and how large their answers may get: what
+they show goes for all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +136,8 @@ class AuditRun:
             return
         self._stream.take(passed)
         self._held.append(passed)
-        if sum(one.size for one in self._held) >= LOOK:
+        held = sum(one.found.answer_bytes for one in self._held if one.found is not None)
+        if sum(one.size for one in self._held) >= LOOK or held >= LOOK_BYTES:
             self._settle(live)
 
     def finish(self, live: LiveModel) -> AuditCount:

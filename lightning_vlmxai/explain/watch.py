@@ -42,6 +42,12 @@ class Called:
     call: Call
     output: Any
 
+    @property
+    def answer_bytes(self) -> int:
+        """How much memory the answer takes."""
+        leaves = pytree.tree_leaves(self.output)
+        return sum(leaf.nbytes for leaf in leaves if isinstance(leaf, Tensor))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Answer:

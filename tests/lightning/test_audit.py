@@ -23,9 +23,9 @@ from lightning_vlmxai import (
     Verdict,
     VLMAuditCallback,
 )
-from lightning_vlmxai.callbacks import vlm_audit
+from lightning_vlmxai.callbacks import audit_run, vlm_audit
 from lightning_vlmxai.callbacks.audit_queue import _Waiting
-from lightning_vlmxai.callbacks.audit_run import _End
+from lightning_vlmxai.callbacks.audit_run import AuditRun, _End
 from lightning_vlmxai.calls import Call
 from lightning_vlmxai.errors import ProbeError
 from lightning_vlmxai.explain import Explainer, LiveModel
@@ -272,3 +272,22 @@ def test_ranks_whose_files_are_on_other_machines_are_named(
     with pytest.raises(ConfigurationError, match=r"no samples-1\.jsonl.*vlmxai report"):
         run(tmp_path, ScriptedJudge(by_index))
     assert len(lines_of(tmp_path)) == ROWS
+
+
+def test_large_answers_are_not_held_until_many_rows_were_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dense network's answers to 64 rows may take gigabytes: then fewer rows are looked at."""
+    held: list[int] = []
+    settle = AuditRun._settle
+
+    def note(self: AuditRun, live: LiveModel) -> None:
+        held.append(sum(passed.size for passed in self._held))
+        settle(self, live)
+
+    monkeypatch.setattr(AuditRun, "_settle", note)
+    run(tmp_path / "small", ScriptedJudge(by_index))
+    monkeypatch.setattr(audit_run, "LOOK_BYTES", 8 * 2 * 4 * 3)  # of three batches
+    run(tmp_path / "large", ScriptedJudge(by_index))
+    assert held == [64, 24]
+    assert lines_of(tmp_path / "small") == lines_of(tmp_path / "large")
