@@ -59,8 +59,8 @@ class ProbeStream(ProbeCollector):
         """
         self.maker.ways = next((ways for ways in told if ways is not None), None)
         dataset = self._numbers.dataset if self._numbers.is_known else None
-        unnamed = [probe for probe in probes if probe.file is None]
-        self._believed = dataset if is_listed(unnamed, dataset) else None
+        # Asked of named ones too: of a few rows that are all, the list may have named them.
+        self._believed = dataset if is_listed(probes, dataset) else None
 
     def width_of(self, passed: Passed) -> int | None:
         """Return how many classes a batch's answers give a probability; None of a dense task."""
