@@ -46,7 +46,8 @@ def run(
     callback = VLMAuditCallback(judge, run_dir=folder / "run", **settings)
     trainer = make_trainer(folder, callback, *callbacks)
     torch.manual_seed(0)
-    loader = loader or DataLoader(data or Squares(ROWS), batch_size=8)
+    if loader is None:
+        loader = DataLoader(data or Squares(ROWS), batch_size=8)
     module = module or Separable()
     return callback, getattr(trainer, stage)(module, loader)
 

@@ -193,14 +193,15 @@ def _look_at(trainer: pl.Trainer, numbers: Sequence[int]) -> dict[int, Loaded]:
 def _order_of(loader: Any) -> Any:
     """Return the sampler whose order the rows have; None if something else may change it.
 
-    A loader that is given a batch sampler of a user's has a sampler that nobody asks, and one
-    without any makes its batches of whole samples.
+    A loader that is given a batch sampler has a sampler that nobody asks: the batch sampler's own
+    counts, where that is torch's. A loader without any makes its batches of whole samples.
     """
     given = getattr(loader, "batch_sampler", None)
     # In a prediction Lightning's own stands around it, and notes the indices that it gives.
-    batches = type(getattr(given, "_batch_sampler", given))
+    given = getattr(given, "_batch_sampler", given)
+    batches = type(given)
     is_plain = batches.__name__ == "BatchSampler" and batches.__module__.startswith("torch")
-    return getattr(loader, "sampler", None) if is_plain else None
+    return getattr(given, "sampler", None) if is_plain else None
 
 
 def _rows_of(loader: Any) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,7 +76,7 @@ class RowNumbers:
     def _due(self, number: int) -> int | None:
         """Return how many rows of a loader this rank will see; None if that is not known."""
         one = self._loaders[number]
-        if one.rows is None or one.order is None:
+        if one.rows is None or not isinstance(one.order, Sized):  # a stream's sampler has no end
             return None
         due = len(one.order)
         return due if one.limit is None else min(due, one.limit // self._ranks)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -59,8 +59,8 @@ class ProbeStream(ProbeCollector):
         """
         self.maker.ways = next((ways for ways in told if ways is not None), None)
         dataset = self._numbers.dataset if self._numbers.is_known else None
-        unnamed = [probe for probe in probes if probe.file is None]
-        self._believed = dataset if is_listed(unnamed, dataset) else None
+        # Asked of named ones too: of a few rows that are all, the list may have named them.
+        self._believed = dataset if is_listed(probes, dataset) else None
 
     def width_of(self, passed: Passed) -> int | None:
         """Return how many classes a batch's answers give a probability; None of a dense task."""
@@ -131,23 +131,19 @@ class ProbeStream(ProbeCollector):
             if not is_near:
                 sample = copy_row(sample, {place_of(found.call.images[row]): images[row]})
             seen = Seen(prediction=classes[row], confidence=sure[row])
-            kept[row] = Kept(call=found.call, given=images[row], row=sample, seen=seen)
-        probes = self.maker.make_more(kept)
-        numbers = [passed.indices[row] for row in rows]
+            kept[passed.indices[row]] = Kept(
+                call=found.call, given=images[row], row=sample, seen=seen
+            )
         columns = [{access: names[row] for access, names in passed.names.items()} for row in rows]
-        named = name_more(
-            [replace(probe, index=number) for probe, number in zip(probes, numbers, strict=True)],
-            columns,
-            self._row_names,
-            self._listing,
-        )
+        probes = self.maker.make_more(kept)
+        named = name_more(probes, columns, self._row_names, self._listing)
         return [
             Streamed(
                 probe=probe,
                 row=row,
-                own=self._settings.unpack(kept[row].row).index,
+                own=self._settings.unpack(kept[probe.index].row).index,
                 probabilities=None if every is None else every[row],
-                groups=_groups_of(kept[row].row, groups),
+                groups=_groups_of(kept[probe.index].row, groups),
             )
             for row, probe in zip(rows, named, strict=True)
         ]

@@ -1,0 +1,112 @@
+"""Audits in projects that do what nobody thought of, and audits that are cut short."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
+
+from audited import by_index, light, lines_of, run
+from lightning_vlmxai.callbacks import vlm_audit
+from lightning_vlmxai.testing import ScriptedJudge
+from tiny import MEAN, STD, Separable, Squares
+
+ROWS = 41
+
+
+@pytest.fixture(autouse=True)
+def _no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the report, which a process of its own writes."""
+    monkeypatch.setattr(vlm_audit, "write_report", lambda _: None)
+
+
+def pictures_of(folder: Path) -> dict[int, torch.Tensor]:
+    """Return the pictures that an audit kept, `[3, H, W]` uint8, by sample."""
+    return {
+        line["probe"]: torch.from_numpy(
+            np.array(Image.open(folder / "run" / line["picture"]).convert("RGB"))
+        ).permute(2, 0, 1)
+        for line in lines_of(folder)
+    }
+
+
+def test_pictures_that_only_the_data_set_has_are_those_of_their_rows(tmp_path: Path) -> None:
+    """In every batch: the network's input tells nothing of them, so the data set is read again."""
+
+    class Plain(Squares):
+        def __getitem__(self, index: int) -> Any:
+            return self.pictures[index], self.targets[index], self.masks[index]
+
+    class OnDevice(Separable):
+        def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+            shift = torch.tensor([0.41, 0.52, 0.63])[:, None, None]
+            return (batch[0] - shift) * 4.5, *batch[1:]
+
+    data = Plain(ROWS)
+    run(tmp_path, ScriptedJudge(by_index), data=data, module=OnDevice())
+    shown = pictures_of(tmp_path)
+    assert sorted(shown) == list(range(ROWS))
+    for index, picture in shown.items():
+        assert torch.equal(picture, (data.pictures[index] * 255).round().byte())
+
+
+def test_a_stream_has_its_rows_audited_once(tmp_path: Path) -> None:
+    """How many will come is not known, and what they are is told by their pictures."""
+    data = Squares(ROWS)
+
+    class Stream(IterableDataset[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            return iter([*map(data.__getitem__, range(ROWS)), *map(data.__getitem__, range(5))])
+
+    callback, _ = run(
+        tmp_path,
+        ScriptedJudge(light),
+        loader=DataLoader(Stream(), batch_size=8),
+        normalization=(MEAN, STD),
+    )
+    assert callback.progress.total is None
+    assert (callback.progress.judged, callback.progress.repeated) == (ROWS, 5)
+    found = lines_of(tmp_path)
+    assert Counter(line["label"] for line in found) == Counter(data.targets)
+    run(tmp_path / "list", ScriptedJudge(light), data=data)
+    scores = [sorted(line["score"] for line in lines_of(f)) for f in (tmp_path, tmp_path / "list")]
+    assert scores[0] == scores[1]
+
+
+class Named(Squares):
+    """Lists its files."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.samples = [(f"{n}.png", label) for n, label in enumerate(self.targets)]
+
+
+@pytest.mark.parametrize("rows", [8, 40, 41, 64, 65, 101])
+def test_every_row_has_the_name_that_the_data_set_lists(tmp_path: Path, rows: int) -> None:
+    """Of a few rows, and where those that are looked at first are all."""
+    run(tmp_path, ScriptedJudge(by_index), data=Named(rows))
+    assert [line["file"] for line in lines_of(tmp_path)] == [f"{n}.png" for n in range(rows)]
+
+
+def test_a_batch_sampler_of_other_indices_names_no_sample_by_its_place(tmp_path: Path) -> None:
+    """Torch's own may deal out any list of indices, while the loader's sampler counts from 0."""
+    order = list(range(ROWS))[::2]  # all of one class: no label says that names are wrong
+    sampler = BatchSampler(order, 8, drop_last=False)
+    loader = DataLoader(Named(ROWS), batch_sampler=sampler)
+    callback, _ = run(tmp_path, ScriptedJudge(light), loader=loader)
+    assert callback.progress.total == callback.progress.judged == len(order)
+    assert {line["file"] for line in lines_of(tmp_path)} == {None}
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["identity"] == "pixels"
+    plain = BatchSampler(SequentialSampler(Named(ROWS)), 8, drop_last=False)
+    loader = DataLoader(Named(ROWS), batch_sampler=plain)
+    run(tmp_path / "plain", ScriptedJudge(light), loader=loader)
+    found = lines_of(tmp_path / "plain")
+    assert [line["file"] for line in found] == [f"{n}.png" for n in range(ROWS)]
