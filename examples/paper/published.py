@@ -35,6 +35,41 @@ QUADRANTS = {
 }
 """Correct-High, Correct-Low, Wrong-High, Wrong-Low in %, average score; ImageNet and VOC."""
 
+_JUDGES = ("human", "iou", "dice", "pixel_accuracy")
+JUDGES = {
+    name: dict(zip(_JUDGES, told, strict=True))
+    for name, told in {
+        "Gemini-2.5-pro, masked": (0.78, 0.37, 0.37, 0.34),
+        "Gemini-2.5-pro, overlay": (0.75, 0.36, 0.36, 0.36),
+        "Gemini-2.5-flash-lite, masked": (0.67, 0.31, 0.31, 0.33),
+        "Gemini-2.5-flash-lite, overlay": (0.64, 0.28, 0.29, 0.29),
+        "Gemma-3-27b, masked": (0.65, 0.31, 0.31, 0.28),
+        "Gemma-3-27b, overlay": (0.51, 0.22, 0.23, 0.26),
+        "deletion & insertion": (0.46, 0.29, 0.28, 0.33),
+        "Average Drop": (0.34, 0.22, 0.22, 0.19),
+        "AOPC": (0.11, 0.21, 0.21, 0.11),
+    }.items()
+}
+"""Pearson of score and reference, 700 COCO pictures, ResNet18 with Grad-CAM."""
+
+MASKS = {
+    "(25, 0.4), Gemini-2.5-flash-lite": {"human": 0.64},
+    "(15, 0.6), Gemini-2.5-flash-lite": {"human": 0.67},
+    "(25, 0.7), Gemini-2.5-flash-lite": {"human": 0.66},
+    "overlay, Gemini-2.5-flash-lite": {"human": 0.64},
+    "(25, 0.4), Gemini-1.5-flash": {"human": 0.50},
+    "(15, 0.6), Gemini-1.5-flash": {"human": 0.64},
+    "(25, 0.7), Gemini-1.5-flash": {"human": 0.63},
+    "overlay, Gemini-1.5-flash": {"human": 0.41},
+}
+"""Alpha and beta of the mask; the second judge is the first version's."""
+
+PROMPTS = {
+    "original, Gemma-3-27b": {"human": 0.651, "iou": 0.316},
+    "extended, Gemma-3-27b": {"human": 0.640, "iou": 0.306},
+    "concise, Gemma-3-27b": {"human": 0.651, "iou": 0.301},
+}
+
 console = Console(highlight=False)
 
 

@@ -19,13 +19,10 @@ model. Time: about a forward for each picture and model, or the judge's own.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -33,15 +30,13 @@ from typing import Any
 
 from rich.table import Table
 
+from audits import Audited, folder_name, judge_of, make_parser, model_options, parse, run_audit
 from lightning_vlmxai.records import Quadrant
 from lightning_vlmxai.rounds import Pairs, holm, mcnemar_p, paired_interval
-from published import QUADRANTS, SOURCE, console, say_machine, show_mean, show_rate, stop
+from published import QUADRANTS, SOURCE, console, say_machine, show_mean, show_rate
 
-AUDIT = "import sys; from lightning_vlmxai.cli import main; sys.exit(main())"
 SURE = 0.05
 IMAGENET_CLASSES = 1000
-Audited = Mapping[str, Mapping[str, Any]]
-"""Key of a picture to its line in `samples.jsonl`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,18 +52,6 @@ class Difference:
     quadrant: Quadrant
     pairs: Pairs
     p: float
-
-
-def read_audit(folder: Path) -> Audited:
-    """Return what an audit found for each picture; a score stands over a failure."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for path in (folder / "samples.jsonl", *sorted(folder.glob("samples-*.jsonl"))):
-        for line in path.read_text("utf-8").splitlines() if path.exists() else ():
-            sample = json.loads(line)
-            key = sample["file"] or f"index {sample['probe']}"
-            if key not in found or sample["score"] is not None or found[key]["score"] is None:
-                found[key] = sample
-    return found
 
 
 def pair_up(first: Audited, second: Audited) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
@@ -122,18 +105,6 @@ def imagenet_labels(data: str, root: Path) -> list[str]:
     path = root / "imagenet_labels.json"
     path.write_text(json.dumps({name: str(i) for i, name in enumerate(names)}), encoding="utf-8")
     return ["--labels", str(path)]
-
-
-def audit(model: str, options: Sequence[str], out: Path) -> None:
-    """Run `vlmxai audit` on a model, or go on with it."""
-    name, _, weights = model.partition("=")
-    own = "." in name
-    given = ["--weights", weights or "DEFAULT"] if weights or not own else []
-    command = [sys.executable, "-c", AUDIT, "audit", "--model", name, *given, *options]
-    done = subprocess.run([*command, "--out", str(out)], check=False)  # noqa: S603
-    if done.returncode:
-        print(f"The audit of {model} ended; the same command goes on.", file=sys.stderr)
-        raise SystemExit(done.returncode)
 
 
 def report(audits: Mapping[str, Audited], task: str, judges: Mapping[str, str], data: str) -> None:
@@ -209,34 +180,19 @@ def print_differences(audits: Mapping[str, Audited]) -> None:
 
 def main() -> None:
     """Audit each model, then print the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,  # the audit has a --model
-    )
+    parser = make_parser(__doc__, "runs/table4")
     parser.add_argument("--task", choices=list(QUADRANTS), default="classification")
     parser.add_argument("--models", nargs="+", help="NAME or NAME=WEIGHTS; the paper's if none")
-    parser.add_argument("--data", help="as of vlmxai audit: a folder, voc:ROOT, ...")
-    parser.add_argument("--root", type=Path, default=Path("runs/table4"))
-    args, options = parser.parse_known_args()
-    if args.data is None:
-        stop(
-            "Expected --data to be named, got none. For VOC: "
-            "python -c \"import torchvision; torchvision.datasets.VOCSegmentation('data', "
-            'download=True)", then --task segmentation --data voc:data. ImageNet is asked for at '
-            "image-net.org; torchvision.datasets.ImageNet unpacks it, then --data ROOT/val."
-        )
+    args, options = parse(parser)
     models = args.models or list(QUADRANTS[args.task])
-    args.root.mkdir(parents=True, exist_ok=True)
     if "--labels" not in options:
         options += imagenet_labels(args.data, args.root)
     audits, judges = {}, {}
     for model in models:
         name = model.partition("=")[0]
-        out = args.root / re.sub(r"[^\w.-]", "_", name)
-        audit(model, ["--data", args.data, *options], out)
-        audits[name] = read_audit(out)
-        judges[name] = json.loads((out / "run.json").read_text("utf-8"))["judge"]
+        out = args.root / folder_name(name)
+        audits[name] = run_audit([*model_options(model), *options], out)
+        judges[name] = judge_of(out)
     report(audits, args.task, judges, args.data)
     say_machine()
 

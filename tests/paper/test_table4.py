@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import table4_models as table4
+from audits import read_audit
 from data_sets import write_folder
 from lightning_vlmxai.records import Quadrant
 from lightning_vlmxai.rounds import Interval, paired_interval
@@ -69,7 +70,7 @@ def test_a_score_stands_over_a_failure_in_whatever_file(tmp_path: Path) -> None:
     folder = write_audit(tmp_path / "run", [line(0, "wrong_low"), line(1, None), line(0, None)])
     more = [line(1, "correct_high"), line(2, "correct_low", file=None)]
     (folder / "samples-1.jsonl").write_text("".join(json.dumps(of) + "\n" for of in more))
-    found = table4.read_audit(folder)
+    found = read_audit(folder)
     assert {key: of["quadrant"] for key, of in found.items()} == {
         "0.png": "wrong_low", "1.png": "correct_high", "index 2": "correct_low",
     }  # fmt: skip
@@ -80,7 +81,7 @@ def test_rates_stand_beside_the_published_ones(
 ) -> None:
     """With n, interval and judge; what was not run is named; a lone failure has no rate."""
     monkeypatch.setattr(table4.console, "width", 150)
-    monkeypatch.setattr(table4, "audit", lambda *_: None)
+    monkeypatch.setattr(table4, "run_audit", lambda _, out: read_audit(out))
     quadrants = ["correct_high"] * 8 + ["wrong_low"] * 2 + [None]
     write_audit(tmp_path / "resnet18", [line(i, q) for i, q in enumerate(quadrants)])
     write_audit(tmp_path / "my.net", [line(i, "correct_high") for i in range(11)])
@@ -162,10 +163,7 @@ def test_two_models_are_audited_and_compared(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stdout + done.stderr
     assert "Judge: reference-mask (overlap with ground truth, not a VLM)" in done.stdout
-    own = {
-        n: table4.read_audit(tmp_path / "out" / n)
-        for n in ("audit_models.right", "own_models.wrong")
-    }
+    own = {n: read_audit(tmp_path / "out" / n) for n in ("audit_models.right", "own_models.wrong")}
     assert [len(found) for found in own.values()] == [8, 8]
     for name in own:
         assert len((tmp_path / "out" / name / "samples.jsonl").read_text().splitlines()) == 8
