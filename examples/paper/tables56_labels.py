@@ -218,11 +218,14 @@ def run(args: argparse.Namespace) -> None:
     cases = [hold(audited, given, true, kept, args.min_per_class) for given, true in pairs]
     report(cases, title, published)
     wrong = " ".join(str(int((given != true)[kept].sum())) for given, true in pairs[:3])
-    several = "mean over draws (least to largest)" if len(cases) > 1 else "with 95 % intervals"
+    told = (
+        "Figures are means over draws, in brackets the least and the largest."
+        if len(cases) > 1
+        else "In brackets 95 % intervals: Wilson's, of F1 by bootstrap."
+    )
     console.print(
         f"n = {int(kept.sum())} judged pictures ({int((~kept).sum())} left out), of which wrong: "
-        f"{wrong}{' ...' if pairs[3:] else ''}. Positive: the label is fine. Figures {several}; "
-        "Wilson's, of F1 by bootstrap.",
+        f"{wrong}{' and so on' if pairs[3:] else ''}. Positive: the label is fine. {told}",
         soft_wrap=True,
     )
     for notice in audited.notices:
