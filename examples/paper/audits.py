@@ -68,8 +68,13 @@ def judge_of(folder: Path) -> str:
 
 
 def folder_name(text: str) -> str:
-    """Return a text as a folder's name."""
-    return re.sub(r"[^\w.-]", "_", text)
+    """Return a text as a folder's name.
+
+    Example:
+        >>> folder_name("resnet18 (25, 0.4)")
+        'resnet18_25_0.4'
+    """
+    return re.sub(r"[^\w.-]+", "_", text).strip("_")
 
 
 def read_people(path: Path | None) -> dict[str, float]:

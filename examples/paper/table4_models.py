@@ -191,7 +191,7 @@ def main() -> None:
     for model in models:
         name = model.partition("=")[0]
         out = args.root / folder_name(name)
-        audits[name] = run_audit([*model_options(model), *options], out)
+        audits[name] = run_audit([*model_options(model), "--task", args.task, *options], out)
         judges[name] = judge_of(out)
     report(audits, args.task, judges, args.data)
     say_machine()

@@ -81,7 +81,8 @@ def test_rates_stand_beside_the_published_ones(
 ) -> None:
     """With n, interval and judge; what was not run is named; a lone failure has no rate."""
     monkeypatch.setattr(table4.console, "width", 150)
-    monkeypatch.setattr(table4, "run_audit", lambda _, out: read_audit(out))
+    asked: list[list[str]] = []
+    monkeypatch.setattr(table4, "run_audit", lambda of, out: asked.append(of) or read_audit(out))
     quadrants = ["correct_high"] * 8 + ["wrong_low"] * 2 + [None]
     write_audit(tmp_path / "resnet18", [line(i, q) for i, q in enumerate(quadrants)])
     write_audit(tmp_path / "my.net", [line(i, "correct_high") for i in range(11)])
@@ -90,6 +91,9 @@ def test_rates_stand_beside_the_published_ones(
     monkeypatch.setattr(sys, "argv", ["table4_models.py", *given, "none"])
     table4.main()
     told = capsys.readouterr().out
+    own = ["--task", "classification", "--data", "x"]
+    assert asked[0] == ["--model", "resnet18", "--weights", "DEFAULT", *own]
+    assert asked[1] == ["--model", "my.net", *own]
     rows = [row.split("│") for row in told.splitlines() if row.startswith("│")]
     cells: dict[str, list[str]] = {}
     for row in rows:  # of the first table; the second one holds models against each other
