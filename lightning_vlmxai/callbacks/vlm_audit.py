@@ -12,6 +12,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
 from ..attribution import Perturbation
@@ -246,6 +247,8 @@ class VLMAuditCallback(ValidationWatcher):
         if self._run is None or not self._is_watching:
             return
         count = self._run.finish(live_model(trainer, pl_module))
+        if count is None:  # Lightning itself looks for the signal between batches, not here
+            raise SIGTERMException
         self._is_judged = True
         self.metrics = MappingProxyType(
             {metric_name(name): value for name, value in count.metrics.items()}

@@ -8,14 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from PIL import Image
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
 from audited import by_index, light, lines_of, run
+from lightning_vlmxai import Verdict
 from lightning_vlmxai.callbacks import vlm_audit
+from lightning_vlmxai.records import JudgeRequest
 from lightning_vlmxai.testing import ScriptedJudge
 from tiny import MEAN, STD, Separable, Squares
 
@@ -100,7 +104,7 @@ def test_a_batch_sampler_of_other_indices_names_no_sample_by_its_place(tmp_path:
     """Torch's own may deal out any list of indices, while the loader's sampler counts from 0."""
     order = list(range(ROWS))[::2]  # all of one class: no label says that names are wrong
     sampler = BatchSampler(order, 8, drop_last=False)
-    loader = DataLoader(Named(ROWS), batch_sampler=sampler)
+    loader: DataLoader[Any] = DataLoader(Named(ROWS), batch_sampler=sampler)
     callback, _ = run(tmp_path, ScriptedJudge(light), loader=loader)
     assert callback.progress.total == callback.progress.judged == len(order)
     assert {line["file"] for line in lines_of(tmp_path)} == {None}
@@ -110,3 +114,31 @@ def test_a_batch_sampler_of_other_indices_names_no_sample_by_its_place(tmp_path:
     run(tmp_path / "plain", ScriptedJudge(light), loader=loader)
     found = lines_of(tmp_path / "plain")
     assert [line["file"] for line in found] == [f"{n}.png" for n in range(ROWS)]
+
+
+@pytest.mark.parametrize("is_waiting", [False, True])
+def test_a_signal_at_the_end_makes_no_finished_audit_of_a_part(
+    tmp_path: Path, is_waiting: bool
+) -> None:
+    """Lightning looks for SIGTERM between batches only: after the last one nobody else does."""
+
+    class Terminated(pl.Callback):
+        def setup(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
+            self.signals = trainer._signal_connector
+
+        def on_validation_batch_end(self, *args: Any, **_: Any) -> None:
+            self.signals.received_sigterm |= args[4] == 5 and not is_waiting
+
+    def judged(request: JudgeRequest) -> Verdict:
+        terminated.signals.received_sigterm |= request.probe_index == 20 and is_waiting
+        return by_index(request)
+
+    terminated = Terminated()
+    judge = ScriptedJudge(judged, concurrency=1)
+    with pytest.raises(SIGTERMException):
+        run(tmp_path, judge, data=Squares(ROWS), callbacks=(terminated,))
+    assert len(lines_of(tmp_path)) < ROWS
+    assert not (tmp_path / "run" / "rounds.jsonl").exists()
+    callback, _ = run(tmp_path, ScriptedJudge(by_index), data=Squares(ROWS))
+    assert [line["probe"] for line in lines_of(tmp_path)] == list(range(ROWS))
+    assert callback.metrics["vlmxai/coverage"] == 1.0
