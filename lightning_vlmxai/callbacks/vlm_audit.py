@@ -92,6 +92,7 @@ class VLMAuditCallback(ValidationWatcher):
     """
 
     _collector: ProbeStream
+    _is_audit = True
 
     def __init__(
         self,
@@ -181,6 +182,7 @@ class VLMAuditCallback(ValidationWatcher):
         ranks = Ranks(rank=trainer.global_rank, size=trainer.world_size)
         with ranks.together():
             check_environment(trainer, self)
+            _check_alone(trainer)
             self.judge.check()
         name = trainer.state.fn.value if trainer.state.fn else stage
         self._collector = self._make_stream(name)
@@ -313,6 +315,25 @@ class VLMAuditCallback(ValidationWatcher):
         if self._run is not None:
             self._run.close()
         self._directory.release()
+
+
+def _check_alone(trainer: pl.Trainer) -> None:
+    """Refuse two audits at once: Lightning would make a mean of what they log.
+
+    Raises:
+        ConfigurationError: If there is another.
+    """
+    every: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    audits = sum(isinstance(one, VLMAuditCallback) for one in every)
+    if audits > 1:
+        raise ConfigurationError(
+            expected(
+                "callbacks",
+                "with one VLMAuditCallback",
+                f"{audits}",
+                "Audit once with each judge, in a `run_dir` of its own",
+            )
+        )
 
 
 _TELL = """

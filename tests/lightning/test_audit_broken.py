@@ -17,11 +17,11 @@ from PIL import Image
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
 from audited import by_index, light, lines_of, run
-from lightning_vlmxai import Verdict
+from lightning_vlmxai import ConfigurationError, Verdict, VLMAuditCallback, VLMExplainCallback
 from lightning_vlmxai.callbacks import vlm_audit
 from lightning_vlmxai.records import JudgeRequest
 from lightning_vlmxai.testing import ScriptedJudge
-from tiny import MEAN, STD, Separable, Squares
+from tiny import MEAN, STD, Separable, Squares, make_trainer
 
 ROWS = 41
 
@@ -142,3 +142,36 @@ def test_a_signal_at_the_end_makes_no_finished_audit_of_a_part(
     callback, _ = run(tmp_path, ScriptedJudge(by_index), data=Squares(ROWS))
     assert [line["probe"] for line in lines_of(tmp_path)] == list(range(ROWS))
     assert callback.metrics["vlmxai/coverage"] == 1.0
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+def test_beside_an_audit_the_other_callback_leaves_validations_alone(
+    tmp_path: Path, is_first: bool
+) -> None:
+    """What is logged is the audit's, of every row; a fit of the same trainer is watched."""
+    audit = VLMAuditCallback(ScriptedJudge(by_index), run_dir=tmp_path / "run")
+    watch = VLMExplainCallback(
+        ScriptedJudge([Verdict.scored(1)]), probe_size=4, lag=0, run_dir=tmp_path / "fit"
+    )
+    both = (audit, watch) if is_first else (watch, audit)
+    trainer, module = make_trainer(tmp_path, *both, max_epochs=1), Separable()
+    loader = DataLoader(Squares(ROWS), batch_size=8)
+    for stage in ("validate", "test"):
+        (told,) = getattr(trainer, stage)(module, loader, verbose=False)
+        assert len(lines_of(tmp_path, stage)) == ROWS
+        assert told["vlmxai/coverage"] == 1.0
+        assert told["vlmxai/average_score"] == pytest.approx(sum(n % 6 for n in range(ROWS)) / ROWS)
+        assert "forward" not in vars(module)
+    assert watch.latest_round is None
+    with pytest.warns(UserWarning, match="VLMExplainCallback watches that"):
+        trainer.fit(module, loader, loader)
+    assert watch.latest_round is not None
+    assert (watch.latest_round.number, len(watch.latest_round.samples)) == (0, 4)
+    assert trainer.callback_metrics["vlmxai/average_score"] == 1.0
+
+
+def test_two_audits_at_once_are_refused(tmp_path: Path) -> None:
+    """Lightning would log the mean of two figures."""
+    other = VLMAuditCallback(ScriptedJudge(by_index), run_dir=tmp_path / "other")
+    with pytest.raises(ConfigurationError, match=r"one VLMAuditCallback, got 2\. Audit once"):
+        run(tmp_path, ScriptedJudge(by_index), callbacks=(other,))
