@@ -175,3 +175,26 @@ def test_two_audits_at_once_are_refused(tmp_path: Path) -> None:
     other = VLMAuditCallback(ScriptedJudge(by_index), run_dir=tmp_path / "other")
     with pytest.raises(ConfigurationError, match=r"one VLMAuditCallback, got 2\. Audit once"):
         run(tmp_path, ScriptedJudge(by_index), callbacks=(other,))
+
+
+def test_a_folder_that_can_not_be_written_to_is_named(tmp_path: Path) -> None:
+    """Before anything is computed, and in a sentence."""
+    (tmp_path / "run").write_text("a file of somebody's")
+    with pytest.raises(ConfigurationError, match=r"can be written to, got .*run \(.*Pass another"):
+        run(tmp_path, ScriptedJudge(by_index))
+
+
+@pytest.mark.parametrize("run_dir", ["run", None])
+def test_a_trial_run_leaves_nothing_behind(tmp_path: Path, run_dir: str | None) -> None:
+    """Nor touches what an audit before it left: Lightning's `fast_dev_run` is for that."""
+    run(tmp_path, ScriptedJudge(by_index), data=Squares(ROWS))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    given = None if run_dir is None else tmp_path / run_dir
+    judge = ScriptedJudge([Verdict.scored(0)])
+    callback = VLMAuditCallback(judge, run_dir=given, threshold=1.0)
+    trainer = make_trainer(tmp_path, callback, fast_dev_run=3)
+    trainer.validate(Separable(), DataLoader(Squares(ROWS), batch_size=4), verbose=False)
+    assert (len(judge.requests), callback.metrics["vlmxai/coverage"]) == (12, 1.0)
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert after == before
+    assert callback._trial is None
