@@ -41,10 +41,17 @@ they show goes for all."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _End:
-    """What a rank tells of its rows: how many no network answered, and how many it wrote."""
+    """What a rank tells of its rows: how many no network answered, and how many it wrote.
+
+    Args:
+        missing: Rows that no network answered.
+        rows: Rows that it submitted.
+        is_cut: The run is to end, and not all of them are written.
+    """
 
     missing: int
     rows: int
+    is_cut: bool
 
 
 class AuditRun:
@@ -140,12 +147,19 @@ class AuditRun:
         if sum(one.size for one in self._held) >= LOOK or held >= LOOK_BYTES:
             self._settle(live)
 
-    def finish(self, live: LiveModel) -> AuditCount:
-        """Wait for all verdicts, and return what the audit comes to: the same on every rank."""
+    def finish(self, live: LiveModel) -> AuditCount | None:
+        """Wait for all verdicts, and return what the audit comes to: the same on every rank.
+
+        None where the run is to end before all are in: a part of the rows is no figure of all.
+        """
         if not self._is_settled:
             self._settle(live)
         self._queue.drain()
-        told = self._ranks.gather(_End(missing=self._missing, rows=self._queue.submitted))
+        told = self._ranks.gather(
+            _End(missing=self._missing, rows=self._queue.submitted, is_cut=self._is_over())
+        )
+        if any(one.is_cut for one in told):
+            return None
         with self._ranks.together():
             count = None if self._ranks.rank else self._count(told)
         found = self._ranks.first(count)

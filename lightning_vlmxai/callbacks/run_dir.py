@@ -47,7 +47,8 @@ class RunDirectory:
             saved: Of the run that is resumed; empty if none is.
 
         Raises:
-            ConfigurationError: If another process writes to the folder that was asked for.
+            ConfigurationError: If another process writes to the folder that was asked for, or none
+                can.
         """
         log_dir = trainer.log_dir  # a collective: asked on every rank
         beside = _local(log_dir or trainer.default_root_dir)
@@ -79,8 +80,18 @@ class RunDirectory:
     def _hold(self, path: Path) -> None:
         if fcntl is None or self._lock is not None:
             return
-        path.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise ConfigurationError(
+                expected(
+                    "run_dir",
+                    "a folder that can be written to",
+                    f"{path} ({error.strerror})",
+                    'Pass another, such as `run_dir="vlmxai"`, or None for a fresh one',
+                )
+            ) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
 from ..attribution import Perturbation
@@ -79,7 +82,8 @@ class VLMAuditCallback(ValidationWatcher):
         on_judge_error: "warn" goes on where a judge fails for a row, "raise" ends the audit; a
             judge that is away altogether ends it in any case.
         run_dir: Where all goes; a fresh `vlmxai` beside the logs if None. With that of an
-            unfinished audit of the same model, judge and settings it goes on there.
+            unfinished audit of the same model, judge and settings it goes on there. A trainer with
+            `fast_dev_run` keeps nothing.
 
     Raises:
         ConfigurationError: For a value out of range; the message says what to change.
@@ -91,6 +95,7 @@ class VLMAuditCallback(ValidationWatcher):
     """
 
     _collector: ProbeStream
+    _is_audit = True
 
     def __init__(
         self,
@@ -156,6 +161,7 @@ class VLMAuditCallback(ValidationWatcher):
         self._run: AuditRun | None = None
         self._passed: Passed | None = None
         self._is_judged = False
+        self._trial: Path | None = None
         self.metrics: Mapping[str, float] = MappingProxyType({})
 
     @property
@@ -180,10 +186,15 @@ class VLMAuditCallback(ValidationWatcher):
         ranks = Ranks(rank=trainer.global_rank, size=trainer.world_size)
         with ranks.together():
             check_environment(trainer, self)
+            _check_alone(trainer)
             self.judge.check()
         name = trainer.state.fn.value if trainer.state.fn else stage
         self._collector = self._make_stream(name)
         run_dir = self._directory.find(trainer, ranks=ranks, saved="")
+        if is_dev_run(trainer):  # which tries a few batches, and leaves nothing behind
+            trial = tempfile.mkdtemp(prefix="vlmxai-") if trainer.is_global_zero else ""
+            self._trial = Path(trial) if trial else None
+            run_dir = Path(trainer.strategy.broadcast(trial))
         if isinstance(self.judge, PaidJudge):
             self.judge.bind(run_dir, world_size=trainer.world_size)
         self._run = AuditRun(
@@ -246,6 +257,8 @@ class VLMAuditCallback(ValidationWatcher):
         if self._run is None or not self._is_watching:
             return
         count = self._run.finish(live_model(trainer, pl_module))
+        if count is None:  # Lightning itself looks for the signal between batches, not here
+            raise SIGTERMException
         self._is_judged = True
         self.metrics = MappingProxyType(
             {metric_name(name): value for name, value in count.metrics.items()}
@@ -268,7 +281,7 @@ class VLMAuditCallback(ValidationWatcher):
                     self._run.conclude()
         finally:
             self._close()
-            if self._run is not None:
+            if self._run is not None and not is_dev_run(trainer):
                 rank_zero_info(
                     f"vlmxai: the audit in {self.run_dir} is not finished: the same call, with "
                     f'`run_dir="{self.run_dir}"`, goes on from there.'
@@ -277,7 +290,8 @@ class VLMAuditCallback(ValidationWatcher):
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """End the judge's thread, and write the report."""
         self._close()
-        if self._is_judged and trainer.is_global_zero and self.run_dir is not None:
+        is_kept = self._is_judged and not is_dev_run(trainer)
+        if is_kept and trainer.is_global_zero and self.run_dir is not None:
             write_report(self.run_dir)
         self._is_judged = False
 
@@ -286,6 +300,7 @@ class VLMAuditCallback(ValidationWatcher):
         own: dict[str, Any] = {
             "_run": None,
             "_passed": None,
+            "_trial": None,
             "metrics": {},
             "_collector": self._make_stream("validate"),
             "_directory": RunDirectory(self._directory.given),
@@ -310,6 +325,28 @@ class VLMAuditCallback(ValidationWatcher):
         if self._run is not None:
             self._run.close()
         self._directory.release()
+        if self._trial is not None:
+            shutil.rmtree(self._trial, ignore_errors=True)
+            self._trial = None
+
+
+def _check_alone(trainer: pl.Trainer) -> None:
+    """Refuse two audits at once: Lightning would make a mean of what they log.
+
+    Raises:
+        ConfigurationError: If there is another.
+    """
+    every: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    audits = sum(isinstance(one, VLMAuditCallback) for one in every)
+    if audits > 1:
+        raise ConfigurationError(
+            expected(
+                "callbacks",
+                "with one VLMAuditCallback",
+                f"{audits}",
+                "Audit once with each judge, in a `run_dir` of its own",
+            )
+        )
 
 
 _TELL = """

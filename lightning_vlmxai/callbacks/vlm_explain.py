@@ -39,7 +39,7 @@ from .round_settings import RoundSettings
 from .run_dir import RunDirectory
 from .stage_run import StageRun
 from .waiting import ctrl_c_ends, waiting_bar
-from .watching import ValidationWatcher, live_model
+from .watching import ValidationWatcher, leaves_to_audit, live_model
 
 
 class VLMExplainCallback(ValidationWatcher):
@@ -217,7 +217,7 @@ class VLMExplainCallback(ValidationWatcher):
         with _ranks(trainer).together():
             check_environment(trainer, self)
             self.judge.check()
-        if stage == "predict":
+        if stage == "predict" or leaves_to_audit(trainer, stage):
             return
         if stage == "fit":
             warn_of_callbacks(trainer, self.metric_names, **self._settings.pace)
@@ -283,8 +283,10 @@ class VLMExplainCallback(ValidationWatcher):
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Explain the probes, submit them, collect the round that is due, log it."""
+        if self._run is None:  # left to an audit
+            return
         if trainer.sanity_checking or is_dev_run(trainer):
-            if self._run is not None and not self._run.is_rehearsed:
+            if not self._run.is_rehearsed:
                 self._run.rehearse(live_model(trainer, pl_module))
                 self._run.forget_probes()
             return
@@ -296,7 +298,7 @@ class VLMExplainCallback(ValidationWatcher):
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Explain the probes of the test data and wait for their verdicts."""
-        if not is_dev_run(trainer):
+        if self._run is not None and not is_dev_run(trainer):
             self._run_round(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -366,11 +368,7 @@ class VLMExplainCallback(ValidationWatcher):
         live = live_model(trainer, module)
         if stage == "fit" and not self._run.is_rehearsed:
             self._run.rehearse(live)
-        closed = self._run.run_round(
-            live,
-            epoch=trainer.current_epoch,
-            step=logged_step(trainer),
-        )
+        closed = self._run.run_round(live, epoch=trainer.current_epoch, step=logged_step(trainer))
         self._next_number[stage] = self._run.next_round
         if closed:
             self._latest_round = closed[-1]

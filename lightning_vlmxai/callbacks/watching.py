@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
 from ..errors import ConfigurationError, expected
@@ -31,6 +32,7 @@ class ValidationWatcher(pl.Callback):
     _loaders: Mapping[int, Loaded] = MappingProxyType({})
     _is_watching = False
     _copies = True
+    _is_audit = False
     _repeated: nn.Module | None = None
 
     def is_due(self, trainer: pl.Trainer) -> bool:
@@ -116,6 +118,21 @@ class ValidationWatcher(pl.Callback):
                 self._repeated = copy_module(live)
         copied = self._repeated
         return live if copied is None else replace(live, stand_in=lambda: copied)
+
+
+def leaves_to_audit(trainer: pl.Trainer, stage: str) -> bool:
+    """Return whether an audit beside it explains what else a callback would, and say so.
+
+    Both would watch one step, and log two figures under one name, of which Lightning makes a mean.
+    """
+    every: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    is_left = stage != "fit" and any(getattr(one, "_is_audit", False) for one in every)
+    if is_left:
+        rank_zero_info(
+            f"vlmxai: VLMAuditCallback explains every row of this {stage}, so VLMExplainCallback "
+            "leaves it alone."
+        )
+    return is_left
 
 
 def live_model(trainer: pl.Trainer, module: pl.LightningModule) -> LiveModel:

@@ -8,16 +8,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from PIL import Image
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
 from audited import by_index, light, lines_of, run
+from lightning_vlmxai import ConfigurationError, Verdict, VLMAuditCallback, VLMExplainCallback
 from lightning_vlmxai.callbacks import vlm_audit
+from lightning_vlmxai.records import JudgeRequest
 from lightning_vlmxai.testing import ScriptedJudge
-from tiny import MEAN, STD, Separable, Squares
+from tiny import MEAN, STD, Separable, Squares, make_trainer
 
 ROWS = 41
 
@@ -100,7 +104,7 @@ def test_a_batch_sampler_of_other_indices_names_no_sample_by_its_place(tmp_path:
     """Torch's own may deal out any list of indices, while the loader's sampler counts from 0."""
     order = list(range(ROWS))[::2]  # all of one class: no label says that names are wrong
     sampler = BatchSampler(order, 8, drop_last=False)
-    loader = DataLoader(Named(ROWS), batch_sampler=sampler)
+    loader: DataLoader[Any] = DataLoader(Named(ROWS), batch_sampler=sampler)
     callback, _ = run(tmp_path, ScriptedJudge(light), loader=loader)
     assert callback.progress.total == callback.progress.judged == len(order)
     assert {line["file"] for line in lines_of(tmp_path)} == {None}
@@ -110,3 +114,87 @@ def test_a_batch_sampler_of_other_indices_names_no_sample_by_its_place(tmp_path:
     run(tmp_path / "plain", ScriptedJudge(light), loader=loader)
     found = lines_of(tmp_path / "plain")
     assert [line["file"] for line in found] == [f"{n}.png" for n in range(ROWS)]
+
+
+@pytest.mark.parametrize("is_waiting", [False, True])
+def test_a_signal_at_the_end_makes_no_finished_audit_of_a_part(
+    tmp_path: Path, is_waiting: bool
+) -> None:
+    """Lightning looks for SIGTERM between batches only: after the last one nobody else does."""
+
+    class Terminated(pl.Callback):
+        def setup(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
+            self.signals = trainer._signal_connector
+
+        def on_validation_batch_end(self, *args: Any, **_: Any) -> None:
+            self.signals.received_sigterm |= args[4] == 5 and not is_waiting
+
+    def judged(request: JudgeRequest) -> Verdict:
+        terminated.signals.received_sigterm |= request.probe_index == 20 and is_waiting
+        return by_index(request)
+
+    terminated = Terminated()
+    judge = ScriptedJudge(judged, concurrency=1)
+    with pytest.raises(SIGTERMException):
+        run(tmp_path, judge, data=Squares(ROWS), callbacks=(terminated,))
+    assert len(lines_of(tmp_path)) < ROWS
+    assert not (tmp_path / "run" / "rounds.jsonl").exists()
+    callback, _ = run(tmp_path, ScriptedJudge(by_index), data=Squares(ROWS))
+    assert [line["probe"] for line in lines_of(tmp_path)] == list(range(ROWS))
+    assert callback.metrics["vlmxai/coverage"] == 1.0
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+def test_beside_an_audit_the_other_callback_leaves_validations_alone(
+    tmp_path: Path, is_first: bool
+) -> None:
+    """What is logged is the audit's, of every row; a fit of the same trainer is watched."""
+    audit = VLMAuditCallback(ScriptedJudge(by_index), run_dir=tmp_path / "run")
+    watch = VLMExplainCallback(
+        ScriptedJudge([Verdict.scored(1)]), probe_size=4, lag=0, run_dir=tmp_path / "fit"
+    )
+    both = (audit, watch) if is_first else (watch, audit)
+    trainer, module = make_trainer(tmp_path, *both, max_epochs=1), Separable()
+    loader = DataLoader(Squares(ROWS), batch_size=8)
+    for stage in ("validate", "test"):
+        (told,) = getattr(trainer, stage)(module, loader, verbose=False)
+        assert len(lines_of(tmp_path, stage)) == ROWS
+        assert told["vlmxai/coverage"] == 1.0
+        assert told["vlmxai/average_score"] == pytest.approx(sum(n % 6 for n in range(ROWS)) / ROWS)
+        assert "forward" not in vars(module)
+    assert watch.latest_round is None
+    with pytest.warns(UserWarning, match="VLMExplainCallback watches that"):
+        trainer.fit(module, loader, loader)
+    assert watch.latest_round is not None
+    assert (watch.latest_round.number, len(watch.latest_round.samples)) == (0, 4)
+    assert trainer.callback_metrics["vlmxai/average_score"] == 1.0
+
+
+def test_two_audits_at_once_are_refused(tmp_path: Path) -> None:
+    """Lightning would log the mean of two figures."""
+    other = VLMAuditCallback(ScriptedJudge(by_index), run_dir=tmp_path / "other")
+    with pytest.raises(ConfigurationError, match=r"one VLMAuditCallback, got 2\. Audit once"):
+        run(tmp_path, ScriptedJudge(by_index), callbacks=(other,))
+
+
+def test_a_folder_that_can_not_be_written_to_is_named(tmp_path: Path) -> None:
+    """Before anything is computed, and in a sentence."""
+    (tmp_path / "run").write_text("a file of somebody's")
+    with pytest.raises(ConfigurationError, match=r"can be written to, got .*run \(.*Pass another"):
+        run(tmp_path, ScriptedJudge(by_index))
+
+
+@pytest.mark.parametrize("run_dir", ["run", None])
+def test_a_trial_run_leaves_nothing_behind(tmp_path: Path, run_dir: str | None) -> None:
+    """Nor touches what an audit before it left: Lightning's `fast_dev_run` is for that."""
+    run(tmp_path, ScriptedJudge(by_index), data=Squares(ROWS))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    given = None if run_dir is None else tmp_path / run_dir
+    judge = ScriptedJudge([Verdict.scored(0)])
+    callback = VLMAuditCallback(judge, run_dir=given, threshold=1.0)
+    trainer = make_trainer(tmp_path, callback, fast_dev_run=3)
+    trainer.validate(Separable(), DataLoader(Squares(ROWS), batch_size=4), verbose=False)
+    assert (len(judge.requests), callback.metrics["vlmxai/coverage"]) == (12, 1.0)
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert after == before
+    assert callback._trial is None
