@@ -11,7 +11,7 @@ Beside it stands what the callback sees during training: when the gate fires.
     python examples/paper/bias_31_models.py --judge vlm --model gpt-4o-mini
 
 Nothing is downloaded: the digits are scikit-learn's. The reference judge costs nothing; a VLM is
-asked (epochs + 1) x probes + samples times for each model. The same command goes on after an
+asked epochs x probes + samples + 1 times for each model. The same command goes on after an
 interruption: a model that is done is not trained again.
 """
 
@@ -193,11 +193,11 @@ def correlate(values: Sequence[float], biased: Sequence[bool]) -> str:
         >>> correlate([0.1, 0.2, 0.1, 0.2], [False, True, False, True])
         'r = 1.00, n = 4 models'
     """
-    if len(values) < 2:
-        return f"not defined (of {len(values)} models)"
+    if len(values) < 3:
+        return f"not defined, n = {len(values)} models"
     found = agreement(values, [float(b) for b in biased], figures=["pearson"])["pearson"]
     if found.value is None:
-        return f"not defined ({found.why})"
+        return f"{found.why}, n = {len(values)} models"
     ends = f" ({found.interval.lower:.2f} to {found.interval.upper:.2f})" if found.interval else ""
     return f"r = {found.value:.2f}{ends}, n = {len(values)} models"
 
