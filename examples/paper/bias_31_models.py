@@ -23,6 +23,8 @@ import multiprocessing
 import os
 import shutil
 import sys
+import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -150,6 +152,17 @@ def work(number: int, args: argparse.Namespace) -> None:
     part.replace(path)
 
 
+def end_with_parent(parent: int) -> None:
+    """End this process once its parent is gone: a killed script leaves nothing running."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def result_of(number: int, root: Path) -> Path:
     """Return where a model's figures are written."""
     return root / f"{number:02}.json"
@@ -172,7 +185,13 @@ def train_all(args: argparse.Namespace) -> list[dict[str, Any]]:
     )
     # Processes that are made anew: torch's threads don't survive a fork.
     context = multiprocessing.get_context("spawn")
-    with bar, ProcessPoolExecutor(args.processes, mp_context=context) as pool:
+    pool = ProcessPoolExecutor(
+        args.processes,
+        mp_context=context,
+        initializer=end_with_parent,
+        initargs=(os.getpid(),),
+    )
+    with bar, pool:
         task = bar.add_task("models", total=args.models, completed=args.models - len(left))
         futures = [pool.submit(work, number, args) for number in left]
         try:
