@@ -11,7 +11,7 @@ Beside it stands what the callback sees during training: when the gate fires.
     python examples/paper/bias_31_models.py --judge vlm --model gpt-4o-mini
 
 Nothing is downloaded: the digits are scikit-learn's. The reference judge costs nothing; a VLM is
-asked (epochs + 1) x probes + samples times for each model. The same command goes on after an
+asked epochs x probes + samples + 1 times for each model. The same command goes on after an
 interruption: a model that is done is not trained again.
 """
 
@@ -23,6 +23,8 @@ import multiprocessing
 import os
 import shutil
 import sys
+import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -150,6 +152,17 @@ def work(number: int, args: argparse.Namespace) -> None:
     part.replace(path)
 
 
+def end_with_parent(parent: int) -> None:
+    """End this process once its parent is gone: a killed script leaves nothing running."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def result_of(number: int, root: Path) -> Path:
     """Return where a model's figures are written."""
     return root / f"{number:02}.json"
@@ -172,7 +185,13 @@ def train_all(args: argparse.Namespace) -> list[dict[str, Any]]:
     )
     # Processes that are made anew: torch's threads don't survive a fork.
     context = multiprocessing.get_context("spawn")
-    with bar, ProcessPoolExecutor(args.processes, mp_context=context) as pool:
+    pool = ProcessPoolExecutor(
+        args.processes,
+        mp_context=context,
+        initializer=end_with_parent,
+        initargs=(os.getpid(),),
+    )
+    with bar, pool:
         task = bar.add_task("models", total=args.models, completed=args.models - len(left))
         futures = [pool.submit(work, number, args) for number in left]
         try:
@@ -193,11 +212,11 @@ def correlate(values: Sequence[float], biased: Sequence[bool]) -> str:
         >>> correlate([0.1, 0.2, 0.1, 0.2], [False, True, False, True])
         'r = 1.00, n = 4 models'
     """
-    if len(values) < 2:
-        return f"not defined (of {len(values)} models)"
+    if len(values) < 3:
+        return f"not defined, n = {len(values)} models"
     found = agreement(values, [float(b) for b in biased], figures=["pearson"])["pearson"]
     if found.value is None:
-        return f"not defined ({found.why})"
+        return f"{found.why}, n = {len(values)} models"
     ends = f" ({found.interval.lower:.2f} to {found.interval.upper:.2f})" if found.interval else ""
     return f"r = {found.value:.2f}{ends}, n = {len(values)} models"
 
