@@ -198,3 +198,20 @@ def test_a_trial_run_leaves_nothing_behind(tmp_path: Path, run_dir: str | None) 
     after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert after == before
     assert callback._trial is None
+
+
+def test_an_audit_and_a_fit_do_not_share_a_folder(tmp_path: Path) -> None:
+    """Each would overwrite what says how the other was made."""
+    watch = VLMExplainCallback(ScriptedJudge(by_index), probe_size=4, run_dir=tmp_path / "run")
+    loader = DataLoader(Squares(ROWS), batch_size=8)
+    run(tmp_path, ScriptedJudge(by_index), data=Squares(ROWS))
+    before = (tmp_path / "run" / "run.json").read_bytes()
+    trainer = make_trainer(tmp_path, watch)
+    with pytest.raises(ConfigurationError, match=r"holds an audit\. Pass another.*run-2"):
+        trainer.validate(Separable(), loader, verbose=False)
+    assert (tmp_path / "run" / "run.json").read_bytes() == before
+    other = tmp_path / "other"
+    watch = VLMExplainCallback(ScriptedJudge(by_index), probe_size=4, run_dir=other / "run")
+    make_trainer(other, watch).validate(Separable(), loader, verbose=False)
+    with pytest.raises(ConfigurationError, match=r"holds a fit\. Pass another.*run-2"):
+        run(other, ScriptedJudge(by_index))
