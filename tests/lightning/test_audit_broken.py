@@ -16,9 +16,10 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from PIL import Image
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
-from audited import by_index, light, lines_of, run
-from lightning_vlmxai import ConfigurationError, Verdict, VLMAuditCallback, VLMExplainCallback
+from audited import Numbered, by_index, light, lines_of, run
+from lightning_vlmxai import ConfigurationError, Item, Verdict, VLMAuditCallback, VLMExplainCallback
 from lightning_vlmxai.callbacks import vlm_audit
+from lightning_vlmxai.errors import ProbeError
 from lightning_vlmxai.records import JudgeRequest
 from lightning_vlmxai.testing import ScriptedJudge
 from tiny import MEAN, STD, Separable, Squares, make_trainer
@@ -215,3 +216,36 @@ def test_an_audit_and_a_fit_do_not_share_a_folder(tmp_path: Path) -> None:
     make_trainer(other, watch).validate(Separable(), loader, verbose=False)
     with pytest.raises(ConfigurationError, match=r"holds a fit\. Pass another.*run-2"):
         run(other, ScriptedJudge(by_index))
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_rows_left_out_on_the_way_to_the_step_give_no_row_anothers_index(
+    tmp_path: Path, is_late: bool
+) -> None:
+    """By pictures where it begins early; later it would be by two things, and is refused."""
+
+    class Filters(Separable):
+        seen = 0
+
+        def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+            self.seen += 1
+            keeps = torch.arange(len(batch[0])) > 0
+            return [part[keeps] for part in batch] if self.seen > 9 * is_late else batch
+
+    loader = DataLoader(Numbered(101), batch_size=8)
+    if not is_late:
+        callback, _ = run(tmp_path, ScriptedJudge(light), loader=loader, module=Filters())
+        assert callback.progress.judged == 101 - 13
+        assert json.loads((tmp_path / "run" / "run.json").read_text())["identity"] == "pixels"
+        return
+    with pytest.raises(ProbeError, match=r"Expected `batch` .*`unpack`"):
+        run(tmp_path, ScriptedJudge(light), loader=loader, module=Filters())
+    run(
+        tmp_path / "own",
+        ScriptedJudge(by_index),
+        loader=loader,
+        module=Filters(),
+        unpack=lambda row: Item(image=row[0], target=row[1], index=int(row[3])),
+    )
+    kept = [n for n in range(101) if n < 72 or n % 8]
+    assert [line["probe"] for line in lines_of(tmp_path / "own")] == kept
