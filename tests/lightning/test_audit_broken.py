@@ -14,12 +14,13 @@ import pytest
 import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from PIL import Image
+from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
 from audited import Numbered, by_index, light, lines_of, run
 from lightning_vlmxai import ConfigurationError, Item, Verdict, VLMAuditCallback, VLMExplainCallback
 from lightning_vlmxai.callbacks import vlm_audit
-from lightning_vlmxai.errors import ProbeError
+from lightning_vlmxai.errors import AttributionError, ProbeError
 from lightning_vlmxai.records import JudgeRequest
 from lightning_vlmxai.testing import ScriptedJudge
 from tiny import MEAN, STD, Separable, Squares, make_trainer
@@ -249,3 +250,20 @@ def test_rows_left_out_on_the_way_to_the_step_give_no_row_anothers_index(
     )
     kept = [n for n in range(101) if n < 72 or n % 8]
     assert [line["probe"] for line in lines_of(tmp_path / "own")] == kept
+
+
+def test_a_network_that_answers_not_a_number_is_told_from_one_that_answers_otherwise(
+    tmp_path: Path,
+) -> None:
+    """At the first such row, however late; what was judged before stays."""
+
+    class Overflows(Separable):
+        def forward(self, images: Tensor) -> Tensor:
+            logits: Tensor = self.network(images)
+            return logits.masked_fill(logits > 4, float("nan"))
+
+    data = Squares(101)
+    data.pictures[81] = torch.tensor([1.0, 0.0, 0.0])[:, None, None]
+    with pytest.raises(AttributionError, match=r"got NaN for 1 of 8 rows, such as row 81\. Look"):
+        run(tmp_path, ScriptedJudge(by_index), data=data, module=Overflows())
+    assert [line["probe"] for line in lines_of(tmp_path)] == list(range(80))
