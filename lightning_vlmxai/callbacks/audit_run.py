@@ -291,7 +291,7 @@ class AuditRun:
         if passed.found is None:
             return
         self.progress.repeated += passed.padding
-        known = self._known(passed)
+        known = self._stream.known_by(passed)
         live = replace(live, network=self._network)
         size = min(self._explainer.batch_size, self._settings.max_pending)
         for start in range(0, len(known), size):
@@ -326,14 +326,6 @@ class AuditRun:
         explained = self._isolation.run(live, work)
         self._prove(live, probes, [e for each in explained for e in each])
         return explained
-
-    def _known(self, passed: Passed) -> list[int | None]:
-        """Return what each row is known by, without padding; None where only looking tells."""
-        count = passed.size - passed.padding
-        if not self._stream.are_indices:
-            return [None] * count
-        own = self._stream.own_indices(passed)
-        return [passed.indices[n] if own[n] is None else own[n] for n in range(count)]
 
     def _identify(self, streamed: Sequence[Streamed]) -> list[tuple[Streamed, str, bool]]:
         """Return rows under their identity, the pictures' digests, and which are to be judged."""

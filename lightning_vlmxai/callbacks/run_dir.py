@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from ..errors import ConfigurationError, expected
 from ..rounds import Ranks
-from ..sinks import claim_folder
+from ..sinks import claim_folder, read_settings
 from .environment import is_dev_run
 
 try:
@@ -38,17 +38,20 @@ class RunDirectory:
         self._beside: Path | None = None
         self._lock: int | None = None
 
-    def find(self, trainer: pl.Trainer, *, ranks: Ranks, saved: str) -> Path:
+    def find(
+        self, trainer: pl.Trainer, *, ranks: Ranks, saved: str, is_audit: bool = False
+    ) -> Path:
         """Return the folder of the run that begins.
 
         Args:
             trainer: Whose logs it stands beside.
             ranks: Of the trainer.
             saved: Of the run that is resumed; empty if none is.
+            is_audit: What the run is.
 
         Raises:
-            ConfigurationError: If another process writes to the folder that was asked for, or none
-                can.
+            ConfigurationError: If another process writes to the folder that was asked for, none
+                can, or it holds a run of the other kind.
         """
         log_dir = trainer.log_dir  # a collective: asked on every rank
         beside = _local(log_dir or trainer.default_root_dir)
@@ -58,6 +61,7 @@ class RunDirectory:
             with ranks.together():
                 if trainer.is_global_zero and not is_dev_run(trainer):
                     self._hold(self.given)
+                    _check_kind(self.given, is_audit=is_audit)
         elif saved and trainer.strategy.broadcast(Path(saved).is_dir()):
             rank_zero_info(f"vlmxai: resumed, so going on in {saved}; pass run_dir for another")
             self.path = Path(saved)
@@ -108,6 +112,20 @@ class RunDirectory:
             os.close(lock)
             return
         self._lock = lock
+
+
+def _check_kind(path: Path, *, is_audit: bool) -> None:
+    """Refuse to mix an audit and a fit, whose lines are counted in two ways."""
+    settings = read_settings(path)
+    if settings and (settings.get("kind") == "audit") is not is_audit:
+        raise ConfigurationError(
+            expected(
+                "run_dir",
+                f"a folder without a run, or with {'an audit' if is_audit else 'a fit'}",
+                f"{path}, which holds {'a fit' if is_audit else 'an audit'}",
+                f'Pass another, such as `run_dir="{path}-2"`',
+            )
+        )
 
 
 def _local(folder: str | Path) -> Path:

@@ -190,7 +190,7 @@ class VLMAuditCallback(ValidationWatcher):
             self.judge.check()
         name = trainer.state.fn.value if trainer.state.fn else stage
         self._collector = self._make_stream(name)
-        run_dir = self._directory.find(trainer, ranks=ranks, saved="")
+        run_dir = self._directory.find(trainer, ranks=ranks, saved="", is_audit=True)
         if is_dev_run(trainer):  # which tries a few batches, and leaves nothing behind
             trial = tempfile.mkdtemp(prefix="vlmxai-") if trainer.is_global_zero else ""
             self._trial = Path(trial) if trial else None

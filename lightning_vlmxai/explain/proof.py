@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -55,6 +56,17 @@ def disagreement(found: Sequence[str], probes: Sequence[Probe]) -> AttributionEr
         found: Of `find_disagreements`, at least one.
         probes: All.
     """
+    broken = [p.index for p in probes if p.seen is not None and math.isnan(p.seen.confidence)]
+    if broken:
+        return AttributionError(
+            expected(
+                "predictions",
+                "numbers",
+                f"NaN for {len(broken)} of {len(probes)} rows, such as row {broken[0]}",
+                "Look at weights and inputs: something is NaN or overflows (16-bit precision?); "
+                "rows for which the network has no answer have to be left out of the data",
+            )
+        )
     return AttributionError(
         expected(
             "explained predictions",

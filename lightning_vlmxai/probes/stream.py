@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import ProbeError, expected
 from ..explain import Called
 from ..records import Probe, Seen
 from ..tasks import class_probabilities
@@ -61,6 +62,7 @@ class ProbeStream(ProbeCollector):
         dataset = self._numbers.dataset if self._numbers.is_known else None
         # Asked of named ones too: of a few rows that are all, the list may have named them.
         self._believed = dataset if is_listed(probes, dataset) else None
+        self._are_indices = self.are_indices
 
     def width_of(self, passed: Passed) -> int | None:
         """Return how many classes a batch's answers give a probability; None of a dense task."""
@@ -73,7 +75,8 @@ class ProbeStream(ProbeCollector):
     @property
     def are_indices(self) -> bool:
         """Whether the numbers of rows are indices of a data set."""
-        return self._numbers.is_known and self._numbers.drops_nothing
+        numbers = self._numbers
+        return numbers.is_known and numbers.drops_nothing and not numbers.is_shifted
 
     @property
     def _listing(self) -> Any:
@@ -90,10 +93,30 @@ class ProbeStream(ProbeCollector):
         """How many rows no network was seen to answer."""
         return self._missed
 
-    def own_indices(self, passed: Passed) -> list[int | None]:
-        """Return the index that `unpack` gives each row of a batch; None where it gives none."""
+    def known_by(self, passed: Passed) -> list[int | None]:
+        """Return the index that each row of a batch is known by, without padding.
+
+        None where only its picture tells.
+
+        Raises:
+            ProbeError: If the rows before were known by index, and these can't be.
+        """
         unpack, batch, size = self._settings.unpack, passed.batch, passed.size
-        return [unpack(take_row(batch, row, size)).index for row in range(size)]
+        count = size - passed.padding
+        if not self._are_indices:
+            return [None] * count
+        own = [unpack(take_row(batch, row, size)).index for row in range(count)]
+        if None in own and not self.are_indices:
+            raise ProbeError(
+                expected(
+                    "batch",
+                    "of as many rows as its loader makes, which are known by their index",
+                    "fewer: what was left out on the way to the step makes all indices doubtful",
+                    "Leave it out in the data set, or pass `unpack`, a function from a row to an "
+                    "`Item` with an `index` of its own",
+                )
+            )
+        return [passed.indices[n] if own[n] is None else own[n] for n in range(count)]
 
     def stream(
         self, passed: Passed, rows: Sequence[int], groups: Sequence[str] = ()

@@ -14,11 +14,13 @@ import pytest
 import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from PIL import Image
+from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
-from audited import by_index, light, lines_of, run
-from lightning_vlmxai import ConfigurationError, Verdict, VLMAuditCallback, VLMExplainCallback
+from audited import Numbered, by_index, light, lines_of, run
+from lightning_vlmxai import ConfigurationError, Item, Verdict, VLMAuditCallback, VLMExplainCallback
 from lightning_vlmxai.callbacks import vlm_audit
+from lightning_vlmxai.errors import AttributionError, ProbeError
 from lightning_vlmxai.records import JudgeRequest
 from lightning_vlmxai.testing import ScriptedJudge
 from tiny import MEAN, STD, Separable, Squares, make_trainer
@@ -198,3 +200,70 @@ def test_a_trial_run_leaves_nothing_behind(tmp_path: Path, run_dir: str | None) 
     after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert after == before
     assert callback._trial is None
+
+
+def test_an_audit_and_a_fit_do_not_share_a_folder(tmp_path: Path) -> None:
+    """Each would overwrite what says how the other was made."""
+    watch = VLMExplainCallback(ScriptedJudge(by_index), probe_size=4, run_dir=tmp_path / "run")
+    loader = DataLoader(Squares(ROWS), batch_size=8)
+    run(tmp_path, ScriptedJudge(by_index), data=Squares(ROWS))
+    before = (tmp_path / "run" / "run.json").read_bytes()
+    trainer = make_trainer(tmp_path, watch)
+    with pytest.raises(ConfigurationError, match=r"holds an audit\. Pass another.*run-2"):
+        trainer.validate(Separable(), loader, verbose=False)
+    assert (tmp_path / "run" / "run.json").read_bytes() == before
+    other = tmp_path / "other"
+    watch = VLMExplainCallback(ScriptedJudge(by_index), probe_size=4, run_dir=other / "run")
+    make_trainer(other, watch).validate(Separable(), loader, verbose=False)
+    with pytest.raises(ConfigurationError, match=r"holds a fit\. Pass another.*run-2"):
+        run(other, ScriptedJudge(by_index))
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_rows_left_out_on_the_way_to_the_step_give_no_row_anothers_index(
+    tmp_path: Path, is_late: bool
+) -> None:
+    """By pictures where it begins early; later it would be by two things, and is refused."""
+
+    class Filters(Separable):
+        seen = 0
+
+        def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+            self.seen += 1
+            keeps = torch.arange(len(batch[0])) > 0
+            return [part[keeps] for part in batch] if self.seen > 9 * is_late else batch
+
+    loader = DataLoader(Numbered(101), batch_size=8)
+    if not is_late:
+        callback, _ = run(tmp_path, ScriptedJudge(light), loader=loader, module=Filters())
+        assert callback.progress.judged == 101 - 13
+        assert json.loads((tmp_path / "run" / "run.json").read_text())["identity"] == "pixels"
+        return
+    with pytest.raises(ProbeError, match=r"Expected `batch` .*`unpack`"):
+        run(tmp_path, ScriptedJudge(light), loader=loader, module=Filters())
+    run(
+        tmp_path / "own",
+        ScriptedJudge(by_index),
+        loader=loader,
+        module=Filters(),
+        unpack=lambda row: Item(image=row[0], target=row[1], index=int(row[3])),
+    )
+    kept = [n for n in range(101) if n < 72 or n % 8]
+    assert [line["probe"] for line in lines_of(tmp_path / "own")] == kept
+
+
+def test_a_network_that_answers_not_a_number_is_told_from_one_that_answers_otherwise(
+    tmp_path: Path,
+) -> None:
+    """At the first such row, however late; what was judged before stays."""
+
+    class Overflows(Separable):
+        def forward(self, images: Tensor) -> Tensor:
+            logits: Tensor = self.network(images)
+            return logits.masked_fill(logits > 4, float("nan"))
+
+    data = Squares(101)
+    data.pictures[81] = torch.tensor([1.0, 0.0, 0.0])[:, None, None]
+    with pytest.raises(AttributionError, match=r"got NaN for 1 of 8 rows, such as row 81\. Look"):
+        run(tmp_path, ScriptedJudge(by_index), data=data, module=Overflows())
+    assert [line["probe"] for line in lines_of(tmp_path)] == list(range(80))
