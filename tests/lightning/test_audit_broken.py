@@ -281,3 +281,21 @@ def test_an_audit_of_more_data_that_was_cut_short_is_not_told_as_finished(tmp_pa
     assert [line for line in read_run(tmp_path / "run").notices if told in line]
     run(tmp_path, ScriptedJudge(by_index), data=Squares(101))
     assert not [line for line in read_run(tmp_path / "run").notices if "its end" in line]
+
+
+def test_a_step_may_take_parts_out_of_its_batch(tmp_path: Path) -> None:
+    """As `batch.pop("image")` does."""
+
+    class Mappings(Squares):
+        def __getitem__(self, index: int) -> Any:
+            image, label, mask = super().__getitem__(index)
+            return {"image": image, "label": label, "mask": mask, "path": f"{index}.png"}
+
+    class Pops(Separable):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self(batch.pop("image"))
+            batch.clear()
+
+    run(tmp_path, ScriptedJudge(by_index), data=Mappings(ROWS), module=Pops())
+    found = [(line["file"], line["label"]) for line in lines_of(tmp_path)]
+    assert found == [(f"{n}.png", n % 2) for n in range(ROWS)]
