@@ -117,8 +117,8 @@ class ProbeCollector:
         size = batch_size(batch)
         if not size:  # of none, where the loader left out all that it should hold
             return
-        # A step may change the batch itself.
-        self._pending = batch, size, loader
+        # A step may change the batch itself, or take parts out of it.
+        self._pending = batch.copy() if type(batch) in (dict, list) else batch, size, loader
         picture = None
         with suppress(VLMExplainError):  # told where the rows are read
             item = self._settings.unpack(take_row(batch, 0, size))

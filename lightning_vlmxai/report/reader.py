@@ -279,7 +279,9 @@ def _note_unended(reading: Reading, rounds: tuple[RunRound, ...], unended: list[
                 f"{missing:,} rows ({visible(of.stage, 40)}) could not be explained: they count as "
                 "unscored."
             )
-        if (of.stage, of.number) in unended:
+        # More than it closed with: it was gone on with, over more data.
+        is_grown = len(of.samples) + missing > of.probes
+        if is_grown or (of.stage, of.number) in unended:
             reading.notices.append(
                 f"The audit ({visible(of.stage, 40)}) has not come to its end: the figures are "
                 f"those of the {len(of.samples):,} samples that it has come to."

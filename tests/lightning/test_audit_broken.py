@@ -15,13 +15,14 @@ import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler, Subset
 
-from audited import Numbered, by_index, light, lines_of, run
+from audited import Numbered, Stop, by_index, light, lines_of, run
 from lightning_vlmxai import ConfigurationError, Item, Verdict, VLMAuditCallback, VLMExplainCallback
 from lightning_vlmxai.callbacks import vlm_audit
 from lightning_vlmxai.errors import AttributionError, ProbeError
 from lightning_vlmxai.records import JudgeRequest
+from lightning_vlmxai.report import read_run
 from lightning_vlmxai.testing import ScriptedJudge
 from tiny import MEAN, STD, Separable, Squares, make_trainer
 
@@ -267,3 +268,34 @@ def test_a_network_that_answers_not_a_number_is_told_from_one_that_answers_other
     with pytest.raises(AttributionError, match=r"got NaN for 1 of 8 rows, such as row 81\. Look"):
         run(tmp_path, ScriptedJudge(by_index), data=data, module=Overflows())
     assert [line["probe"] for line in lines_of(tmp_path)] == list(range(80))
+
+
+def test_an_audit_of_more_data_that_was_cut_short_is_not_told_as_finished(tmp_path: Path) -> None:
+    """A first part had its end; what came after it has none."""
+    run(tmp_path, ScriptedJudge(by_index), data=Subset(Squares(101), range(24)))
+    with pytest.raises(RuntimeError, match="power"):
+        run(tmp_path, ScriptedJudge(by_index), data=Squares(101), callbacks=(Stop(10),))
+    count = len(lines_of(tmp_path))
+    assert 24 < count < 101
+    told = f"not come to its end: the figures are those of the {count} samples"
+    assert [line for line in read_run(tmp_path / "run").notices if told in line]
+    run(tmp_path, ScriptedJudge(by_index), data=Squares(101))
+    assert not [line for line in read_run(tmp_path / "run").notices if "its end" in line]
+
+
+def test_a_step_may_take_parts_out_of_its_batch(tmp_path: Path) -> None:
+    """As `batch.pop("image")` does."""
+
+    class Mappings(Squares):
+        def __getitem__(self, index: int) -> Any:
+            image, label, mask = super().__getitem__(index)
+            return {"image": image, "label": label, "mask": mask, "path": f"{index}.png"}
+
+    class Pops(Separable):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self(batch.pop("image"))
+            batch.clear()
+
+    run(tmp_path, ScriptedJudge(by_index), data=Mappings(ROWS), module=Pops())
+    found = [(line["file"], line["label"]) for line in lines_of(tmp_path)]
+    assert found == [(f"{n}.png", n % 2) for n in range(ROWS)]
