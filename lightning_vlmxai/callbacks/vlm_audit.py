@@ -95,6 +95,7 @@ class VLMAuditCallback(ValidationWatcher):
     """
 
     _collector: ProbeStream
+    _loader_argument = "loader"
     _is_audit = True
 
     def __init__(
@@ -290,6 +291,8 @@ class VLMAuditCallback(ValidationWatcher):
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """End the judge's thread, and write the report."""
         self._close()
+        if self._run is not None and not self._is_judged:
+            rank_zero_warn(f"vlmxai: this {stage} had no batch, so nothing was audited.")
         is_kept = self._is_judged and not is_dev_run(trainer)
         if is_kept and trainer.is_global_zero and self.run_dir is not None:
             write_report(self.run_dir)

@@ -28,6 +28,7 @@ class ValidationWatcher(pl.Callback):
 
     _collector: ProbeCollector
     _val_loaders: tuple[int, ...]
+    _loader_argument = "val_loader"
     _watched: frozenset[int] = frozenset()
     _loaders: Mapping[int, Loaded] = MappingProxyType({})
     _is_watching = False
@@ -43,7 +44,7 @@ class ValidationWatcher(pl.Callback):
         """Watch this validation if probes are to be chosen from it."""
         self._is_watching = self.is_due(trainer)
         if self._is_watching:
-            loaders = _look_at(trainer, self._val_loaders)
+            loaders = _look_at(trainer, self._val_loaders, self._loader_argument)
             self._watched = frozenset(loaders)
             self._loaders = loaders
             self._collector.start(
@@ -168,7 +169,7 @@ def _attach(copied: nn.Module, *, trainer: pl.Trainer) -> None:
             child.trainer = trainer  # type: ignore[assignment]
 
 
-def _look_at(trainer: pl.Trainer, numbers: Sequence[int]) -> dict[int, Loaded]:
+def _look_at(trainer: pl.Trainer, numbers: Sequence[int], argument: str) -> dict[int, Loaded]:
     """Return what is known of the validation (or test) loaders of these numbers.
 
     Where a test has fewer loaders, its first stands for those that it has not.
@@ -188,10 +189,10 @@ def _look_at(trainer: pl.Trainer, numbers: Sequence[int]) -> dict[int, Loaded]:
     if missing and not trainer.testing:
         raise ConfigurationError(
             expected(
-                "val_loader",
+                argument,
                 f"below {len(loaders)}, for there are so many",
                 missing[0],
-                f"Pass `val_loader={max(0, len(loaders) - 1)}`",
+                f"Pass `{argument}={max(0, len(loaders) - 1)}`",
             )
         )
     present = sorted({0 if number in missing else number for number in numbers})

@@ -299,3 +299,20 @@ def test_a_step_may_take_parts_out_of_its_batch(tmp_path: Path) -> None:
     run(tmp_path, ScriptedJudge(by_index), data=Mappings(ROWS), module=Pops())
     found = [(line["file"], line["label"]) for line in lines_of(tmp_path)]
     assert found == [(f"{n}.png", n % 2) for n in range(ROWS)]
+
+
+def test_a_loop_without_a_batch_is_told(tmp_path: Path) -> None:
+    """Lightning leaves it out without a word; an audit that did nothing is no finished one."""
+    callback = VLMAuditCallback(ScriptedJudge(by_index), run_dir=tmp_path / "run")
+    trainer = make_trainer(tmp_path, callback, limit_val_batches=0)
+    with pytest.warns(UserWarning, match="had no batch, so nothing was audited"):
+        trainer.validate(Separable(), DataLoader(Squares(8), batch_size=4))
+    assert not (tmp_path / "run" / "samples.jsonl").exists()
+
+
+def test_a_loader_that_is_not_there_is_named_as_the_argument_is(tmp_path: Path) -> None:
+    """With what to pass."""
+    with pytest.raises(ConfigurationError, match=r"Expected `loader`.*Pass `loader=0`"):
+        make_trainer(tmp_path, VLMAuditCallback(loader=3, run_dir=tmp_path / "run")).validate(
+            Separable(), DataLoader(Squares(8), batch_size=4)
+        )
