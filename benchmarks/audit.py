@@ -78,6 +78,9 @@ class Classifier(pl.LightningModule):
             *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 10)
         )
 
+        with torch.no_grad():  # so that no map is blank, and each row is judged
+            self.network[-1].weight.abs_()
+
     def forward(self, images: Tensor) -> Tensor:
         """Return logits `[B, 10]`."""
         logits: Tensor = self.network(images)
@@ -158,7 +161,10 @@ def run(kind: str, rows: int, ranks: int, folder: Path) -> dict[str, float]:
         observer: pl.Callback = Alone()
     else:
         observer = VLMAuditCallback(
-            Scripted(delay_s), run_dir=folder / "run", target_layer="network.14"
+            Scripted(delay_s),
+            run_dir=folder / "run",
+            target_layer="network.14",
+            normalization=([MEAN], [STD]),
         )
     clock = Clock()
     trainer = pl.Trainer(

@@ -293,7 +293,9 @@ class AuditRun:
         self.progress.repeated += passed.padding
         known = self._stream.known_by(passed)
         live = replace(live, network=self._network)
-        size = min(self._explainer.batch_size, self._settings.max_pending)
+        # The model is lent once for a part: of few rows that would take longer than explaining.
+        most = self._settings.max_pending
+        size = min(most, max(self._explainer.batch_size, most // 2))
         for start in range(0, len(known), size):
             rows = range(start, min(start + size, len(known)))
             if all(known[row] in self._done for row in rows):

@@ -23,7 +23,8 @@ def class_probabilities(task: Task, output: Any) -> Tensor | None:
         output: As the task is given it, of a batch.
 
     Example:
-        >>> class_probabilities(BinaryClassification(), torch.zeros(1, 1)).tolist()
+        >>> task = BinaryClassification(from_probabilities=False)
+        >>> class_probabilities(task, torch.zeros(1, 1)).tolist()
         [[0.5, 0.5]]
     """
     inner = task.task if isinstance(task, WithTarget) else task
