@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from .files import is_listed, name_more
 from .making import Kept, Ways
 from .passed import Passed
 from .rows import copy_row, place_of
-from .samples import take_row
+from .samples import take_row, unpack_item, unpack_unlabelled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +94,13 @@ class ProbeStream(ProbeCollector):
         """How many rows no network was seen to answer."""
         return self._missed
 
+    @property
+    def _gives_index(self) -> bool:
+        """Whether `unpack` may give a row an index of its own: ours never do."""
+        unpack = self._settings.unpack
+        inner = unpack.func if isinstance(unpack, partial) else unpack
+        return inner not in (unpack_item, unpack_unlabelled)
+
     def known_by(self, passed: Passed) -> list[int | None]:
         """Return the index that each row of a batch is known by, without padding.
 
@@ -105,7 +113,9 @@ class ProbeStream(ProbeCollector):
         count = size - passed.padding
         if not self._are_indices:
             return [None] * count
-        own = [unpack(take_row(batch, row, size)).index for row in range(count)]
+        own: list[int | None] = [None] * count
+        if self._gives_index:
+            own = [unpack(take_row(batch, row, size)).index for row in range(count)]
         if None in own and not self.are_indices:
             raise ProbeError(
                 expected(
@@ -160,11 +170,12 @@ class ProbeStream(ProbeCollector):
         columns = [{access: names[row] for access, names in passed.names.items()} for row in rows]
         probes = self.maker.make_more(kept)
         named = name_more(probes, columns, self._row_names, self._listing)
+        gives_index = self._gives_index
         return [
             Streamed(
                 probe=probe,
                 row=row,
-                own=self._settings.unpack(kept[probe.index].row).index,
+                own=self._settings.unpack(kept[probe.index].row).index if gives_index else None,
                 probabilities=None if every is None else every[row],
                 groups=_groups_of(kept[probe.index].row, groups),
             )
