@@ -119,6 +119,7 @@ def test_the_digits_train_to_the_same_bits_with_and_without_the_callback(tmp_pat
     assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
 
 
+@pytest.mark.slow
 def test_the_configuration_runs_under_lightnings_command_line(tmp_path: Path) -> None:
     """The YAML builds both callbacks and the judge by class path, and a round is written."""
     run(

@@ -54,11 +54,11 @@ def interrupt(folder: Path, where: str, number: int, *, again: bool = False) -> 
 @pytest.mark.parametrize(
     ("where", "number"),
     [
-        ("training", signal.SIGINT),
-        ("training", signal.SIGTERM),
+        pytest.param("training", signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param("training", signal.SIGTERM, marks=pytest.mark.slow),
         ("collecting", signal.SIGTERM),
         ("ending", signal.SIGINT),
-        ("ending", signal.SIGTERM),
+        pytest.param("ending", signal.SIGTERM, marks=pytest.mark.slow),
     ],
 )
 def test_what_is_judged_is_written(where: str, number: int, tmp_path: Path) -> None:

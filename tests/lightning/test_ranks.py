@@ -168,6 +168,7 @@ def test_ranks_share_one_run_folder(folder: Path, told: list[Told]) -> None:
     assert told[0]["paid"]["metrics"]["coverage"] == 1
 
 
+@pytest.mark.slow
 def test_ranks_that_lightning_spawns_write_what_one_rank_would(tmp_path: Path) -> None:
     """`ddp_spawn` pickles the callback into new processes; the rounds are complete."""
     start(ranks_script.__file__, str(tmp_path), "spawned", "--ranks", "1")

@@ -68,7 +68,9 @@ def _check(
     assert (maps.amax(dim=(1, 2)) == 1).all()
 
 
-SLOW = ("deeplabv3_resnet101", "deeplabv3_resnet50", "fcn_resnet50", "maxvit_t")
+SLOW = (
+    "deeplabv3_resnet101", "deeplabv3_resnet50", "efficientnet_b1", "fcn_resnet50", "maxvit_t"
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from server_table import PROBES, judge
 from started import MissingServerError, litellm, nginx
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("says_when", [True, False], ids=["429 and Retry-After", "its own 503"])
 def test_behind_nginx_every_probe_is_judged(says_when: bool) -> None:
     """At four a second and 16 at a time, each picture with its own score."""
