@@ -10,6 +10,7 @@ import json
 import warnings
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import lightning.pytorch as pl
 import pytest
@@ -287,12 +288,12 @@ def spawned(scene: Scene) -> Any:
 
 def audit(scene: Scene) -> Any:
     """Audit an odd number of rows, of which the sampler pads one; what it asked, and figures."""
-    vlm_audit.write_report = lambda _: None
     judge = ScriptedJudge(coarse)
     callback = VLMAuditCallback(judge, run_dir=scene.folder / "run")
     trainer = scene.trainer(callback)
     data = DataLoader(Squares(33, seed=1), batch_size=4)
-    (logged,) = trainer.validate(Separable(), data, verbose=False)
+    with patch.object(vlm_audit, "write_report"):
+        (logged,) = trainer.validate(Separable(), data, verbose=False)
     return {
         "logged": {k: v for k, v in logged.items() if k.startswith("vlmxai")},
         "asked": sorted(request.probe_index for request in judge.requests),
