@@ -90,11 +90,6 @@ class ProbeStream(ProbeCollector):
         return self._numbers.due
 
     @property
-    def lost(self) -> int:
-        """How many rows no network was seen to answer."""
-        return self._missed
-
-    @property
     def _gives_index(self) -> bool:
         """Whether `unpack` may give a row an index of its own: ours never do."""
         unpack = self._settings.unpack
