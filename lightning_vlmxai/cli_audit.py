@@ -87,6 +87,12 @@ def make_audit_parser() -> ArgumentParser:
         default={},
         help="of rise, occlusion and the like: --perturbation.masks 500",
     )
+    add(
+        "--faithfulness",
+        type=list[str],
+        default=[],
+        help='of the maps, kept beside each sample: "[deletion, insertion, average_drop, aopc]"',
+    )
     add("--target-layer", type=str, help="dotted name of the layer; found out if none")
     add("--alpha", type=float, default=15.0, help="sharpness of the mask")
     add("--beta", type=float, default=0.6, help="threshold of the mask")
@@ -140,6 +146,7 @@ def run_audit(given: Namespace) -> int:
         normalization=plan.normalization,
         unpack=unpack_row if plan.is_ours else None,
         groups=given.groups,
+        faithfulness=given.faithfulness,
         pictures=given.pictures,
         max_pending=given.max_pending,
         on_judge_error=given.on_judge_error,
