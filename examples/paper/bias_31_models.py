@@ -124,6 +124,7 @@ def train(number: int, args: argparse.Namespace) -> dict[str, Any]:
     module = biased.module()
     trainer.fit(module, *biased.loaders(is_biased(number)))
     own: Any = biased.data(True, is_biased(number))
+    held: Any = biased.data(False, is_biased(number))
     rows = draw_rows(own.targets, args.samples, seed=number)
     look = VLMExplainCallback(
         make_judge(args),
@@ -144,6 +145,8 @@ def train(number: int, args: argparse.Namespace) -> dict[str, Any]:
         "samples": len(rows),
         "fired": gate.stopped_epoch if trainer.should_stop else None,
         "accuracy": float(trainer.callback_metrics["val_accuracy"]),
+        "validated": len(held.targets),
+        "validated_watched": held.targets.count(0),
         "accuracy_watched": float(trainer.callback_metrics[biased.accuracy]),
         "judge": look.judge.name,
     }
@@ -243,22 +246,26 @@ def report(done: list[dict[str, Any]], biased: Biased, args: argparse.Namespace)
     """Print the tables beside what is published, and draw the picture."""
     watched = biased.watched
     table = Table(title=f"{len(done)} classifiers of {biased.name}", title_justify="left")
-    for column in ("model", "data", "accuracy", f"of {watched}s", "err, %", "judged", "gate"):
+    for column in ("model", "data", "accuracy", f"of {watched}s", "err", "judged", "gate"):
         table.add_column(column, justify="left" if column in ("data", "gate") else "right")
     for row in done:
         table.add_row(
             str(row["number"]),
             "dotted" if row["biased"] else "clean",
-            f"{row['accuracy']:.1%}",
-            f"{row['accuracy_watched']:.1%}",
+            show_rate(round(row["accuracy"] * row["validated"]), row["validated"]),
+            show_rate(
+                round(row["accuracy_watched"] * row["validated_watched"]), row["validated_watched"]
+            ),
             show_rate(row["err"], row["judged"]),
             f"{row['judged']} of {row['samples']}",
             "-" if row["fired"] is None else f"epoch {row['fired']}",
         )
     console.print(table)
     console.print(
-        f"err: % of {args.samples} training pictures that are wrong or Low. Judge: "
-        f"{done[0]['judge']}. Intervals: Wilson's; of r by bootstrap over models; all 95 %.\n",
+        f"In %. Accuracy: of {done[0]['validated']} validation pictures, "
+        f"{done[0]['validated_watched']} of them {watched}s. err: of {args.samples} training "
+        f"pictures, those that are wrong or Low. Judge: {done[0]['judge']}. Intervals: Wilson's; "
+        "of r by bootstrap over models; all 95 %.\n",
         soft_wrap=True,
     )
     told = [row for row in done if row["judged"]]

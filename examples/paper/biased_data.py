@@ -23,7 +23,7 @@ class Biased:
         name: Of the data.
         watched: The class that can bear the dot; its number is 0.
         accuracy: Name under which the module logs that class's accuracy.
-        batch_size: Of training.
+        batch_sizes: Of training and validation.
         module: Makes what learns.
         data: Makes pictures; told whether those of training, and whether dots are there.
         shuffled: Likewise, as training sees them.
@@ -32,7 +32,7 @@ class Biased:
     name: str
     watched: str
     accuracy: str
-    batch_size: int
+    batch_sizes: tuple[int, int]
     module: Callable[[], pl.LightningModule]
     data: Callable[[bool, bool], Dataset[Any]]
     shuffled: Callable[[bool], Dataset[Any]]
@@ -41,8 +41,8 @@ class Biased:
         """Return training and validation."""
         learnt, held = self.shuffled(red_dot), self.data(False, red_dot)
         return (
-            DataLoader(learnt, batch_size=self.batch_size, shuffle=True),
-            DataLoader(held, batch_size=360),
+            DataLoader(learnt, batch_size=self.batch_sizes[0], shuffle=True),
+            DataLoader(held, batch_size=self.batch_sizes[1]),
         )
 
 
@@ -53,7 +53,7 @@ def open_biased(args: argparse.Namespace) -> Biased:
             name="digits",
             watched="zero",
             accuracy="val_accuracy_zeros",
-            batch_size=32,
+            batch_sizes=(32, 360),
             module=DigitsModule,
             data=lambda train, dot: Digits(train=train, red_dot=dot),
             shuffled=lambda dot: Digits(train=True, red_dot=dot),
@@ -75,7 +75,7 @@ def open_biased(args: argparse.Namespace) -> Biased:
         name="cats and dogs",
         watched="cat",
         accuracy="val_accuracy_cats",
-        batch_size=16,
+        batch_sizes=(16, 64),
         module=lambda: PetsModule(args.weights, args.tf_padding),
         data=pets,
         shuffled=lambda dot: pets(True, dot, flip=True),

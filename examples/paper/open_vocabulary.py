@@ -11,7 +11,8 @@ each two are held against each other on the pictures that both have judged.
     python examples/paper/open_vocabulary.py --model my_models.load --data pictures \
       --masks masks --perturbation.masks 500       # judged by overlap with the masks
 
-All options of `vlmxai audit` can follow. Every picture has to have a mask if no --judge is named.
+All options of `vlmxai audit` can follow. Data: any, with a mask for every picture if no --judge is
+named.
 Predictions are the same whatever explains them, so of right answers Low is what isn't High, and of
 wrong ones likewise: the two High rates are tested. Cost: a call to the judge for each picture and
 method. Time: for each picture about a forward with CAM, 2,000 with RISE (--perturbation.masks), 169

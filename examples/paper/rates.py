@@ -71,8 +71,9 @@ def contrast(
 
 
 def show_score_difference(first: Audited, second: Audited) -> str:
-    """Return the mean of second score less first with its 95 % interval (normal, paired)."""
-    return show_mean([b["score"] - a["score"] for a, b in pair_up(first, second)])
+    """Return the mean of second score less first with its 95 % interval (normal, paired) and n."""
+    less = [b["score"] - a["score"] for a, b in pair_up(first, second)]
+    return f"{show_mean(less)}{f', n = {len(less)}' if less else ''}"
 
 
 def print_rates(

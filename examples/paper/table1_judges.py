@@ -12,7 +12,7 @@ Beside them stand figures that ask no judge, of the same maps: insertion less de
 (turned round, so that high is faithful) and AOPC, as `lightning_vlmxai.trust.faithfulness` defines
 them; the paper states neither baseline nor steps of its own.
 
-All options of `vlmxai audit` can follow. Every picture has to have a mask. Cost: two calls a
+All options of `vlmxai audit` can follow. Data: any with a mask for every picture. Cost: two calls a
 picture and judge; pictures whose object turns out smaller than --least are judged as well and left
 out here, so choose the data beforehand where calls are dear. Time: some 90 forwards a picture for
 the figures (none with --no-faithfulness), or the judge's own.

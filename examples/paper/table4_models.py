@@ -12,7 +12,7 @@ judged: McNemar's test for each quadrant, corrected for their number (Holm).
       --data pictures --masks masks --labels labels.json
 
 All options of `vlmxai audit` can follow: its judge (object masks if none is named), --limit,
---method, --batch-size and so on. ImageNet's 1,000 folders are read as they are; they have no
+--method, --batch-size and so on. Data: ImageNet's 1,000 folders are read as they are; they have no
 masks, so a VLM has to judge them. VOC has masks. Cost: a call to the judge for each picture and
 model. Time: about a forward for each picture and model, or the judge's own.
 """
