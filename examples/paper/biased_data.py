@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from digits_red_dot import Digits, DigitsModule
@@ -46,6 +47,21 @@ class Biased:
         )
 
 
+class LearntOut(DigitsModule):
+    """A CNN whose learning rate rises and falls in one cycle, so that training comes to its end.
+
+    With a constant one models stop wherever they are: at accuracies from 82 to 99 %, with maps as
+    uneven, and err then tells how far a model came rather than what it learnt.
+    """
+
+    def configure_optimizers(self) -> Any:
+        """Return Adam with a cycle over all steps, up to twice the constant rate."""
+        optimizer = torch.optim.Adam(self.parameters())
+        steps = int(self.trainer.estimated_stepping_batches)
+        cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2 * self.learning_rate, steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
+
+
 def open_biased(args: argparse.Namespace) -> Biased:
     """Return the experiment that was asked for; ends the script where its data are not there."""
     if args.data == "digits":
@@ -54,7 +70,7 @@ def open_biased(args: argparse.Namespace) -> Biased:
             watched="zero",
             accuracy="val_accuracy_zeros",
             batch_sizes=(32, 360),
-            module=DigitsModule,
+            module=LearntOut,
             data=lambda train, dot: Digits(train=train, red_dot=dot),
             shuffled=lambda dot: Digits(train=True, red_dot=dot),
         )
