@@ -5,7 +5,7 @@ from .faults import Faults
 from .findings import Finding, Outcome, Outcomes, find
 from .groups import Group, Member, bin_confidence, compare_groups
 from .open_round import with_probe, without_probe
-from .paired import Pairs, fisher_p, holm, mcnemar_p, paired_interval
+from .paired import Pairs, benjamini_hochberg, fisher_p, holm, mcnemar_p, paired_interval
 from .quadrants import (
     BOUNDED_METRICS,
     QUADRANT_METRICS,
@@ -42,6 +42,7 @@ __all__ = [
     "RoundSource",
     "Shades",
     "assign_quadrant",
+    "benjamini_hochberg",
     "bin_confidence",
     "compare_groups",
     "faithfulness_names",
