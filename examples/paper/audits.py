@@ -37,6 +37,23 @@ def run_audit(options: Sequence[str], out: Path) -> Audited:
     return read_audit(out)
 
 
+def run_rows(
+    rows: Mapping[str, Sequence[str]], root: Path
+) -> tuple[dict[str, Audited], dict[str, str]]:
+    """Audit once a row, in a folder of its own; return what each found, and each one's judge.
+
+    Args:
+        rows: Options of `vlmxai audit` by the row's name.
+        root: Holds the folders.
+    """
+    audits, judges = {}, {}
+    for name, options in rows.items():
+        out = root / folder_name(name)
+        audits[name] = run_audit(options, out)
+        judges[name] = judge_of(out)
+    return audits, judges
+
+
 def model_options(model: str) -> list[str]:
     """Return the options of NAME or NAME=WEIGHTS; a model of one's own needs no weights.
 

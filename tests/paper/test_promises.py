@@ -135,7 +135,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
             (out / "samples.jsonl").write_text("".join(json.dumps(of) + "\n" for of in found))
             return audits.read_audit(out)
 
-        monkeypatch.setattr(module, "run_audit", write)
+        monkeypatch.setattr(audits, "run_audit", write)
         given = ["--root", str(tmp_path / "out"), "--data", "pictures"]
         given += ["--judge", "scripted"] if module in (table2_masks, table3_prompts) else []
         monkeypatch.setattr(sys, "argv", [module.__name__, *given])

@@ -70,7 +70,7 @@ def run(
             (out / "samples.jsonl").write_text("".join(json.dumps(of) + "\n" for of in found))
             return audits.read_audit(out)
 
-        monkeypatch.setattr(module, "run_audit", write)
+        monkeypatch.setattr(audits, "run_audit", write)
         root = ["--root", str(tmp_path / "out"), "--data", "pictures"]
         monkeypatch.setattr(sys, "argv", [module.__name__, *root, *given])
         module.main()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import audits
 import rates
 import table4_models as table4
 from audits import read_audit
@@ -96,7 +97,7 @@ def test_rates_stand_beside_the_published_ones(
     """With n, interval and judge; what was not run is named; a lone failure has no rate."""
     monkeypatch.setattr(table4.console, "width", 150)
     asked: list[list[str]] = []
-    monkeypatch.setattr(table4, "run_audit", lambda of, out: asked.append(of) or read_audit(out))
+    monkeypatch.setattr(audits, "run_audit", lambda of, out: asked.append(of) or read_audit(out))
     quadrants = ["correct_high"] * 8 + ["wrong_low"] * 2 + [None]
     write_audit(tmp_path / "resnet18", [line(i, q) for i, q in enumerate(quadrants)])
     write_audit(tmp_path / "my.net", [line(i, "correct_high") for i in range(11)])
