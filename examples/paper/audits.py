@@ -258,9 +258,20 @@ def add_references(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def parse(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str]]:
-    """Return our arguments, and those of `vlmxai audit`."""
+def parse(parser: argparse.ArgumentParser, **ours: str) -> tuple[argparse.Namespace, list[str]]:
+    """Return our arguments, and those of `vlmxai audit`.
+
+    Args:
+        parser: Of `make_parser`.
+        ours: Options of the audit that differ between its rows, and what sets them here.
+    """
     args, options = parser.parse_known_args()
+    for name, instead in {**ours, "out": "--root"}.items():
+        if any(of.partition("=")[0] == f"--{name}" for of in options):
+            stop(
+                f"Expected --{name} to be left out, got it: it differs between the audits of this "
+                f"script. Pass {instead}."
+            )
     if args.data is None:
         stop(
             "Expected --data to be named, got none. VOC comes by torchvision.datasets."

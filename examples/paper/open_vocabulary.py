@@ -76,7 +76,7 @@ def main() -> None:
     """Audit with each method, then print the tables."""
     parser = make_parser(__doc__, "runs/open_vocabulary")
     parser.add_argument("--methods", nargs="+", default=[*METHODS], help="as of vlmxai audit")
-    args, options = parse(parser)
+    args, options = parse(parser, method="--methods")
     if len(set(args.methods)) < 2:
         stop(
             f"Expected --methods to be at least two, got {' '.join(args.methods)}. "

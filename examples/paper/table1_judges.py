@@ -49,7 +49,12 @@ def main() -> None:
         "--judges", nargs="+", default=["reference"], help="VLMs; reference: overlap with masks"
     )
     parser.add_argument("--no-faithfulness", action="store_true", help="leave these rows out")
-    args, options = parse(parser)
+    args, options = parse(
+        parser,
+        judge="--judges",
+        view="--judges, for both views",
+        faithfulness="--no-faithfulness, or nothing",
+    )
     people = read_people(args.ratings)
     names = [name for figure in FIGURES.values() for name in figure]
     measured = [] if args.no_faithfulness else ["--faithfulness", f"[{', '.join(names)}]"]

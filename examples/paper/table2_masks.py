@@ -95,7 +95,13 @@ def main() -> None:
     parser.add_argument("--judge", default="reference", help="a VLM, or overlap with the masks")
     parser.add_argument("--alphas", nargs="+", type=float, help="with --betas: each with each")
     parser.add_argument("--betas", nargs="+", type=float, help="the paper's three pairs if none")
-    args, options = parse(parser)
+    args, options = parse(
+        parser,
+        model="--models",
+        alpha="--alphas",
+        beta="--betas",
+        view="nothing: the overlay is a row",
+    )
     if (args.alphas is None) != (args.betas is None):
         parser.error("Expected --alphas and --betas, got one of them. Pass both.")
     masks = [(a, b) for a in args.alphas for b in args.betas] if args.alphas else [*PAPER]

@@ -53,7 +53,7 @@ def main() -> None:
     parser = make_parser(__doc__, "runs/table3")
     add_references(parser)
     parser.add_argument("--judge", help="a VLM")
-    args, options = parse(parser)
+    args, options = parse(parser, style="nothing: each is a row")
     if args.judge in (None, "reference"):
         stop(
             f"Expected --judge to be a VLM, got {args.judge}: no one else reads a prompt. "

@@ -65,7 +65,7 @@ def main() -> None:
     parser = make_parser(__doc__, "runs/table4")
     parser.add_argument("--task", choices=list(QUADRANTS), default="classification")
     parser.add_argument("--models", nargs="+", help="NAME or NAME=WEIGHTS; the paper's if none")
-    args, options = parse(parser)
+    args, options = parse(parser, model="--models", weights="--models NAME=WEIGHTS")
     models = args.models or list(QUADRANTS[args.task])
     if "--labels" not in options:
         options += imagenet_labels(args.data, args.root)
