@@ -77,12 +77,46 @@ def test_shares_add_up_to_what_the_score_has_of_the_look(name: str) -> None:
     model, images = build(name), pictures()
     with borrowed(model) as lent:
         subject = Subject(module=lent, layer=lent, inputs=images, task=Classification())
-        seen, _, prediction = last_look(subject, "clip_exact")
-        sums = shares(seen).sum(dim=1)
-    for row, label in enumerate(prediction.classes.tolist()):
+        last = last_look(subject, "clip_exact")
+        sums = shares(last.look).sum(dim=1)
+    for row, label in enumerate(last.prediction.classes.tolist()):
         twin = twin_of(name, model, images[row : row + 1], label)
         whole = sum(g * o for g, o in zip(twin.g, twin.output(), strict=True))
         assert float(sums[row]) == pytest.approx(whole, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_gradeclip_is_its_literal_twin(name: str) -> None:
+    """With one head of full width, as published, and the label that the model itself predicts."""
+    model, images = build(name), pictures(6)
+    found = explained(model, images, "gradeclip")
+    assert found.raw.any()
+    exact = explained(model, images, "clip_exact")
+    assert torch.equal(found.prediction.classes, exact.prediction.classes)
+    assert torch.equal(found.prediction.confidences, exact.prediction.confidences)
+    for row, label in enumerate(found.prediction.classes.tolist()):
+        twin = twin_of(name, model, images[row : row + 1], label, one_head=True)
+        start = TWINS[name][3]
+        relevance = as_grid(twin.published(range(start, start + 16)), start)
+        assert (found.raw[row] - relevance.relu()).abs().amax() / relevance.abs().amax() <= 1e-5
+
+
+def test_one_head_is_another_network() -> None:
+    """With Grad-ECLIP's one head a random CLIP looks elsewhere, and its embeddings are others."""
+    model, images = build("open_clip"), pictures(6)
+    model.texts = torch.eye(model.texts.shape[1])  # so that logits are embeddings
+    real = model(images).detach()
+    outputs, embeddings = [], []
+    for row in range(6):
+        image, own = images[row : row + 1], real[row : row + 1]
+        same = twin_of("open_clip", model, image, 0)
+        other = twin_of("open_clip", model, image, 0, one_head=True)
+        assert torch.cosine_similarity(same.logits, own).item() > 1 - 1e-5
+        one, heads = torch.tensor(other.output(1)), torch.tensor(same.output())
+        outputs.append(torch.cosine_similarity(one, heads, dim=0).item())
+        embeddings.append(torch.cosine_similarity(other.logits, own).item())
+    assert (min(outputs), max(outputs)) == pytest.approx((0.51, 0.90), abs=0.01)
+    assert (min(embeddings), max(embeddings)) == pytest.approx((0.91, 0.99), abs=0.01)
 
 
 def test_a_look_at_the_outputs_of_a_pool_is_told_from_one_at_the_picture() -> None:
