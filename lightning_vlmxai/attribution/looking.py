@@ -90,7 +90,7 @@ def last_look(subject: Subject, method: str) -> LastLook:
         AttributionError: If there is no such attention, or it works otherwise than it is read.
     """
     call = subject.call
-    held = tuple((n, id(layer)) for n, layer in _holders(subject.module).items())
+    held = tuple((n, id(layer)) for n, layer in holders(subject.module).items())
     key = (tuple(call.images.shape[1:]), call.images.dtype, held)
     known = _known.setdefault(subject.module, {})
     if key in known:
@@ -111,7 +111,7 @@ def find_attentions(module: nn.Module, call: Call) -> tuple[Attention, ...]:
         module: The model; called once with two rows.
         call: What it is called with; the first row is looked at.
     """
-    layers = _holders(module)
+    layers = holders(module)
     with ExitStack() as stack:
         shown = {name: stack.enter_context(watched(layer)) for name, layer in layers.items()}
         scene = look(
@@ -221,7 +221,8 @@ def _refused(method: str, rule: str, got: str) -> AttributionError:
     return AttributionError(expected("method", rule, got, WITHOUT_ATTENTION))
 
 
-def _holders(module: nn.Module) -> dict[str, nn.Module]:
+def holders(module: nn.Module) -> dict[str, nn.Module]:
+    """Return the layers that hold projections for an attention, by name."""
     return {n: layer for n, layer in hookable(module).items() if holds_projections(layer)}
 
 
