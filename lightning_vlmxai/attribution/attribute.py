@@ -20,6 +20,7 @@ from .methods import (
     layercam,
     xgradcam,
 )
+from .mmel import mmel
 from .perturbation import Perturbation, ablationcam, occlusion, rise, scorecam
 from .subject import Attribution, Subject
 
@@ -134,13 +135,14 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "ablationcam": ablationcam,
         "clip_exact": clip_exact,
         "gradeclip": gradeclip,
+        "mmel": mmel,
         "rise": rise,
         "occlusion": occlusion,
     }
 )
 """Every native method by the name that `VLMExplainCallback(method=...)` takes."""
 
-OF_ATTENTION = frozenset({"clip_exact", "gradeclip"})
+OF_ATTENTION = frozenset({"clip_exact", "gradeclip", "mmel"})
 """The methods that find by themselves the attention with which a network looks at a picture."""
 
 LAYERLESS = frozenset({"rise", "occlusion"}) | OF_ATTENTION

@@ -60,6 +60,7 @@ class LastLook:
         prediction: What the network answers.
         attention: Where it is.
         before: The attentions to the picture that run before it, the last first.
+        is_self: Whether what is read is a token among the places, not a query of its own.
     """
 
     look: Look
@@ -67,6 +68,7 @@ class LastLook:
     prediction: Prediction
     attention: Attention
     before: tuple[Attention, ...]
+    is_self: bool
 
 
 _known: WeakKeyDictionary[nn.Module, dict[Any, tuple[Attention, ...]]] = WeakKeyDictionary()
@@ -274,6 +276,7 @@ def _last_of(subject: Subject, attentions: Sequence[Attention], method: str) -> 
             prediction=predictions[-1].detach(),
             attention=attention,
             before=tuple(attentions[number + 1 :]),
+            is_self=shown.is_self,
         )
         if not is_flat:
             return found
