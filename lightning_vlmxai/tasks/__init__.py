@@ -1,6 +1,6 @@
 """A model's output goes in; its prediction, the score to explain and its correctness come out."""
 
-from .base import Prediction, Task, is_detection, logits_of
+from .base import Prediction, Task, is_detection, logits_of, tensors_in
 from .classification import BinaryClassification, Classification
 from .distributions import class_probabilities
 from .multi_label import MultiLabelClassification, OneLabelEach
@@ -27,4 +27,5 @@ __all__ = [
     "class_probabilities",
     "is_detection",
     "logits_of",
+    "tensors_in",
 ]
