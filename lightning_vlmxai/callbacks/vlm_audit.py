@@ -27,14 +27,13 @@ from ..probes import (
     Passed,
     ProbeSettings,
     ProbeStream,
-    unpack_dense,
-    unpack_item,
+    unpack_for,
     unpack_unlabelled,
 )
 from ..records import Fill
 from ..rounds import Ranks
 from ..sinks import metric_name
-from ..tasks import DENSE, Classification, Output, Task
+from ..tasks import Classification, Output, Task
 from .audit_run import AuditRun
 from .audit_settings import AuditSettings
 from .environment import check_environment, is_dev_run, tell_estimate
@@ -317,7 +316,7 @@ class VLMAuditCallback(ValidationWatcher):
         task = self._explainer.task
         unpack = self._own_unpack
         if unpack is None:
-            unpack = unpack_dense if isinstance(task, DENSE) else unpack_item
+            unpack = unpack_for(task)
             if stage == "predict":
                 unpack = partial(unpack_unlabelled, unpack=unpack)
         return ProbeStream(

@@ -19,13 +19,12 @@ from ..probes import (
     Normalization,
     ProbeCollector,
     ProbeSettings,
-    unpack_dense,
-    unpack_item,
+    unpack_for,
 )
 from ..records import Fill, Round
 from ..rounds import Ranks
 from ..sinks import prefixed_metrics
-from ..tasks import DENSE, Classification, Output, Task
+from ..tasks import Classification, Output, Task
 from .environment import (
     check_environment,
     count_rounds,
@@ -175,7 +174,7 @@ class VLMExplainCallback(ValidationWatcher):
             size=probe_size,
             seed=seed,
             normalization=Normalization.of(normalization),
-            unpack=unpack or (unpack_dense if isinstance(task, DENSE) else unpack_item),
+            unpack=unpack or unpack_for(task),
             picture=picture,
             network=network,
             output=output,

@@ -1,5 +1,6 @@
 """A live model and probes go in; explanations come out, and the model as it was."""
 
+from .binding import Bound, bind
 from .explainer import Explainer
 from .fingerprint import fingerprint_weights
 from .isolation import Changes, Proof, copy_module, name_few
@@ -8,20 +9,25 @@ from .live import LiveModel
 from .masking import apply_mask, mask_iou, overlay, soft_mask
 from .pointing import find_fault, spread
 from .proof import disagreement, find_disagreements, share_agreed
-from .requests import ask_with_gradients, make_request
+from .requests import ask_with_another_picture, ask_with_gradients, make_request
 from .rng import isolated_generators, isolated_rng
 from .watch import Called, Watch
+from .watch_texts import TextWatch
 
 __all__ = [
+    "Bound",
     "Called",
     "Changes",
     "Explainer",
     "KnownTargets",
     "LiveModel",
     "Proof",
+    "TextWatch",
     "Watch",
     "apply_mask",
+    "ask_with_another_picture",
     "ask_with_gradients",
+    "bind",
     "copy_module",
     "disagreement",
     "find_disagreements",

@@ -34,6 +34,7 @@ from ..tasks import (
     MultiLabelClassification,
     OneLabelEach,
     Reading,
+    Similarity,
     Task,
 )
 from .known_targets import KnownTargets
@@ -316,7 +317,7 @@ class Explainer:
             if probe.target is not None:
                 label = task.label_of(probe.target, prediction.num_classes)
                 is_correct = task.is_correct(prediction, i, probe.target)
-            if isinstance(task, OneLabelEach) and is_correct:
+            if isinstance(task, (OneLabelEach, Similarity)) and is_correct:
                 label = classes[i]  # of several true ones, the one that was predicted
             explanations.append(
                 Explanation(

@@ -21,8 +21,10 @@ from torch.utils.weak import WeakIdKeyDictionary
 from ..calls import Call, StepCall
 from ..tasks import is_detection
 
-Reads = Callable[[Any, int], str]
-"""Why a task can't read an output as predictions of so many samples; empty if it can."""
+Reads = Callable[[Any, int, Call | None], str]
+"""Why a task can't read an output as predictions of so many samples; empty if it can.
+
+The call is what was answered; None where it had no picture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +109,30 @@ class Watch:
         """Name of the part that answers, once it was chosen; "" is the module itself."""
         return self._chosen[0] if self._chosen else ""
 
+    @property
+    def choice(self) -> str:
+        """Which of several calls is explained, in words; empty where there was one."""
+        mine = self.answer or "the module itself"
+        rivals = sorted({name or "the module itself" for name in self.rivals})
+        lines = []
+        if rivals == [mine]:
+            lines.append(
+                f"vlmxai: a validation step calls {mine} {len(self.rivals) + 1} times; "
+                "explained is the call that is given the batch's own picture, or the first, and "
+                "not what the step makes of all of them."
+            )
+        elif rivals:
+            lines.append(
+                f"vlmxai: a validation step calls several networks; explained is {mine}, not "
+                f'{", ".join(rivals)}. Pass `network="{rivals[0]}"` for another.'
+            )
+        elif self.is_step:
+            lines.append(
+                f"vlmxai: no one module goes from picture to logits; explained is the step as a "
+                f"whole, as {mine} answers it."
+            )
+        return " ".join(lines)
+
     def begin(
         self,
         root: nn.Module,
@@ -128,7 +154,7 @@ class Watch:
         self.stop()
         self._step = _Step(size=size, picture=picture, call=step)
         only = self._asked if self._asked is not None else self._chosen and self._chosen[0]
-        parts = _parts_of(root, eager=eager)
+        parts = parts_of(root, eager=eager)
         if self._chosen is not None:  # it was among them
             parts = iter([(self._chosen[0], root.get_submodule(self._chosen[0]))])
         for name, module in parts:
@@ -229,9 +255,9 @@ class Watch:
 
         return undo
 
-    def _can_read(self, name: str, output: Any) -> bool:
+    def _can_read(self, name: str, output: Any, call: Call | None) -> bool:
         assert self._step is not None  # noqa: S101 - asked during a step
-        refusal = self._reads(output, self._step.size)
+        refusal = self._reads(output, self._step.size, call)
         if refusal:
             self.refusal, self.refused_by = refusal, name
         return not refusal
@@ -252,10 +278,10 @@ class Watch:
         call = Call.of(args, kwargs, step.size, step.picture)
         if call is not None and not _is_input(call.images, step):
             call = None
-        if (call is not None or has_weights) and self._can_read(name, output):
+        if (call is not None or has_weights) and self._can_read(name, output, call):
             if has_weights:
                 for answers in step.open:
-                    answers[:] = [a for a in answers if not _shares(a.output, given)]
+                    answers[:] = [a for a in answers if not shares(a.output, given)]
             # An answer without a picture doesn't stand for the networks that it is made of.
             step.open[-1] += [a for a in inside if a.call is not None and call is None]
             step.open[-1].append(_Answer(network=name, turn=turn, call=call, output=output))
@@ -267,7 +293,7 @@ class Watch:
                     step.made[leaf] = True
 
 
-def _shares(output: Any, given: Sequence[Tensor]) -> bool:
+def shares(output: Any, given: Sequence[Tensor]) -> bool:
     """Return whether any tensor of an output, or a view of it, is among those given."""
     mine = {_storage(leaf) for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)}
     return any(_storage(one) in mine for one in given)
@@ -300,7 +326,7 @@ def _is_same(images: Tensor | None, picture: Tensor | None) -> bool:
     )
 
 
-def _parts_of(root: nn.Module, *, eager: bool) -> Iterator[tuple[str, nn.Module]]:
+def parts_of(root: nn.Module, *, eager: bool) -> Iterator[tuple[str, nn.Module]]:
     """Yield a module and its submodules by name, none that lies inside of a compiled one."""
     seen: set[int] = set()
 
