@@ -254,6 +254,18 @@ class StepCall(Call):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MethodCall(Call):
+    """A call of a module's method, such as "encode_image", in place of the module itself."""
+
+    method: str
+
+    def run(self, module: nn.Module) -> Any:
+        """Return what counts of the method's answer."""
+        args, kwargs = self.arguments
+        return self.answer(getattr(module, self.method)(*args, **kwargs))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TextCall(Call):
     """A call that makes embeddings of texts, of a part or a method of one; it has no picture.
 

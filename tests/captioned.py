@@ -141,3 +141,86 @@ def scripted() -> ScriptedJudge:
     from lightning_vlmxai import Verdict
 
     return ScriptedJudge(lambda request: Verdict.scored(request.probe_index % 6))
+
+
+def make_transformers(kind: str = "CLIP") -> nn.Module:
+    """Return a tiny model of transformers: "CLIP", or "Siglip", which has a bias."""
+    import transformers
+
+    torch.manual_seed(0)
+    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    size |= {"num_attention_heads": 2}
+    text = size | {"vocab_size": len(WORDS), "max_position_embeddings": LENGTH}
+    text |= {"eos_token_id": len(WORDS) - 1, "bos_token_id": 1, "pad_token_id": 0}
+    vision = size | {"image_size": SIDE, "patch_size": 8}
+    text |= {"projection_size": 32}
+    config = getattr(transformers, f"{kind}Config")(
+        text_config=text,
+        vision_config=vision,
+        **({"projection_dim": 24} if kind == "CLIP" else {}),
+    )
+    return getattr(transformers, f"{kind}Model")(config)
+
+
+class Together(Contrastive):
+    """The step calls a model of transformers with a mapping, as its examples do."""
+
+    def embed(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+        tokens = batch["tokens"]
+        found = self.model(
+            input_ids=tokens, pixel_values=batch["image"], attention_mask=(tokens > 0).long()
+        )
+        return found.image_embeds, found.text_embeds, self.model.logit_scale.exp()
+
+
+class Features(Contrastive):
+    """The step calls `get_image_features` and `get_text_features`."""
+
+    def embed(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+        images = self.model.get_image_features(pixel_values=batch["image"])
+        texts = self.model.get_text_features(input_ids=batch["tokens"])
+        images, texts = (getattr(one, "pooler_output", one) for one in (images, texts))
+        return images, texts, self.model.logit_scale.exp()
+
+
+class Pair(nn.Module):
+    """Two encoders and two projections of a user's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.pictures = nn.Sequential(
+            nn.Conv2d(3, 16, 5, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        )
+        self.texts = nn.EmbeddingBag(len(WORDS), 20)
+        self.of_picture = nn.Linear(16, 24)
+        self.of_text = nn.Linear(20, 24)
+        self.logit_scale = nn.Parameter(torch.tensor(2.0))
+
+
+class Plain(Contrastive):
+    """The step calls two encoders, each one module."""
+
+    def __init__(self) -> None:
+        super().__init__(Pair())
+        self.image_tower = nn.Sequential(self.model.pictures, self.model.of_picture)
+        self.text_tower = nn.Sequential(self.model.texts, self.model.of_text)
+
+    def embed(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+        return (
+            self.image_tower(batch["image"]),
+            self.text_tower(batch["tokens"]),
+            self.model.logit_scale.exp(),
+        )
+
+
+class Projected(Contrastive):
+    """The step calls encoders and projections one after the other."""
+
+    def __init__(self) -> None:
+        super().__init__(Pair())
+
+    def embed(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+        images = self.model.of_picture(self.model.pictures(batch["image"]))
+        texts = self.model.of_text(self.model.texts(batch["tokens"]))
+        return images, texts, self.model.logit_scale.exp()

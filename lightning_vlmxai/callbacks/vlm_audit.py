@@ -33,7 +33,7 @@ from ..probes import (
 from ..records import Fill
 from ..rounds import Ranks
 from ..sinks import metric_name
-from ..tasks import Classification, Output, Task
+from ..tasks import Classification, EmbeddingTask, Output, Task
 from .audit_run import AuditRun
 from .audit_settings import AuditSettings
 from .environment import check_environment, is_dev_run, tell_estimate
@@ -128,6 +128,16 @@ class VLMAuditCallback(ValidationWatcher):
         if isinstance(groups, str):
             raise ConfigurationError(
                 expected("groups", "a list of names", repr(groups), f"Pass groups=[{groups!r}]")
+            )
+        if isinstance(task, EmbeddingTask) and task.has_captions:
+            raise ConfigurationError(
+                expected(
+                    "task",
+                    "one whose classes are known before the first row",
+                    f"{type(task).__name__}, which ranks captions among those of all probes",
+                    "Explain a probe set: `VLMExplainCallback(task=ImageText(), probe_size=512)` "
+                    "and `trainer.validate(module, loader)`",
+                )
             )
         self._settings = AuditSettings(
             threshold=threshold, pictures=pictures, max_pending=max_pending, groups=tuple(groups)

@@ -12,9 +12,10 @@ from .proof import disagreement, find_disagreements, share_agreed
 from .requests import ask_with_another_picture, ask_with_gradients, make_request
 from .rng import isolated_generators, isolated_rng
 from .watch import Called, Watch
-from .watch_texts import TextWatch
+from .watch_texts import IMAGE_METHODS, TextWatch
 
 __all__ = [
+    "IMAGE_METHODS",
     "Bound",
     "Called",
     "Changes",

@@ -154,6 +154,7 @@ def _make(
         class_of_text=class_of_text,
         num_classes=count,
         scale=1.0 if scale is None else scale,
+        made_by=type(task).__name__,
         bias=_number(root, network, "logit_bias"),
     )
     return similarity, doubt

@@ -97,7 +97,7 @@ class Explainer:
     def describe(self) -> dict[str, Any]:
         """Return how explanations are made, in plain values."""
         return {
-            "task": type(self.task).__name__,
+            "task": getattr(self.task, "made_by", type(self.task).__name__),
             "output": self.reading.describe(),
             "from_probabilities": getattr(self.task, "from_probabilities", None),
             **{

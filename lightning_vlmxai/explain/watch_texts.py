@@ -20,6 +20,9 @@ from .watch import parts_of, shares
 TEXT_METHODS = ("encode_text", "get_text_features")
 """Of open_clip and the first CLIP, and of transformers."""
 
+IMAGE_METHODS = ("encode_image", "get_image_features")
+"""What they call the other side."""
+
 
 class TextWatch:
     """Watches steps one by one; from the second on only the part that was chosen."""
@@ -30,6 +33,24 @@ class TextWatch:
         self._found: list[tuple[TextCall, Any]] = []
         self._size = self._depth = 0
         self.refusal = ""
+
+    def describe(self, picture: str, method: str) -> str:
+        """Return in words which parts' answers are taken for embeddings; empty if nothing is open.
+
+        Of a part, that is, which something may follow; not of a method that is there for it.
+
+        Args:
+            picture: Name of the part that answers for a picture; "" is the module itself.
+            method: Its method; "" where the part itself is called.
+        """
+        text = _name(*self._chosen) if self._chosen and self._chosen[1] == "forward" else ""
+        names = [name for name in ("" if method else picture, text) if name]
+        if not names:
+            return ""
+        return (
+            f"vlmxai: taken for embeddings are the answers of {' and '.join(names)}; what a step "
+            "makes of these afterwards, but for their length, is not seen."
+        )
 
     @property
     def is_inside(self) -> bool:

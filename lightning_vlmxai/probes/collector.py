@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..calls import Call, step_call
 from ..errors import ProbeError, VLMExplainError, expected
 from ..explain import (
+    IMAGE_METHODS,
     LiveModel,
     TextWatch,
     Watch,
@@ -25,11 +26,10 @@ from ..explain import (
 from ..records import Probe
 from ..tasks import (
     EmbeddingReader,
-    EmbeddingTask,
     MultiLabelClassification,
-    OutputReader,
     Reading,
     Task,
+    make_reader,
 )
 from .doubts import find_doubts
 from .files import name_files
@@ -63,15 +63,11 @@ class ProbeCollector:
         self._settings = settings
         self._task = task
         self._class_names = class_names
-        self._reader: OutputReader | EmbeddingReader
-        if isinstance(task, EmbeddingTask):
-            self._reader = EmbeddingReader(task, settings.output)
-        else:
-            self._reader = OutputReader(task, settings.output)
-        self._has_captions = isinstance(task, EmbeddingTask) and task.has_captions
+        self._reader = make_reader(task, settings.output)
+        embeds = isinstance(self._reader, EmbeddingReader)
         self._texts = TextWatch()
+        self._watch = Watch(self._refusal, settings.network, IMAGE_METHODS if embeds else ())
         self._reading = Reading()
-        self._watch = Watch(self._refusal, settings.network)
         self._pending: tuple[Any, int, int] | None = None
         self.start({})
 
@@ -261,7 +257,7 @@ class ProbeCollector:
             seed=self._settings.seed,
             floors=self._floors,
         )
-        if self._has_captions:
+        if getattr(self._task, "has_captions", False):
             self._names = None
         elif self._class_names is None:
             self._choose_names(told)
@@ -356,7 +352,10 @@ class ProbeCollector:
     @property
     def choice(self) -> str:
         """Which of several calls is explained, in words; empty where there was one."""
-        return " ".join(filter(None, [self._watch.choice, self._reader.choice]))
+        lines = [self._watch.choice, self._reader.choice]
+        if isinstance(self._reader, EmbeddingReader) and self._reading.texts is None:
+            lines.append(self._texts.describe(*self._watch.source))
+        return " ".join(filter(None, lines))
 
     def _stratum(self, target: Any) -> int:
         if target is None:

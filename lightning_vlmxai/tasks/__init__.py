@@ -3,7 +3,7 @@
 from .base import Prediction, Task, is_detection, logits_of, tensors_in
 from .classification import BinaryClassification, Classification
 from .distributions import class_probabilities
-from .embedding_reader import EmbeddingReader, with_texts
+from .embedding_reader import EmbeddingReader, make_reader, with_texts
 from .embeddings import EmbeddingTask, Similarity, find_scale, join_texts, mean_of_texts
 from .image_text import ImageText
 from .multi_label import MultiLabelClassification, OneLabelEach
@@ -39,6 +39,7 @@ __all__ = [
     "is_detection",
     "join_texts",
     "logits_of",
+    "make_reader",
     "mean_of_texts",
     "tensors_in",
     "with_texts",

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from ..errors import AttributionError, expected
 from ..records import Seen
-from .base import Prediction, as_code, describe_tensors, refuse_detection, tensors_in
+from .base import Prediction, Task, as_code, describe_tensors, refuse_detection, tensors_in
 from .embeddings import EmbeddingTask
+from .outputs import OutputReader
 from .readings import Facts, Output, Reading, Shown
 
 Part = str | int | None
@@ -216,6 +217,18 @@ class EmbeddingReader:
     def _describe(self, parts: Sequence[Part], widths: Mapping[Part, int]) -> str:
         named = ((f"{as_code(p)} " if p is not None else "", widths[p]) for p in parts)
         return ", ".join(f"{name}[B, {width}]" for name, width in named) or "no tensor"
+
+
+def make_reader(task: Task, output: Output | None) -> OutputReader | EmbeddingReader:
+    """Return what reads a network's answers for a task.
+
+    Args:
+        task: Reads them.
+        output: What of an answer is read, where that is the user's choice.
+    """
+    if isinstance(task, EmbeddingTask):
+        return EmbeddingReader(task, output)
+    return OutputReader(task, output)
 
 
 def _are_pairwise(found: Sequence[Tensor]) -> bool:

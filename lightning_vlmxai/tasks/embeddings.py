@@ -107,6 +107,7 @@ class Similarity:
         class_of_text: Class of each, `[N]` int64; a class has the largest cosine of its texts.
         num_classes: K.
         scale: What cosines are multiplied with for confidences, above 0.
+        made_by: Name of the task that was bound.
         bias: What is added to that where pairs are told apart one by one (SigLIP); else None.
         ids: By class, the ids of the pictures that it is a caption of; None where labels are the
             data's own. A target is then the class of a probe's caption and perhaps an id, `[1]` or
@@ -117,6 +118,7 @@ class Similarity:
     class_of_text: Tensor
     num_classes: int
     scale: float
+    made_by: str
     bias: float | None = None
     ids: tuple[frozenset[int], ...] | None = None
 
@@ -133,7 +135,7 @@ class Similarity:
         classes = cosines.detach().argmax(dim=1)
         return Prediction(
             classes=classes,
-            confidences=self._confidences(cosines.detach(), classes),
+            confidences=self._probabilities(cosines.detach()).gather(1, classes[:, None])[:, 0],
             scores=cosines.gather(1, classes[:, None]).squeeze(1),
             num_classes=self.num_classes,
         )
@@ -165,7 +167,11 @@ class Similarity:
 
     def confidence(self, output: Any, prediction: Prediction) -> Tensor:
         """Return the predicted class's probability, `[B]` float32: softmax, or sigmoid by pair."""
-        return self._confidences(self.cosines(output), prediction.classes)
+        return self.probabilities(output).gather(1, prediction.classes[:, None]).squeeze(1)
+
+    def probabilities(self, output: Any) -> Tensor:
+        """Return each class's probability, `[B, K]` float32: a softmax, or sigmoids by pair."""
+        return self._probabilities(self.cosines(output))
 
     def label_of(self, target: Tensor, num_classes: int) -> int:
         """Return the true class.
@@ -196,11 +202,9 @@ class Similarity:
             features=seen.features,
         )
 
-    def _confidences(self, cosines: Tensor, classes: Tensor) -> Tensor:
+    def _probabilities(self, cosines: Tensor) -> Tensor:
         logits = self.scale * cosines
-        pairs = None if self.bias is None else (logits + self.bias).sigmoid()
-        every = logits.softmax(dim=1) if pairs is None else pairs
-        return every.gather(1, classes[:, None]).squeeze(1)
+        return logits.softmax(dim=1) if self.bias is None else (logits + self.bias).sigmoid()
 
 
 def join_texts(features: Tensor, keys: Sequence[int], count: int) -> tuple[Tensor, Tensor]:

@@ -9,10 +9,34 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from captioned import Captioned, Contrastive, Joint, Towers, fit, make_clip, scripted
 from torch import Tensor
 
-from lightning_vlmxai import Explanation, ImageText, VLMExplainCallback
+from captioned import (
+    Captioned,
+    Contrastive,
+    Features,
+    Joint,
+    Plain,
+    Projected,
+    Together,
+    Towers,
+    fit,
+    make_clip,
+    make_transformers,
+    scripted,
+    tokenize,
+)
+from lightning_vlmxai import (
+    AttributionError,
+    ConfigurationError,
+    Explanation,
+    ImageText,
+    Item,
+    ProbeError,
+    ReferenceMaskJudge,
+    VLMAuditCallback,
+    VLMExplainCallback,
+)
 
 SCALE = ((0.5,) * 3, (0.25,) * 3)
 
@@ -54,6 +78,13 @@ def by_hand(
     return found
 
 
+class Unnamed(Towers):
+    """Its batches have no words, only tokens."""
+
+    def on_before_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> Any:
+        return {key: value for key, value in batch.items() if key != "caption"}
+
+
 def explained(callback: VLMExplainCallback) -> list[Explanation]:
     """Return the explanations of the last round."""
     assert callback.latest_round is not None
@@ -78,8 +109,8 @@ class Losses(Contrastive):
     [
         (Joint, {"output_dict": True}, ""),
         (Joint, {}, ""),
-        (Towers, {}, "model.visual"),
-        (Losses, {}, "model.visual"),
+        (Towers, {}, "model.encode_image"),
+        (Losses, {}, "model.encode_image"),
     ],
 )
 def test_predicted_is_the_nearest_caption_whatever_a_step_calls(
@@ -108,3 +139,100 @@ def test_predicted_is_the_nearest_caption_whatever_a_step_calls(
     assert (tmp_path / "run" / "report.html").is_file()
     assert callback.latest_round is not None
     assert callback.latest_round.metrics["attention_drift"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("make", "network", "output"),
+    [
+        (lambda: Together(make_transformers()), "model", "image_embeds"),
+        (lambda: Features(make_transformers()), "model.get_image_features", "pooler_output"),
+        (lambda: Together(make_transformers("Siglip")), "model", "image_embeds"),
+        (lambda: Features(make_transformers("Siglip")), "model.get_image_features", ""),
+    ],
+)
+def test_models_of_transformers_are_read_as_they_are_called(
+    make: Any, network: str, output: str, tmp_path: Path
+) -> None:
+    """Predictions are those of the model's own pairwise logits; SigLIP's sigmoids are its own."""
+    callback = make_callback(tmp_path)
+    module = make()
+    fit(tmp_path, module, callback)
+    found = explained(callback)
+    told = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert told["network"] == network
+    assert told["output"] == output or not output
+    assert told["agreement"] == 1.0
+    rows = [Captioned(20, seed=1)[one.probe_index] for one in found]
+    names = list(told["class_names"])
+    module.eval()
+    with torch.no_grad():
+        tokens = tokenize(names)
+        masked = {"attention_mask": (tokens > 0).long()} if isinstance(module, Together) else {}
+        pictures = torch.stack([row["image"] for row in rows])
+        logits = module.model(input_ids=tokens, pixel_values=pictures, **masked).logits_per_image
+    is_siglip = hasattr(module.model, "logit_bias")
+    every = logits.sigmoid() if is_siglip else logits.softmax(dim=1)
+    assert [one.prediction for one in found] == logits.argmax(dim=1).tolist()
+    assert [one.confidence for one in found] == pytest.approx(every.amax(dim=1).tolist(), abs=1e-5)
+
+
+def test_encoders_of_a_users_own_are_found_and_what_follows_them_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two modules called one after the other are read; a line says that what follows isn't seen."""
+    callback = make_callback(tmp_path)
+    module = Plain()
+    caplog.set_level("INFO")
+    fit(tmp_path, module, callback)
+    found = explained(callback)
+    module.eval()
+    with torch.no_grad():
+        for one in found:
+            row = Captioned(20, seed=1)[one.probe_index]
+            picture = module.image_tower(row["image"][None])
+            names = sorted({other.label_name for other in found})
+            cosines = [
+                float(F.cosine_similarity(picture, module.text_tower(tokenize([name]))))
+                for name in names
+            ]
+            assert one.prediction_name == names[cosines.index(max(cosines))]
+    assert "the answers of image_tower and text_tower; what a step makes of these" in caplog.text
+
+
+def test_projections_called_in_the_step_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    """Two parts that may answer are named; with one named, the text's side is asked for."""
+    with pytest.raises(ProbeError, match=r'network="model.of_picture"'):
+        fit(tmp_path, Projected(), make_callback(tmp_path))
+    callback = make_callback(tmp_path, network="model.of_picture")
+    with pytest.raises(AttributionError, match=r"encode_text\(self, tokens\)"):
+        fit(tmp_path, Projected(), callback)
+
+
+def test_the_judge_needs_words_and_a_line_says_where_from(tmp_path: Path) -> None:
+    """Without words captions are numbers to an embedded judge; one that reads needs them."""
+    callback = make_callback(tmp_path, judge=ReferenceMaskJudge())
+    fit(tmp_path, Unnamed(make_clip()), callback)
+    assert {one.label_name for one in explained(callback)} == set("012345")
+    judge = scripted()
+    judge.needs_class_names = True  # type: ignore[attr-defined]
+    with pytest.raises(ConfigurationError, match=r'caption=row\["caption"\]'):
+        fit(tmp_path, Unnamed(make_clip()), make_callback(tmp_path, judge=judge))
+
+
+def test_captions_of_one_picture_are_all_right(tmp_path: Path) -> None:
+    """An id that `unpack` gives makes each caption of its picture right: here of one colour."""
+
+    def unpack(row: Any) -> Item:
+        return Item(image=row["image"], target=int(row["label"]), caption=row["caption"])
+
+    callback = make_callback(tmp_path, unpack=unpack)
+    fit(tmp_path, Towers(make_clip()), callback)
+    for one in explained(callback):
+        colour = Captioned(20, seed=1)[one.probe_index]["caption"].split()[1]
+        assert one.is_correct == (one.prediction_name.split()[1] == colour)
+
+
+def test_an_audit_refuses_captions_and_says_what_to_run(tmp_path: Path) -> None:
+    """Rows of a stream can't be ranked among all captions."""
+    with pytest.raises(ConfigurationError, match=r"VLMExplainCallback\(task=ImageText"):
+        VLMAuditCallback(scripted(), task=ImageText())
