@@ -1,6 +1,6 @@
 """A live model and inputs go in; saliency maps come out."""
 
-from .attribute import LAYERLESS, METHODS, attribute, find_method
+from .attribute import LAYERLESS, METHODS, OF_ATTENTION, attribute, find_method
 from .capture import Capture, capture
 from .grids import Reshape, fold
 from .hooks import Place
@@ -13,6 +13,7 @@ from .subject import Attribution, Subject
 __all__ = [
     "LAYERLESS",
     "METHODS",
+    "OF_ATTENTION",
     "Attribution",
     "Capture",
     "Losses",

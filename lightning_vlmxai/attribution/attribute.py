@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AttributionError, ConfigurationError, expected
+from .clip import clip_exact
 from .methods import (
     cam,
     eigencam,
@@ -131,11 +132,15 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "cam": _cam,
         "scorecam": scorecam,
         "ablationcam": ablationcam,
+        "clip_exact": clip_exact,
         "rise": rise,
         "occlusion": occlusion,
     }
 )
 """Every native method by the name that `VLMExplainCallback(method=...)` takes."""
 
-LAYERLESS = frozenset({"rise", "occlusion"})
-"""The methods that look at pictures and answers alone, so that any model will do."""
+OF_ATTENTION = frozenset({"clip_exact"})
+"""The methods that find by themselves the attention with which a network looks at a picture."""
+
+LAYERLESS = frozenset({"rise", "occlusion"}) | OF_ATTENTION
+"""The methods that need no target layer."""

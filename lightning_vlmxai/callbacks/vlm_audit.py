@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..attribution import Perturbation
 from ..errors import ConfigurationError, expected
-from ..explain import Explainer, fingerprint_weights
+from ..explain import Explainer, default_method, fingerprint_weights
 from ..judges import FailureReporter, Judge, PaidJudge, ReferenceMaskJudge
 from ..probes import (
     Item,
@@ -60,7 +60,7 @@ class VLMAuditCallback(ValidationWatcher):
         class_names: In the order of the model's outputs; found out if None.
         target_layer: Dotted name of the layer to explain; found out if None.
         reshape_transform: From that layer's output to a feature map `[B, C, h, w]`.
-        method: Name of an attribution method; see `VLMExplainCallback`.
+        method: Name of an attribution method, and what None is; see `VLMExplainCallback`.
         perturbation: Bounds of Score-CAM, Ablation-CAM, RISE and Occlusion.
         alpha: Sharpness of the mask, > 0 (Eq. 1).
         beta: Threshold of the mask, in [0, 1] (Eq. 1).
@@ -105,7 +105,7 @@ class VLMAuditCallback(ValidationWatcher):
         class_names: Sequence[str] | None = None,
         target_layer: str | None = None,
         reshape_transform: Callable[[Tensor], Tensor] | None = None,
-        method: str = "gradcam",
+        method: str | None = None,
         perturbation: Perturbation | None = None,
         alpha: float = 15.0,
         beta: float = 0.6,
@@ -144,7 +144,7 @@ class VLMAuditCallback(ValidationWatcher):
         )
         self._explainer = Explainer(
             task=task or Classification(),
-            method=method,
+            method=method or default_method(task or Classification()),
             target_layer=target_layer,
             reshape_transform=reshape_transform,
             perturbation=perturbation or Perturbation(),

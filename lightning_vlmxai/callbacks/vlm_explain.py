@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from ..attribution import Perturbation
-from ..explain import Explainer
+from ..explain import Explainer, default_method
 from ..judges import FailureReporter, Judge, PaidJudge, ReferenceMaskJudge
 from ..probes import (
     Item,
@@ -63,6 +63,7 @@ class VLMExplainCallback(ValidationWatcher):
         method: Name of an attribution method, or the path of a pytorch-grad-cam class, such as
             `"pytorch_grad_cam.FinerCAM"`; `"auto"` is Grad-CAM at the last layer whose maps show
             what predictions hang on, CAM or Ablation-CAM where gradients are cut, else Occlusion.
+            If None, Grad-CAM; of image-text tasks `"auto"`, which tries `"clip_exact"` first.
         perturbation: Bounds of Score-CAM, Ablation-CAM, RISE and Occlusion.
         alpha: Sharpness of the mask, > 0 (Eq. 1).
         beta: Threshold of the mask, in [0, 1] (Eq. 1).
@@ -120,7 +121,7 @@ class VLMExplainCallback(ValidationWatcher):
         class_names: Sequence[str] | None = None,
         target_layer: str | None = None,
         reshape_transform: Callable[[Tensor], Tensor] | None = None,
-        method: str = "gradcam",
+        method: str | None = None,
         perturbation: Perturbation | None = None,
         alpha: float = 15.0,
         beta: float = 0.6,
@@ -161,7 +162,7 @@ class VLMExplainCallback(ValidationWatcher):
         self._copies = isolation in ("auto", "copy")
         self._explainer = Explainer(
             task=task or Classification(),
-            method=method,
+            method=method or default_method(task or Classification()),
             target_layer=target_layer,
             reshape_transform=reshape_transform,
             perturbation=perturbation or Perturbation(),

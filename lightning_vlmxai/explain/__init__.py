@@ -1,7 +1,7 @@
 """A live model and probes go in; explanations come out, and the model as it was."""
 
 from .binding import Bound, bind
-from .explainer import Explainer
+from .explainer import Explainer, default_method
 from .fingerprint import fingerprint_weights
 from .isolation import Changes, Proof, copy_module, name_few
 from .known_targets import KnownTargets
@@ -30,6 +30,7 @@ __all__ = [
     "ask_with_gradients",
     "bind",
     "copy_module",
+    "default_method",
     "disagreement",
     "find_disagreements",
     "find_fault",

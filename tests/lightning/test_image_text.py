@@ -236,3 +236,17 @@ def test_an_audit_refuses_captions_and_says_what_to_run(tmp_path: Path) -> None:
     """Rows of a stream can't be ranked among all captions."""
     with pytest.raises(ConfigurationError, match=r"VLMExplainCallback\(task=ImageText"):
         VLMAuditCallback(scripted(), task=ImageText())
+
+
+@pytest.mark.filterwarnings("ignore:.*blank_saliency")
+def test_by_default_the_last_attention_is_explained_and_else_gradcam(tmp_path: Path) -> None:
+    """A transformer is explained by "clip_exact"; a convolutional tower by Grad-CAM, as is said."""
+    for made, wanted in ((Towers(make_clip()), "clip_exact"), (Plain(), "gradcam")):
+        callback = make_callback(tmp_path, method=None, run_dir=tmp_path / wanted)
+        if wanted == "gradcam":
+            with pytest.warns(UserWarning, match=r'explains by "gradcam".*without attention'):
+                fit(tmp_path, made, callback)
+        else:
+            fit(tmp_path, made, callback)
+        told = json.loads((tmp_path / wanted / "run.json").read_text())
+        assert told["method"] == wanted
