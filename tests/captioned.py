@@ -11,7 +11,7 @@ from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_vlmxai import VLMExplainCallback
+from lightning_vlmxai import Verdict, VLMExplainCallback
 from lightning_vlmxai.testing import ScriptedJudge
 
 WORDS = ["<pad>", "a", "red", "green", "blue", "square", "left", "right", "<end>"]
@@ -118,12 +118,10 @@ def make_data(count: int = 24, batch_size: int = 8, seed: int = 0) -> DataLoader
     return DataLoader(Captioned(count, seed), batch_size)
 
 
-def fit(
-    tmp_path: Any, module: pl.LightningModule, callback: VLMExplainCallback, **settings: Any
-) -> pl.Trainer:
-    """Train for two epochs, quietly."""
+def make_trainer(tmp_path: Any, callback: pl.Callback, **settings: Any) -> pl.Trainer:
+    """Return a trainer of two epochs, quiet."""
     given = {"max_epochs": 2, "logger": False, "enable_checkpointing": False} | settings
-    trainer = pl.Trainer(
+    return pl.Trainer(
         accelerator="cpu",
         devices=1,
         default_root_dir=tmp_path,
@@ -132,14 +130,15 @@ def fit(
         callbacks=[callback],
         **given,
     )
-    trainer.fit(module, make_data(), make_data(20, seed=1))
-    return trainer
+
+
+def fit(tmp_path: Any, module: pl.LightningModule, callback: VLMExplainCallback) -> None:
+    """Train for two epochs, and validate on twenty rows after each."""
+    make_trainer(tmp_path, callback).fit(module, make_data(), make_data(20, seed=1))
 
 
 def scripted() -> ScriptedJudge:
     """Return a judge whose score depends on the probe alone."""
-    from lightning_vlmxai import Verdict
-
     return ScriptedJudge(lambda request: Verdict.scored(request.probe_index % 6))
 
 

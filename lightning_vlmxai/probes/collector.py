@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import torch
@@ -20,8 +20,6 @@ from ..explain import (
     LiveModel,
     TextWatch,
     Watch,
-    ask_with_another_picture,
-    ask_with_gradients,
 )
 from ..records import Probe
 from ..tasks import (
@@ -39,6 +37,7 @@ from .names import Naming, choose_names, find_names
 from .normalizations import search
 from .passed import Passed, Row, Told
 from .probe_set import ProbeSet, ProbeSettings
+from .questions import Questions
 from .reservoir import Reservoir, choose_tickets, plan
 from .row_names import RowNames
 from .rows import copy_row, place_of, same_tensor, stratum_of
@@ -65,6 +64,7 @@ class ProbeCollector:
         self._class_names = class_names
         self._reader = make_reader(task, settings.output)
         embeds = isinstance(self._reader, EmbeddingReader)
+        self._questions = Questions(self._reader)
         self._texts = TextWatch()
         self._watch = Watch(self._refusal, settings.network, IMAGE_METHODS if embeds else ())
         self._reading = Reading()
@@ -98,6 +98,7 @@ class ProbeCollector:
         self._doubts: list[str] = []
         self._row_names, self._files = RowNames(), ""
         self._reader.start()
+        self._questions.start()
         self._first: Call | None = None
         self._rank = rank
         self._missed = 0
@@ -177,6 +178,7 @@ class ProbeCollector:
             return
         targets = cache(lambda: self._targets(batch, size))
         seen = self._reader.see(found.output, size, targets)
+        self._questions.see(found.call, found.output, size)
         self._first = self._first or found.call.row(0)
 
         def keep(row: int) -> Row:
@@ -217,9 +219,7 @@ class ProbeCollector:
             live: The model, which is asked once where its answers may be probabilities or logits.
         """
         live = replace(live, network=self._watch.network)
-        asks = isinstance(self._reader, EmbeddingReader)
-        ask: Any = ask_with_another_picture if asks else ask_with_gradients
-        ask = partial(ask, live, self._first) if self._first else None
+        ask = self._questions.make(live, self._first)
         tickets = self._reservoir.tickets
         unpack = self._settings.unpack
         items = {t.index: unpack(self._reservoir.take(t.index).row) for t in tickets}

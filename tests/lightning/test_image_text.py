@@ -22,6 +22,8 @@ from captioned import (
     Towers,
     fit,
     make_clip,
+    make_data,
+    make_trainer,
     make_transformers,
     scripted,
     tokenize,
@@ -250,3 +252,38 @@ def test_by_default_the_last_attention_is_explained_and_else_gradcam(tmp_path: P
             fit(tmp_path, made, callback)
         told = json.loads((tmp_path / wanted / "run.json").read_text())
         assert told["method"] == wanted
+
+
+class Pairs(Losses):
+    """`forward` answers with a number for each pair, and nothing else."""
+
+    def forward(self, images: Tensor, tokens: Tensor) -> Any:
+        return super().forward(images, tokens)[0]
+
+    def loss(self, batch: dict[str, Any]) -> Tensor:
+        logits = self(batch["image"], batch["tokens"])
+        return F.cross_entropy(logits, torch.arange(len(logits)))
+
+
+@pytest.mark.parametrize("batch_size", [8, 10])
+def test_numbers_for_pairs_are_no_classes(batch_size: int, tmp_path: Path) -> None:
+    """By the last batch's size, or a single row's, they are known; the task to pass is named."""
+    trainer = make_trainer(tmp_path, make_callback(tmp_path, task=None))
+    with pytest.raises(AttributionError, match=r"\[B, B\].*Pass `task=ImageText\(\)`"):
+        trainer.fit(Pairs(make_clip()), make_data(), make_data(20, batch_size, seed=1))
+
+
+def test_as_many_classes_as_rows_are_classes(tmp_path: Path) -> None:
+    """A network that is given more than pictures may tell apart what a batch is long."""
+
+    class Both(Pairs):
+        def __init__(self, model: Any) -> None:
+            super().__init__(model)
+            self.head = torch.nn.Linear(24, 10)
+
+        def forward(self, images: Tensor, tokens: Tensor) -> Any:
+            return self.head(self.model.encode_image(images) + self.model.encode_text(tokens))
+
+    trainer = make_trainer(tmp_path, make_callback(tmp_path, task=None))
+    trainer.fit(Both(make_clip()), make_data(20, 10), make_data(20, 10, seed=1))
+    assert trainer.global_step == 4

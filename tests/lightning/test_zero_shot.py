@@ -17,6 +17,8 @@ from captioned import (
     Towers,
     fit,
     make_clip,
+    make_data,
+    make_trainer,
     make_transformers,
     scripted,
     tokenize,
@@ -102,23 +104,11 @@ def test_predicted_is_the_class_whose_texts_are_nearest_on_average(
 
 def test_an_audit_judges_every_picture_of_a_classifier_made_of_texts(tmp_path: Path) -> None:
     """`validate()` with `VLMAuditCallback` explains all rows, by texts that are embedded once."""
-    import lightning.pytorch as pl
-
-    from captioned import make_data
-
     task = ZeroShot(
         texts=["a red square left", "a green square left", "a blue square left"], tokenize=tokenize
     )
     callback = VLMAuditCallback(**settings_of(tmp_path, task=task))
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[callback],
-    )
+    trainer = make_trainer(tmp_path, callback)
     trainer.validate(Pictures(make_clip()), make_data(20, seed=1), verbose=False)
     lines = (tmp_path / "run" / "samples.jsonl").read_text().splitlines()
     assert len(lines) == 20
