@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from torchvision.datasets import OxfordIIITPet
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "parity"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples" / "paper"))
 import real_data
 from lightning_vlmxai.calls import Call
 from lightning_vlmxai.explain import Explainer, LiveModel, make_request
@@ -40,6 +41,7 @@ from lightning_vlmxai.judges import ReferenceMaskJudge
 from lightning_vlmxai.records import Probe
 from lightning_vlmxai.report import METHOD_NAMES, read_labelled
 from lightning_vlmxai.trust import CLEANLAB, Suspects
+from tables56_labels import exchange
 
 SIDE, BATCH, FOLDS = 224, 16, 5
 Labels = NDArray[np.int64]
@@ -81,20 +83,6 @@ def explain(
     if [one.prediction for one in explained] != said.predictions.tolist():
         raise RuntimeError("What was explained is not what was predicted.")
     return said
-
-
-def exchange(labels: Labels, share: float, seed: int) -> Labels:
-    """Return labels of which a share has been swapped in pairs that differ."""
-    order = np.random.default_rng(seed).permutation(len(labels)).tolist()
-    changed, left = labels.copy(), round(share * len(labels) / 2)
-    while left:
-        a = order.pop(0)
-        partner = next((b for b in order if labels[b] != labels[a]), None)
-        if partner is not None:
-            order.remove(partner)
-            changed[[a, partner]] = labels[[partner, a]]
-            left -= 1
-    return changed
 
 
 def confuse(labels: Labels, other: Judged, share: float, seed: int) -> Labels:

@@ -6,12 +6,14 @@ import errno
 import shlex
 import sys
 import warnings
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
+from .attribution import Perturbation
 from .auditing import TASKS, AuditBar, AuditModule, make_plan, unpack_row
 from .callbacks import VLMAuditCallback
 from .cli_judge import add_server_options, make_vlm
@@ -79,6 +81,18 @@ def make_audit_parser() -> ArgumentParser:
     add("--budget-usd", type=float, help="dollars at most")
     add("--budget-calls", type=int, help="requests at most")
     add("--method", type=str, default="gradcam", help="of attribution")
+    add(
+        "--perturbation",
+        type=dict[str, Any],
+        default={},
+        help="of rise, occlusion and the like: --perturbation.masks 500",
+    )
+    add(
+        "--faithfulness",
+        type=list[str],
+        default=[],
+        help='of the maps, kept beside each sample: "[deletion, insertion, average_drop, aopc]"',
+    )
     add("--target-layer", type=str, help="dotted name of the layer; found out if none")
     add("--alpha", type=float, default=15.0, help="sharpness of the mask")
     add("--beta", type=float, default=0.6, help="threshold of the mask")
@@ -124,6 +138,7 @@ def run_audit(given: Namespace) -> int:
         class_names=plan.class_names,
         target_layer=given.target_layer,
         method=given.method,
+        perturbation=_make_perturbation(given.perturbation),
         alpha=given.alpha,
         beta=given.beta,
         fill=given.fill,
@@ -131,6 +146,7 @@ def run_audit(given: Namespace) -> int:
         normalization=plan.normalization,
         unpack=unpack_row if plan.is_ours else None,
         groups=given.groups,
+        faithfulness=given.faithfulness,
         pictures=given.pictures,
         max_pending=given.max_pending,
         on_judge_error=given.on_judge_error,
@@ -205,6 +221,16 @@ def _make_judge(given: Namespace) -> Judge:
             expected("budget", "of a judge that is paid", given.judge, "Name a --judge")
         )
     return ReferenceMaskJudge()
+
+
+def _make_perturbation(given: dict[str, Any]) -> Perturbation:
+    try:
+        return Perturbation(**given)
+    except TypeError as error:
+        names = ", ".join(field.name for field in fields(Perturbation))
+        raise ConfigurationError(
+            expected("perturbation", f"of {names}", error, "Pass --perturbation.masks 500")
+        ) from error
 
 
 def _make_trainer(given: Namespace, callback: VLMAuditCallback) -> pl.Trainer:

@@ -130,6 +130,29 @@ def correlate(found: Audited, name: str, people: Mapping[str, float]) -> tuple[A
     return agreement(first, second, figures=["pearson"])["pearson"], len(pairs)
 
 
+def as_scores(found: Audited, faithful: Mapping[str, float]) -> Audited:
+    """Return an audit whose scores are a faithfulness figure; None where one is missing.
+
+    Args:
+        found: Of an audit that measured them.
+        faithful: The figures that are added up, with their signs: high is faithful.
+
+    Example:
+        >>> line = {"score": 2.0, "faithfulness": {"deletion": 0.25, "insertion": 0.75}}
+        >>> as_scores({"a.png": line}, {"insertion": 1, "deletion": -1})["a.png"]["score"]
+        0.5
+    """
+    scored = {}
+    for key, of in found.items():
+        told = of.get("faithfulness") or {}
+        values = [told.get(name) for name in faithful]
+        score = None
+        if None not in values:
+            score = sum(sign * told[name] for name, sign in faithful.items())
+        scored[key] = {**of, "score": score}
+    return scored
+
+
 def show_r(of: Agreed, n: int) -> str:
     """Return a correlation with its interval and n; a dash where there is none.
 

@@ -1,18 +1,21 @@
 """Does err tell which of 31 classifiers were trained on biased data? Accuracy can't.
 
-Every second classifier learns digits of which each zero bears a red dot in the top right corner;
-the others learn them as they are. After training each looks at 20 of its own training pictures,
-half of them zeros (the paper's two classes are half and half): err is the share that is wrong or
-Low. The paper reports |r| = 0.70 between err and the kind of training, of cat and dog classifiers.
-Beside it stands what the callback sees during training: when the gate fires.
+Every second classifier learns data of which one class, zero or cat, bears a red dot in the top
+right corner; the others learn them as they are. After training each looks at 20 of its own training
+pictures, half of them of that class (the paper's two classes are half and half): err is the share
+that is wrong or Low. The paper reports |r| = 0.70 between err and the kind of training, of cat and
+dog classifiers. Beside it stands what the callback sees during training: when the gate fires.
 
     python examples/paper/bias_31_models.py                      # all, 15 to 30 minutes, 2 cores
     python examples/paper/bias_31_models.py --models 5 --epochs 2  # a taste
     python examples/paper/bias_31_models.py --judge vlm --model gpt-4o-mini
+    python examples/paper/bias_31_models.py --data pets --data-root data --train-batches 19
 
-Nothing is downloaded: the digits are scikit-learn's. The reference judge costs nothing; a VLM is
-asked epochs x probes + samples + 1 times for each model. The same command goes on after an
-interruption: a model that is done is not trained again.
+Data: digits, scikit-learn's, of which nothing is downloaded; or Oxford-IIIT Pet as torchvision's
+OxfordIIITPet leaves it on a disk, on which a pretrained MobileNetV2 is fine-tuned (some 10 minutes
+with 19 batches of 16 an epoch). Cost: the reference judge costs nothing; a VLM is asked epochs x
+probes + samples + 1 times for each model. The same command goes on after an interruption: a model
+that is done is not trained again.
 """
 
 from __future__ import annotations
@@ -41,7 +44,7 @@ from torch.utils.data import DataLoader, Subset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from digits_red_dot import NAMES, Digits, DigitsData, DigitsModule
+from biased_data import Biased, open_biased
 from lightning_vlmxai import QuadrantStopping, VLMExplainCallback
 from lightning_vlmxai.records import Quadrant, Sample
 from lightning_vlmxai.trust import agreement
@@ -51,20 +54,21 @@ from red_dot import add_judge_arguments, make_judge, quieten
 mpl.use("agg")
 import matplotlib.pyplot as plt
 
-WATCHED = "zero"
 GATE = 0.4
 """The gate fires where more of the watched class's probes are Correct-Low."""
-SETTINGS = ("judge", "model", "epochs", "probes", "samples", "train_batches")
+SETTINGS = (
+    "data", "side", "weights", "judge", "model", "epochs", "probes", "samples", "train_batches",
+)  # fmt: skip
 """Arguments that change a model's figures."""
 
 
 def is_biased(number: int) -> bool:
-    """Return whether a model learns dotted zeros: every second one does."""
+    """Return whether a model learns with dots: every second one does."""
     return number % 2 == 1
 
 
 def draw_rows(targets: Sequence[int], count: int, seed: int) -> list[int]:
-    """Return `count` rows, half of them zeros, the rest of any other class.
+    """Return `count` rows, half of them of class 0, the rest of any other.
 
     Example:
         >>> rows = draw_rows([0, 1, 0, 2, 0, 3], 4, seed=0)
@@ -73,10 +77,10 @@ def draw_rows(targets: Sequence[int], count: int, seed: int) -> list[int]:
     """
     labels = np.asarray(targets)
     drawn = np.random.default_rng(seed)
-    zeros, others = np.flatnonzero(labels == 0), np.flatnonzero(labels != 0)
-    of_zeros = drawn.choice(zeros, count // 2, replace=False)
+    watched, others = np.flatnonzero(labels == 0), np.flatnonzero(labels != 0)
+    of_watched = drawn.choice(watched, count // 2, replace=False)
     of_others = drawn.choice(others, count - count // 2, replace=False)
-    return [int(row) for row in (*of_zeros, *of_others)]
+    return [int(row) for row in (*of_watched, *of_others)]
 
 
 def count_err(samples: Sequence[Sample]) -> tuple[int, int]:
@@ -90,23 +94,25 @@ def train(number: int, args: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(1)
     quieten()
     pl.seed_everything(number, workers=True, verbose=False)
-    folder = args.root / f"{number:02}"
+    folder, biased = args.root / f"{number:02}", open_biased(args)
     shutil.rmtree(folder, ignore_errors=True)  # of a try that was cut short
     explain = VLMExplainCallback(
         make_judge(args),
         probe_size=args.probes,
-        watch_classes=[WATCHED],
+        watch_classes=[biased.watched],
         min_per_class=args.probes // 5,
         run_dir=folder,
     )
-    gate = QuadrantStopping(f"vlmxai/class/{WATCHED}/correct_low_rate", divergence_threshold=GATE)
+    gate = QuadrantStopping(
+        f"vlmxai/class/{biased.watched}/correct_low_rate", divergence_threshold=GATE
+    )
     plain: dict[str, Any] = {
         "accelerator": "cpu",
         "logger": False,
         "enable_checkpointing": False,
         "enable_progress_bar": False,
         "enable_model_summary": False,
-        "deterministic": True,
+        "deterministic": "warn" if args.data == "pets" else True,
     }
     trainer = pl.Trainer(
         min_epochs=args.epochs,  # all models learn equally long, fired at or not
@@ -115,12 +121,17 @@ def train(number: int, args: argparse.Namespace) -> dict[str, Any]:
         callbacks=[explain, gate],
         **plain,
     )
-    module, data = DigitsModule(), DigitsData(is_biased(number))
-    trainer.fit(module, datamodule=data)
-    own = Digits(train=True, red_dot=is_biased(number))
+    module = biased.module()
+    trainer.fit(module, *biased.loaders(is_biased(number)))
+    own: Any = biased.data(True, is_biased(number))
+    held: Any = biased.data(False, is_biased(number))
     rows = draw_rows(own.targets, args.samples, seed=number)
     look = VLMExplainCallback(
-        make_judge(args), class_names=NAMES, probe_size=len(rows), run_dir=folder / "training"
+        make_judge(args),
+        class_names=list(own.classes),
+        target_layer=layer_of(folder),
+        probe_size=len(rows),
+        run_dir=folder / "training",
     )
     loader = DataLoader(Subset(own, rows), batch_size=len(rows))
     pl.Trainer(callbacks=[look], **plain).validate(module, loader, verbose=False)
@@ -134,9 +145,19 @@ def train(number: int, args: argparse.Namespace) -> dict[str, Any]:
         "samples": len(rows),
         "fired": gate.stopped_epoch if trainer.should_stop else None,
         "accuracy": float(trainer.callback_metrics["val_accuracy"]),
-        "accuracy_zeros": float(trainer.callback_metrics["val_accuracy_zeros"]),
+        "validated": len(held.targets),
+        "validated_watched": held.targets.count(0),
+        "accuracy_watched": float(trainer.callback_metrics[biased.accuracy]),
         "judge": look.judge.name,
     }
+
+
+def layer_of(folder: Path) -> str:
+    """Return the layer that a fit was explained at: its training pictures are seen there too.
+
+    Found anew on other pictures it could be another one, whose maps are no match.
+    """
+    return str(json.loads((folder / "run.json").read_text("utf-8"))["target_layer"])
 
 
 def work(number: int, args: argparse.Namespace) -> None:
@@ -221,25 +242,30 @@ def correlate(values: Sequence[float], biased: Sequence[bool]) -> str:
     return f"r = {found.value:.2f}{ends}, n = {len(values)} models"
 
 
-def report(done: list[dict[str, Any]], args: argparse.Namespace) -> None:
+def report(done: list[dict[str, Any]], biased: Biased, args: argparse.Namespace) -> None:
     """Print the tables beside what is published, and draw the picture."""
-    table = Table(title=f"{len(done)} classifiers of digits", title_justify="left")
-    for column in ("model", "data", "accuracy", "of zeros", "err, %", "judged", "gate"):
+    watched = biased.watched
+    table = Table(title=f"{len(done)} classifiers of {biased.name}", title_justify="left")
+    for column in ("model", "data", "accuracy", f"of {watched}s", "err", "judged", "gate"):
         table.add_column(column, justify="left" if column in ("data", "gate") else "right")
     for row in done:
         table.add_row(
             str(row["number"]),
             "dotted" if row["biased"] else "clean",
-            f"{row['accuracy']:.1%}",
-            f"{row['accuracy_zeros']:.1%}",
+            show_rate(round(row["accuracy"] * row["validated"]), row["validated"]),
+            show_rate(
+                round(row["accuracy_watched"] * row["validated_watched"]), row["validated_watched"]
+            ),
             show_rate(row["err"], row["judged"]),
             f"{row['judged']} of {row['samples']}",
             "-" if row["fired"] is None else f"epoch {row['fired']}",
         )
     console.print(table)
     console.print(
-        f"err: % of {args.samples} training pictures that are wrong or Low. Judge: "
-        f"{done[0]['judge']}. Intervals: Wilson's; of r by bootstrap over models; all 95 %.\n",
+        f"In %. Accuracy: of {done[0]['validated']} validation pictures, "
+        f"{done[0]['validated_watched']} of them {watched}s. err: of {args.samples} training "
+        f"pictures, those that are wrong or Low. Judge: {done[0]['judge']}. Intervals: Wilson's; "
+        "of r by bootstrap over models; all 95 %.\n",
         soft_wrap=True,
     )
     told = [row for row in done if row["judged"]]
@@ -249,34 +275,36 @@ def report(done: list[dict[str, Any]], args: argparse.Namespace) -> None:
     for name, values in (
         ("err", [row["err"] / row["judged"] for row in told]),
         ("validation accuracy", [row["accuracy"] for row in told]),
-        ("accuracy of zeros", [row["accuracy_zeros"] for row in told]),
+        (f"accuracy of {watched}s", [row["accuracy_watched"] for row in told]),
     ):
         console.print(f"{name} and the kind of training: {correlate(values, kinds)}")
     console.print(f"published, err of 31 cat and dog classifiers: |r| = {BIAS_CORRELATION:.2f}")
     console.print(f"  {SOURCE}\n", soft_wrap=True)
-    biased = [row for row in done if row["biased"]]
+    dotted = [row for row in done if row["biased"]]
     clean = [row for row in done if not row["biased"]]
-    epochs = Counter(row["fired"] for row in biased if row["fired"] is not None)
+    epochs = Counter(row["fired"] for row in dotted if row["fired"] is not None)
     when = ", ".join(f"{count} in epoch {epoch}" for epoch, count in sorted(epochs.items()))
     found = sum(epochs.values())
     alarms = sum(row["fired"] is not None for row in clean)
     console.print(
-        f"The gate (Correct-Low of {WATCHED} > {GATE:g}) fired in {found} of {len(biased)} biased "
-        f"runs, {show_rate(found, len(biased))} %: {when or 'never'}.\n"
+        f"The gate (Correct-Low of {watched} > {GATE:g}) fired in {found} of {len(dotted)} biased "
+        f"runs, {show_rate(found, len(dotted))} %: {when or 'never'}.\n"
         f"False alarms: {alarms} of {len(clean)} clean runs, {show_rate(alarms, len(clean))} %.\n"
         "The first explained epoch is 0, whose verdicts the gate sees in epoch 1 (lag=1).",
         soft_wrap=True,
     )
     say_machine()
-    console.print(f"Picture: {draw(told, args.root / 'bias_31_models.png')}", soft_wrap=True)
+    console.print(
+        f"Picture: {draw(told, watched, args.root / 'bias_31_models.png')}", soft_wrap=True
+    )
 
 
-def draw(done: Sequence[dict[str, Any]], path: Path) -> Path:
+def draw(done: Sequence[dict[str, Any]], watched: str, path: Path) -> Path:
     """Draw err over accuracy, a point a model."""
     figure, axis = plt.subplots(figsize=(5.2, 3.6), layout="constrained")
     for is_dotted, colour, name in (
-        (False, "#2a78d6", "zeros as they are"),
-        (True, "#e34948", "zeros with a red dot"),
+        (False, "#2a78d6", f"{watched}s as they are"),
+        (True, "#e34948", f"{watched}s with a red dot"),
     ):
         own = [row for row in done if row["biased"] == is_dotted]
         x = [100 * row["accuracy"] for row in own]
@@ -298,6 +326,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_judge_arguments(parser)
+    parser.add_argument("--data", choices=["digits", "pets"], default="digits")
+    parser.add_argument("--data-root", type=Path, default=Path("data"), help="of pets")
+    parser.add_argument("--side", type=int, default=160, help="of pets, in pixels")
+    parser.add_argument("--weights", default="DEFAULT", help="for pets: DEFAULT, or a state dict")
+    parser.add_argument("--tf-padding", action="store_true", help="which those were trained with")
     parser.add_argument("--models", type=int, default=31)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--probes", type=int, default=100, help="explained at each validation")
@@ -310,7 +343,8 @@ def main() -> None:
         if getattr(args, name) < least:
             stop(f"Expected --{name} to be at least {least}, got {getattr(args, name)}. "
                  f"Pass --{name} {least}.")  # fmt: skip
-    report(train_all(args), args)
+    biased = open_biased(args)
+    report(train_all(args), biased, args)
 
 
 if __name__ == "__main__":

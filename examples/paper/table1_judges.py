@@ -8,17 +8,22 @@ F1 of what the mask keeps.
       --data coco:train2017:instances_train2017.json --labels labels.json --limit 2000 \
       --judges gemini-2.5-flash-lite gemma-3-27b-it --base-url https://... --ratings people.csv
 
-All options of `vlmxai audit` can follow. Every picture has to have a mask. Cost: two calls a
+Beside them stand figures that ask no judge, of the same maps: insertion less deletion, Average Drop
+(turned round, so that high is faithful) and AOPC, as `lightning_vlmxai.trust.faithfulness` defines
+them; the paper states neither baseline nor steps of its own.
+
+All options of `vlmxai audit` can follow. Data: any with a mask for every picture. Cost: two calls a
 picture and judge; pictures whose object turns out smaller than --least are judged as well and left
-out here, so choose the data beforehand where calls are dear. Time: a forward a picture, or the
-judge's own. Of the paper's baselines (deletion & insertion, Average Drop, AOPC) an audit measures
-none: `VLMExplainCallback(faithfulness=...)` does; here they are quoted.
+out here, so choose the data beforehand where calls are dear. Time: some 90 forwards a picture for
+the figures (none with --no-faithfulness), or the judge's own.
 """
 
 from __future__ import annotations
 
 from audits import (
+    Audited,
     add_references,
+    as_scores,
     folder_name,
     judge_of,
     make_parser,
@@ -31,6 +36,12 @@ from audits import (
 from published import JUDGES
 
 VIEWS = ("masked", "overlay")
+FIGURES = {
+    "deletion & insertion": {"insertion": 1.0, "deletion": -1.0},
+    "Average Drop": {"average_drop": -1.0},
+    "AOPC": {"aopc": 1.0},
+}
+"""What is added up for each of the paper's baselines, so that high is faithful."""
 
 
 def main() -> None:
@@ -40,16 +51,24 @@ def main() -> None:
     parser.add_argument(
         "--judges", nargs="+", default=["reference"], help="VLMs; reference: overlap with masks"
     )
+    parser.add_argument("--no-faithfulness", action="store_true", help="leave these rows out")
     args, options = parse(parser)
     people = read_people(args.ratings)
-    audits, judges = {}, []
+    names = [name for figure in FIGURES.values() for name in figure]
+    measured = [] if args.no_faithfulness else ["--faithfulness", f"[{', '.join(names)}]"]
+    audits: dict[str, Audited] = {}
+    judges = []
     for judge in args.judges:
         # Overlap with a mask is the same whatever is shown.
         for view in VIEWS[:1] if judge == "reference" else VIEWS:
             row = f"{judge}, {view}"
-            out = args.root / folder_name(row)
-            audits[row] = run_audit([*options, "--judge", judge, "--view", view], out)
-            judges.append(judge_of(out))
+            own = [] if audits else measured  # the maps are the same in all
+            given = [*options, *own, "--judge", judge, "--view", view]
+            audits[row] = run_audit(given, args.root / folder_name(row))
+            judges.append(judge_of(args.root / folder_name(row)))
+    if measured:
+        found = next(iter(audits.values()))
+        audits |= {row: as_scores(found, figure) for row, figure in FIGURES.items()}
     print_correlations("Judges against references", audits, people, JUDGES, least=args.least)
     say_judges(judges, args.data)
 

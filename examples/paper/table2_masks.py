@@ -12,7 +12,9 @@ The paper tries (25, 0.4), (15, 0.6), (25, 0.7) and the heat map overlay, with R
 
 All options of `vlmxai audit` can follow. IoU and the like are those of what each mask keeps, so
 they change with beta too. People's scores are of one way of showing a picture: give those that fit.
-Cost: a call a picture, model and mask. The heat map is drawn into --root.
+Data: any with a mask for every picture. Cost: a call a picture, model and mask; none without
+--judge. Time: a forward a picture, model and mask, or the judge's own. The heat map is drawn into
+--root.
 """
 
 from __future__ import annotations
@@ -52,18 +54,21 @@ def draw(
     against: str,
     people: Mapping[str, float],
     least: float,
+    judge: str,
     path: Path,
 ) -> Path:
     """Draw r of scores and a reference over alpha and beta, a panel a model; blank is undefined."""
     figure, axes = plt.subplots(
         1, len(grids), figsize=(3.4 * len(grids), 3), layout="constrained", squeeze=False
     )
+    count = 0
     for axis, (model, grid) in zip(axes[0], grids.items(), strict=True):
         alphas, betas = sorted({a for a, _ in grid}), sorted({b for _, b in grid})
         values = [[float("nan")] * len(betas) for _ in alphas]
         for (alpha, beta), found in grid.items():
             kept = {key: of for key, of in found.items() if is_large(of, least)}
-            r, _ = correlate(kept, against, people)
+            r, n = correlate(kept, against, people)
+            count = max(count, n)
             if r.value is not None:
                 row, column = alphas.index(alpha), betas.index(beta)
                 values[row][column] = r.value
@@ -74,6 +79,7 @@ def draw(
             xticks=range(len(betas)), xticklabels=betas,
             yticks=range(len(alphas)), yticklabels=alphas,
         )  # fmt: skip
+    figure.suptitle(f"r with {against}, at most n = {count} pictures\n{judge}", fontsize=8)
     figure.savefig(path, dpi=100)
     plt.close(figure)
     return path
@@ -109,7 +115,7 @@ def main() -> None:
     print_correlations("Masks (alpha, beta)", rows, people, MASKS, least=args.least)
     say_judges(judges, args.data)
     against = "human" if people else "iou"
-    path = draw(grids, against, people, args.least, args.root / "table2_masks.png")
+    path = draw(grids, against, people, args.least, judges[0], args.root / "table2_masks.png")
     console.print(f"Heat map of r with {against}: {path}", soft_wrap=True)
 
 

@@ -5,9 +5,9 @@ r"""Does it matter how a judge is asked? The original prompt, a longer and a sho
       --judge gemma-3-27b-it --base-url https://... --ratings people.csv
 
 Each prompt's scores are held against people's and against object masks, as the paper does; beside
-it stands how far prompts part on the same picture. All options of `vlmxai audit` can follow. Every
-picture has to have a mask. Cost: three calls a picture. The prompts are this package's own words
-for the paper's three styles.
+it stands how far prompts part on the same picture. All options of `vlmxai audit` can follow. The
+prompts are this package's own words for the paper's three styles. Data: any with a mask for every
+picture. Cost: three calls a picture. Time: the judge's own.
 """
 
 from __future__ import annotations

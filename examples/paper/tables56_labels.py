@@ -9,9 +9,9 @@ ResNet18's predictions (Table 6). Positive is "the label is fine": what no metho
     python examples/paper/tables56_labels.py audits/a --exchange 0.1 --seeds 10
     python examples/paper/tables56_labels.py audits/a --relabel audits/resnet18
 
-AUDIT is the run folder of an audit of a classifier. With --truth its labels are held against the
-right ones, in a CSV file with file,label; with --exchange they are taken for right, and a share of
-them is swapped in pairs; with --relabel they are taken for right, and replaced by what another
+Data: AUDIT, the run folder of an audit of a classifier. With --truth its labels are held against
+the right ones, in a CSV file with file,label; with --exchange they are taken for right, and a share
+of them is swapped in pairs; with --relabel they are taken for right, and replaced by what another
 model's audit predicts for the same pictures. Nothing is asked again: a judge is told the
 prediction, never the label. Cost: none beyond the audits. Time: seconds. Takes cleanlab (pip
 install "lightning-vlmxai[labels]").
@@ -190,6 +190,12 @@ def main() -> None:
     args = parser.parse_args()
     if args.exchange is not None and not 0 < args.exchange < 1:
         stop(f"Expected --exchange to be in (0, 1), got {args.exchange}. Pass --exchange 0.1.")
+    if not args.audit.is_dir():
+        stop(
+            f"Expected the run folder of an audit, got {args.audit}, which is none. One is made by "
+            f"vlmxai audit --model resnet18 --weights DEFAULT --data voc:data --out {args.audit}, "
+            "its data by torchvision.datasets.VOCSegmentation('data', download=True)."
+        )
     try:
         run(args)
     except ConfigurationError as error:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -48,6 +49,24 @@ class Perturbation:
                 raise ConfigurationError(expected(name, "at least 1", value, f"Pass {name}=16"))
         if not 0.0 < self.keep < 1.0:
             raise ConfigurationError(expected("keep", "in (0, 1)", self.keep, "Pass keep=0.5"))
+
+    def bounds_of(self, method: str) -> dict[str, Any] | None:
+        """Return what changes the maps of a method; None of one that asks about no changes.
+
+        Example:
+            >>> Perturbation(cells=5).bounds_of("occlusion"), Perturbation().bounds_of("gradcam")
+            ({'cells': 5}, None)
+        """
+        names = _BOUNDS.get(method)
+        return None if names is None else {name: getattr(self, name) for name in names}
+
+
+_BOUNDS = {
+    "scorecam": ("top_channels",),
+    "ablationcam": ("top_channels",),
+    "rise": ("masks", "cells", "keep", "seed"),
+    "occlusion": ("cells",),
+}
 
 
 def scorecam(subject: Subject, options: Perturbation) -> Attribution:

@@ -32,6 +32,7 @@ from .audit_queue import AuditQueue
 from .audit_settings import AuditSettings
 from .isolating import Isolation
 from .map_check import MapCheck
+from .measuring import measure_rows
 from .names import check_names
 from .progress import AuditProgress
 
@@ -256,6 +257,7 @@ class AuditRun:
             **self._model,
             "judge": self._judge.name,
             "threshold": self._settings.threshold,
+            "faithfulness": self._settings.faithfulness or None,
             "identity": "index" if self._stream.are_indices else "pixels",
             "num_classes": num_classes,
             **probe_set.describe(),
@@ -322,15 +324,13 @@ class AuditRun:
     def _explain_rows(
         self, live: LiveModel, call: Call, streamed: Sequence[Streamed]
     ) -> list[list[Explanation]]:
-        probes = [one.probe for one in streamed]
-        work = partial(
-            self._explainer.explain_call,
-            call=call,
-            probes=probes,
-            rows=[one.row for one in streamed],
-            known=self._targets,
+        probes, rows = [one.probe for one in streamed], [one.row for one in streamed]
+        explainer, figures = self._explainer, self._settings.faithfulness
+        explain = partial(
+            explainer.explain_call, call=call, probes=probes, rows=rows, known=self._targets
         )
-        explained = self._isolation.run(live, work)
+        measure = partial(measure_rows, explainer=explainer, call=call, rows=rows, figures=figures)
+        explained = self._isolation.run(live, lambda lent: measure(lent, explain(lent)))
         self._prove(live, probes, [e for each in explained for e in each])
         return explained
 

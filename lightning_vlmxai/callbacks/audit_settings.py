@@ -15,6 +15,7 @@ class AuditSettings:
     pictures: int
     max_pending: int
     groups: tuple[str, ...]
+    faithfulness: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, is_right, rule, remedy in (

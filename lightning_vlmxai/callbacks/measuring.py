@@ -9,12 +9,32 @@ from dataclasses import replace
 
 import torch
 
-from ..calls import join_calls
+from ..calls import Call, join_calls
+from ..errors import ConfigurationError, expected
 from ..explain import Explainer, LiveModel
 from ..records import Explanation, Probe
 from ..rounds import Faults
 from ..tasks import MultiLabelClassification, OneLabelEach, Task
-from ..trust import faithfulness
+from ..trust import FAITHFULNESS, faithfulness
+
+
+def check_figures(figures: Sequence[str]) -> tuple[str, ...]:
+    """Return names of faithfulness figures, each once.
+
+    Raises:
+        ConfigurationError: If one is not of `trust.FAITHFULNESS`.
+    """
+    if isinstance(figures, str) or not set(figures) <= set(FAITHFULNESS):
+        known = [name for name in FAITHFULNESS if name in figures] or ["deletion", "insertion"]
+        raise ConfigurationError(
+            expected(
+                "faithfulness",
+                f"a tuple of {', '.join(FAITHFULNESS)}",
+                repr(figures),
+                f"Pass faithfulness={tuple(known)}",
+            )
+        )
+    return tuple(dict.fromkeys(figures))
 
 
 class Measuring:
@@ -78,20 +98,69 @@ class Measuring:
                 batch = [explanations[place] for place in chosen]
                 calls = [of_index[e.probe_index].call for e in batch]
                 call = explainer.prepared(join_calls(calls), module)
-                figures = faithfulness(
-                    live,
-                    call,
-                    torch.stack([e.saliency for e in batch]),
-                    _task_of(explainer.task, batch, call.images.device),
-                    figures=self._figures,
-                )
-                for row, place in enumerate(chosen):
-                    told = {name: float(values[row]) for name, values in figures.items()}
-                    found[place] = replace(
-                        found[place],
-                        faithfulness={n: v if math.isfinite(v) else None for n, v in told.items()},
-                    )
+                measured = _measure_batch(live, explainer, call, batch, self._figures)
+                for place, one in zip(chosen, measured, strict=True):
+                    found[place] = one
         return found
+
+
+def measure_rows(
+    live: LiveModel,
+    explained: Sequence[Sequence[Explanation]],
+    *,
+    explainer: Explainer,
+    call: Call,
+    rows: Sequence[int],
+    figures: Sequence[str],
+) -> list[list[Explanation]]:
+    """Return the explanations of rows of a call with their figures; without names, as they are.
+
+    Args:
+        live: The model; it is left as it was.
+        explained: Of each row. A blank map has no figures.
+        explainer: That made the explanations.
+        call: Of the network.
+        rows: Which row of the call each is.
+        figures: Names, of `trust.FAITHFULNESS`.
+    """
+    if not figures:
+        return [list(each) for each in explained]
+    nothing = dict.fromkeys(figures)
+    found = [[replace(e, faithfulness=nothing) for e in each] for each in explained]
+    places = [(n, m) for n, each in enumerate(found) for m, e in enumerate(each) if not e.is_blank]
+    module, size = live.module.get_submodule(live.network), explainer.batch_size
+    for start in range(0, len(places), size):
+        chosen = places[start : start + size]
+        batch = [found[n][m] for n, m in chosen]
+        part = explainer.prepared(call.take(torch.tensor([rows[n] for n, _ in chosen])), module)
+        measured = _measure_batch(live, explainer, part, batch, figures)
+        for (n, m), one in zip(chosen, measured, strict=True):
+            found[n][m] = one
+    return found
+
+
+def _measure_batch(
+    live: LiveModel,
+    explainer: Explainer,
+    call: Call,
+    batch: Sequence[Explanation],
+    figures: Sequence[str],
+) -> list[Explanation]:
+    """Return explanations of a call with their figures; None where one is not defined."""
+    found = faithfulness(
+        live,
+        call,
+        torch.stack([e.saliency for e in batch]),
+        _task_of(explainer.task, batch, call.images.device),
+        figures=figures,
+    )
+    told = [
+        {name: float(values[row]) for name, values in found.items()} for row in range(len(batch))
+    ]
+    return [
+        replace(e, faithfulness={n: v if math.isfinite(v) else None for n, v in own.items()})
+        for e, own in zip(batch, told, strict=True)
+    ]
 
 
 def _task_of(task: Task, batch: Sequence[Explanation], device: torch.device) -> Task:

@@ -11,7 +11,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from ..errors import ConfigurationError, expected
 from ..rounds import QUADRANT_METRICS, ROUND_METRICS, faithfulness_names
 from ..sinks import metric_name
-from ..trust import FAITHFULNESS, JUDGE_METRICS
+from ..trust import JUDGE_METRICS
+from .measuring import check_figures
 
 ISOLATIONS = ("auto", "borrow", "copy", "trust")
 
@@ -55,18 +56,7 @@ class RoundSettings:
             remedy = 'Pass `isolation="auto"`'
             raise ConfigurationError(expected("isolation", rule, got, remedy))
 
-        figures = self.faithfulness
-        if isinstance(figures, str) or not set(figures) <= set(FAITHFULNESS):
-            known = [name for name in FAITHFULNESS if name in figures] or ["deletion", "insertion"]
-            raise ConfigurationError(
-                expected(
-                    "faithfulness",
-                    f"a tuple of {', '.join(FAITHFULNESS)}",
-                    repr(figures),
-                    f"Pass faithfulness={tuple(known)}",
-                )
-            )
-        object.__setattr__(self, "faithfulness", tuple(dict.fromkeys(figures)))
+        object.__setattr__(self, "faithfulness", check_figures(self.faithfulness))
 
     @property
     def pace(self) -> dict[str, int]:

@@ -37,6 +37,7 @@ from ..tasks import Classification, EmbeddingTask, Output, Task
 from .audit_run import AuditRun
 from .audit_settings import AuditSettings
 from .environment import check_environment, is_dev_run, tell_estimate
+from .measuring import check_figures
 from .progress import AuditProgress
 from .run_dir import RunDirectory
 from .waiting import ctrl_c_ends
@@ -75,6 +76,8 @@ class VLMAuditCallback(ValidationWatcher):
         output: Which part of what that module answers are the logits; found out if None.
         loader: Number of the loader whose rows are audited, or of several.
         groups: Fields of a row (a mapping's keys) that are kept beside it, to be compared by.
+        faithfulness: Figures of how faithful the maps are, of `trust.FAITHFULNESS`, kept beside
+            each row; with all of them a row takes some 90 forwards.
         pictures: Of so many rows at most pictures are kept, most of them of Correct-Low and
             Wrong-High; the others can be drawn again from the data.
         max_pending: How many explained rows may wait for their verdicts at a time.
@@ -118,6 +121,7 @@ class VLMAuditCallback(ValidationWatcher):
         output: Output | None = None,
         loader: int | Sequence[int] = 0,
         groups: Sequence[str] = (),
+        faithfulness: Sequence[str] = (),
         pictures: int = 2000,
         max_pending: int = 128,
         on_judge_error: str = "warn",
@@ -140,7 +144,11 @@ class VLMAuditCallback(ValidationWatcher):
                 )
             )
         self._settings = AuditSettings(
-            threshold=threshold, pictures=pictures, max_pending=max_pending, groups=tuple(groups)
+            threshold=threshold,
+            pictures=pictures,
+            max_pending=max_pending,
+            groups=tuple(groups),
+            faithfulness=check_figures(faithfulness),
         )
         self._explainer = Explainer(
             task=task or Classification(),

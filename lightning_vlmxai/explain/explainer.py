@@ -120,6 +120,7 @@ class Explainer:
                 name: getattr(self, name)
                 for name in ("method", "target_layer", "class_names", "alpha", "beta", "fill")
             },
+            "perturbation": self.perturbation.bounds_of(self.method),
         }
 
     def as_before(self, described: Mapping[str, Any]) -> Explainer:

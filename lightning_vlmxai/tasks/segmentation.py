@@ -73,7 +73,8 @@ class Segmentation:
             [(class_maps == k).sum(dim=(1, 2)) for k in range(logits.shape[1])], dim=1
         )
         classes = self._largest(areas)
-        scores, confidences = _sum_over(logits, classes, class_maps)
+        scores = _sum_over(logits, classes, class_maps)
+        confidences = _mean_over(logits, classes, class_maps)
         return Prediction(
             classes=classes,
             confidences=confidences,
@@ -89,11 +90,11 @@ class Segmentation:
 
     def score(self, output: Any, prediction: Prediction) -> Tensor:
         """Return the sum of the class's logits where it was predicted, `[B]` float32."""
-        return _sum_over(_read(output, prediction), prediction.classes, prediction.class_maps)[0]
+        return _sum_over(_read(output, prediction), prediction.classes, prediction.class_maps)
 
     def confidence(self, output: Any, prediction: Prediction) -> Tensor:
         """Return the class's mean probability where it was predicted, `[B]` float32."""
-        return _sum_over(_read(output, prediction), prediction.classes, prediction.class_maps)[1]
+        return _mean_over(_read(output, prediction), prediction.classes, prediction.class_maps)
 
     def label_of(self, target: Tensor, num_classes: int) -> int:
         """Return the largest true foreground class of one sample.
@@ -208,12 +209,12 @@ class BinarySegmentation:
     def score(self, output: Any, prediction: Prediction) -> Tensor:
         """Return the sum of the class's logits where it was predicted, `[B]` float32."""
         two = _two_classes(logits_of(output), is_probability=prediction.from_probabilities)
-        return _sum_over(two, prediction.classes, prediction.class_maps)[0]
+        return _sum_over(two, prediction.classes, prediction.class_maps)
 
     def confidence(self, output: Any, prediction: Prediction) -> Tensor:
         """Return the class's mean probability where it was predicted, `[B]` float32."""
         two = _two_classes(logits_of(output), is_probability=prediction.from_probabilities)
-        return _sum_over(two, prediction.classes, prediction.class_maps)[1]
+        return _mean_over(two, prediction.classes, prediction.class_maps)
 
     def label_of(self, target: Tensor, num_classes: int) -> int:
         """Return 1 if a sample has any true foreground, else 0.
@@ -275,18 +276,33 @@ def _read(output: Any, prediction: Prediction) -> Tensor:
     return log_of(given) if prediction.from_probabilities else given
 
 
-def _sum_over(logits: Tensor, classes: Tensor, class_maps: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return the sum of the class's logits and the mean of its probabilities in its region."""
+def _sum_over(logits: Tensor, classes: Tensor, class_maps: Tensor | None) -> Tensor:
+    """Return the sum of the class's logits in its region, `[B]` float32."""
+    region = _maps_of(class_maps) == classes[:, None, None]
+    of_class = classes[:, None, None, None].expand(-1, 1, *logits.shape[2:])
+    return (logits.gather(1, of_class).squeeze(1).float() * region).sum(dim=(1, 2))
+
+
+@torch.no_grad()
+def _mean_over(logits: Tensor, classes: Tensor, class_maps: Tensor | None) -> Tensor:
+    """Return the mean of the class's probabilities in its region, `[B]` float32; 0 of none.
+
+    The softmax is taken in the region alone: over all maps it costs a small network's forward.
+    """
+    means = []
+    for row, label, own in zip(
+        logits.flatten(2), classes.tolist(), _maps_of(class_maps).flatten(1), strict=True
+    ):
+        region = row.index_select(1, (own == label).nonzero().squeeze(1)).float()
+        probability = 1 / (region - region[label]).exp_().sum(dim=0)  # 1 / inf is 0, as it should
+        means.append(probability.sum() / max(probability.numel(), 1))
+    return torch.stack(means)
+
+
+def _maps_of(class_maps: Tensor | None) -> Tensor:
     if class_maps is None:
         raise TypeError("A prediction of Segmentation has class maps.")
-    region = class_maps == classes[:, None, None]
-    of_class = classes[:, None, None, None].expand(-1, 1, *logits.shape[2:])
-    scores = (logits.gather(1, of_class).squeeze(1).float() * region).sum(dim=(1, 2))
-    with torch.no_grad():
-        log_sum = logits.float().logsumexp(dim=1)
-        probability = (logits.float().gather(1, of_class).squeeze(1) - log_sum).exp()
-        means = (probability * region).sum(dim=(1, 2)) / region.sum(dim=(1, 2)).clamp(min=1)
-    return scores, means
+    return class_maps
 
 
 def _squeezed(target: Tensor) -> Tensor:

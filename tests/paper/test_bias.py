@@ -17,6 +17,7 @@ from samples import make_sample
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {
+    "data": "digits", "side": 160, "weights": "DEFAULT",
     "judge": "reference", "model": "gpt-4o-mini", "epochs": 4, "probes": 100, "samples": 20,
     "train_batches": None,
 }  # fmt: skip
@@ -30,7 +31,8 @@ def write_done(root: Path, errs: list[int], fired: list[int | None], judged: int
         done: dict[str, Any] = {
             "number": number, "biased": number % 2 == 1, "err": err, "judged": judged,
             "samples": 20, "fired": epoch, "accuracy": 0.9 + number / 100,
-            "accuracy_zeros": 0.95, "judge": "scripted",
+            "validated": 100, "validated_watched": 20, "accuracy_watched": 0.95,
+            "judge": "scripted",
         }  # fmt: skip
         bias.result_of(number, root).write_text(json.dumps(done))
 

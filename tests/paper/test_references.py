@@ -37,6 +37,9 @@ def line(number: int, score: float | None, iou: float, share: float = 0.5) -> di
     return {
         "probe": number, "file": f"{number}.png", "score": score,
         "reference": {**reference, "object_share": share},
+        "faithfulness": {
+            "deletion": 0.1 * number, "insertion": 0.9 - iou, "average_drop": iou**2, "aopc": None,
+        },
     }  # fmt: skip
 
 
@@ -105,15 +108,29 @@ def test_judges_are_held_against_masks_and_people(
         assert cell.endswith("n = 12")
     assert cells[3] == "-"  # pixel accuracy is the same throughout
     assert "gpt, masked, pixel_accuracy: " in told
+    rows = {of.split("│")[1].strip(): of.split("│")[2:-1] for of in told.splitlines() if "│" in of}
+    numbers = np.arange(12)
+    for row, values, n in (
+        ("deletion & insertion", 0.9 - IOUS - 0.1 * numbers, 13),
+        ("Average Drop", -(IOUS**2), 13),
+    ):
+        # Without a score a picture has its figures all the same: the one that failed is in.
+        of_13 = np.append(values, (0.9 - 0.9 - 1.2) if row[0] == "d" else -(0.9**2))
+        wanted = np.corrcoef(of_13, np.append(IOUS, 0.9))[0, 1]
+        cell = rows[row][1].strip()
+        assert cell.split()[0] == f"{wanted:.2f}".replace("0.", ".")
+        assert cell.endswith(f"n = {n}")
+    assert [cell.strip() for cell in rows["AOPC"]] == ["-"] * 4
     assert "covers less than 33% of the picture are left out: 1" in told.replace(
         "cover ", "covers "
     )
     assert "published, Gemini-2.5-pro, masked" in told
-    common = ["--data", "pictures", "--limit", "7", "--judge"]
+    common = ["--data", "pictures", "--limit", "7"]
+    figures = ["--faithfulness", "[insertion, deletion, average_drop, aopc]"]
     assert asked == [
-        [*common, "gpt", "--view", "masked"],
-        [*common, "gpt", "--view", "overlay"],
-        [*common, "reference", "--view", "masked"],
+        [*common, *figures, "--judge", "gpt", "--view", "masked"],
+        [*common, "--judge", "gpt", "--view", "overlay"],
+        [*common, "--judge", "reference", "--view", "masked"],
     ]
 
 

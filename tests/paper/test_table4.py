@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import rates
 import table4_models as table4
 from audits import read_audit
 from data_sets import write_folder
@@ -44,25 +45,25 @@ def test_the_differences_are_those_of_a_published_example() -> None:
     answers = [(a, b) for a, b, count in cells for _ in range(count)]
     first = {str(i): line(i, high if a else low) for i, (a, _) in enumerate(answers)}
     second = {str(i): line(i, high if b else low) for i, (_, b) in enumerate(answers)}
-    found = {of.quadrant: of for of in table4.contrast(first, second)}
+    found = {of.quadrant: of for of in rates.contrast(first, second)}
     approval = found[Quadrant.CORRECT_HIGH]
     assert approval.pairs == (794, 150, 86, 570)
     assert approval.p == pytest.approx(3.10e-5, rel=0.01)  # 2 (1 - Phi(4.166))
     ends = paired_interval(approval.pairs)
     assert ends == pytest.approx(Interval(-0.059, -0.021), abs=1e-3)  # Agresti: -0.06 to -0.02
     assert found[Quadrant.WRONG_HIGH].p == 1.0
-    assert table4.show_score_difference(first, second).startswith("-0.12 (")  # -0.04 x 3
+    assert rates.show_score_difference(first, second).startswith("-0.12 (")  # -0.04 x 3
 
 
 def test_only_pictures_that_both_have_judged_are_held_against_each_other() -> None:
     """One that failed, or that only one has, is in no pair; other labels are no pair at all."""
     first = {"a": line(0, "correct_high"), "b": line(1, None), "c": line(2, "wrong_low")}
     second = {"a": line(0, "correct_low"), "b": line(1, "wrong_low")}
-    assert [sum(of.pairs) for of in table4.contrast(first, second)] == [1] * 4
-    assert table4.contrast({"b": first["b"]}, second) == []
+    assert [sum(of.pairs) for of in rates.contrast(first, second)] == [1] * 4
+    assert rates.contrast({"b": first["b"]}, second) == []
     second["a"]["label_name"] = "dog"
     with pytest.raises(ValueError, match=r"0.png is 'cat' in one audit and 'dog' in the other"):
-        table4.contrast(first, second)
+        rates.contrast(first, second)
 
 
 def test_a_score_stands_over_a_failure_in_whatever_file(tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ def test_two_models_are_audited_and_compared(tmp_path: Path) -> None:
     assert [len(found) for found in own.values()] == [8, 8]
     for name in own:
         assert len((tmp_path / "out" / name / "samples.jsonl").read_text().splitlines()) == 8
-    by = {of.quadrant: of.pairs for of in table4.contrast(*own.values())}
+    by = {of.quadrant: of.pairs for of in rates.contrast(*own.values())}
     assert by[Quadrant.CORRECT_HIGH].first == 8
     assert by[Quadrant.CORRECT_HIGH].second == 0
     assert "0.031" in done.stdout  # 2 / 2^8, times the four tests

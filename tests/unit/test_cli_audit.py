@@ -161,6 +161,7 @@ def test_ones_own_module_is_audited_on_ones_own_data(folder: Path) -> None:
         ([*RIGHT[1:], "--masks", "masks", "--limit", "0"], "Expected `limit` to be at least 1"),
         ([*RIGHT[1:], "--masks", "masks", "--budget-usd", "1"], "Name a --judge"),
         ([*RIGHT[1:], "--masks", "masks", "--trainer.nothing", "1"], "what Lightning's Trainer"),
+        ([*RIGHT[1:], "--masks", "masks", "--perturbation.windows", "3"], "of batch_size, top_"),
         ([*RIGHT[1:], "--masks", "masks", "--devices", "two"], "what Lightning's Trainer"),
     ],
 )
@@ -174,6 +175,19 @@ def test_what_can_not_be_done_ends_in_one_sentence(
     assert told.startswith("vlmxai: Expected `")
     assert said in told
     assert not Path("run", "samples.jsonl").exists()
+
+
+def test_a_perturbation_is_bounded_and_is_not_mixed_with_another(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """RISE is told how many masks; with fewer an audit does not go on, with the same it does."""
+    given = [*RIGHT, "--masks", "masks", "--method", "rise", "--perturbation.masks"]
+    assert main([*given, "9"]) == 0
+    told = json.loads(Path("run", "run.json").read_text())
+    assert told["perturbation"] == {"masks": 9, "cells": 7, "keep": 0.5, "seed": 0}
+    assert main([*given, "9", "--perturbation.batch_size", "3"]) == 0
+    assert main([*given, "8"]) == 2
+    assert "made with another perturbation" in capsys.readouterr().err
 
 
 @pytest.fixture
