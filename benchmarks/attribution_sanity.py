@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "parity")
 import real_data
 from lightning_vlmxai.attribution import (
     METHODS,
+    OF_ATTENTION,
     Perturbation,
     Subject,
     attribute,
@@ -28,6 +29,8 @@ from lightning_vlmxai.explain.live import borrowed
 from lightning_vlmxai.tasks import Classification
 
 SIDE = 224
+METHODS_HERE = [name for name in METHODS if name not in OF_ATTENTION]
+"""The networks here are convolutional."""
 
 
 def pets(count: int) -> tuple[Tensor, Tensor]:
@@ -62,7 +65,7 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=24, help="of each data set, at most")
     parser.add_argument("--masks", type=int, default=300, help="of RISE")
     parser.add_argument("--channels", type=int, default=64, help="of Score-CAM and Ablation-CAM")
-    parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--methods", nargs="*", default=METHODS_HERE, choices=METHODS_HERE)
     parser.add_argument("--data", nargs="*", default=["pets", "coco"], choices=["pets", "coco"])
     arguments = parser.parse_args()
     if real_data.MISSING:

@@ -1,6 +1,6 @@
 """A live model and inputs go in; saliency maps come out."""
 
-from .attribute import LAYERLESS, METHODS, attribute, find_method
+from .attribute import LAYERLESS, METHODS, OF_ATTENTION, attribute, find_method
 from .capture import Capture, capture
 from .grids import Reshape, fold
 from .hooks import Place
@@ -9,10 +9,12 @@ from .methods import normalize_saliency
 from .perturbation import Perturbation
 from .pointing import Losses, find_losses
 from .subject import Attribution, Subject
+from .words import Words, explain_words
 
 __all__ = [
     "LAYERLESS",
     "METHODS",
+    "OF_ATTENTION",
     "Attribution",
     "Capture",
     "Losses",
@@ -21,9 +23,11 @@ __all__ = [
     "Reshape",
     "Subject",
     "Target",
+    "Words",
     "attribute",
     "candidates",
     "capture",
+    "explain_words",
     "find_losses",
     "find_method",
     "find_target_layer",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AttributionError, ConfigurationError, expected
+from .clip import clip_exact, gradeclip
 from .methods import (
     cam,
     eigencam,
@@ -19,6 +20,7 @@ from .methods import (
     layercam,
     xgradcam,
 )
+from .mmel import mmel
 from .perturbation import Perturbation, ablationcam, occlusion, rise, scorecam
 from .subject import Attribution, Subject
 
@@ -131,11 +133,17 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "cam": _cam,
         "scorecam": scorecam,
         "ablationcam": ablationcam,
+        "clip_exact": clip_exact,
+        "gradeclip": gradeclip,
+        "mmel": mmel,
         "rise": rise,
         "occlusion": occlusion,
     }
 )
 """Every native method by the name that `VLMExplainCallback(method=...)` takes."""
 
-LAYERLESS = frozenset({"rise", "occlusion"})
-"""The methods that look at pictures and answers alone, so that any model will do."""
+OF_ATTENTION = frozenset({"clip_exact", "gradeclip", "mmel"})
+"""The methods that find by themselves the attention with which a network looks at a picture."""
+
+LAYERLESS = frozenset({"rise", "occlusion"}) | OF_ATTENTION
+"""The methods that need no target layer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -101,7 +101,11 @@ class Scene:
         return [1 if axis == site.rows else side for axis, side in enumerate(site.shape)]
 
 
-def look(module: nn.Module, call: Call) -> Scene:
+def look(
+    module: nn.Module,
+    call: Call,
+    given: Callable[[nn.Module, Any, Any], Tensor | None] = lambda _m, args, _k: first_tensor(args),
+) -> Scene:
     """Return what one forward of a picture, and of the same with a change planted, shows.
 
     Call it inside `live.borrowed`.
@@ -109,6 +113,7 @@ def look(module: nn.Module, call: Call) -> Scene:
     Args:
         module: The model; called once, with two rows.
         call: What it is called with; the first row is looked at.
+        given: From a layer and its positional and keyword arguments to what counts as given.
     """
     pair = call.take(torch.tensor([0, 0]))
     images, planted = plant(pair.images)
@@ -144,11 +149,11 @@ def look(module: nn.Module, call: Call) -> Scene:
             moved[step] = _movement(picture, other, planted)
 
     def before(name: str) -> Any:
-        def hook(_module: nn.Module, args: Any) -> None:
+        def hook(layer: nn.Module, args: Any, kwargs: Any) -> None:
             event = next(events)
             begun.setdefault(name, []).append(event)
             with unseen():
-                see(name, first_tensor(args), event, is_output=False)
+                see(name, given(layer, args, kwargs), event, is_output=False)
 
         return hook
 
@@ -165,7 +170,7 @@ def look(module: nn.Module, call: Call) -> Scene:
 
     with ExitStack() as stack:
         for name, layer in hookable(module).items():
-            stack.callback(layer.register_forward_pre_hook(before(name)).remove)
+            stack.callback(layer.register_forward_pre_hook(before(name), with_kwargs=True).remove)
             stack.callback(layer.register_forward_hook(behind(name)).remove)
         stack.enter_context(torch.no_grad())
         stack.enter_context(eager())
