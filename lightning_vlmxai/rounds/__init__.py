@@ -3,7 +3,7 @@
 from .book import RoundBook
 from .faults import Faults
 from .findings import Finding, Outcome, Outcomes, find
-from .groups import Group, Member, bin_confidence, compare_groups
+from .groups import Group, Member, Share, bin_confidence, compare_groups, stand_out
 from .open_round import with_probe, without_probe
 from .paired import Pairs, benjamini_hochberg, fisher_p, holm, mcnemar_p, paired_interval
 from .quadrants import (
@@ -41,6 +41,7 @@ __all__ = [
     "RoundBook",
     "RoundSource",
     "Shades",
+    "Share",
     "assign_quadrant",
     "benjamini_hochberg",
     "bin_confidence",
@@ -55,6 +56,7 @@ __all__ = [
     "paired_interval",
     "quadrant_metrics",
     "show_score",
+    "stand_out",
     "wilson_interval",
     "with_probe",
     "without_probe",
