@@ -24,6 +24,7 @@ from ..tasks import (
     with_texts,
 )
 from .explainer import Explainer
+from .halving import halve
 from .live import LiveModel
 from .requests import to_module
 from .watch_texts import TEXT_METHODS
@@ -198,10 +199,16 @@ def _in_batches(embed: Callable[[Call], Tensor], calls: Sequence[Call], size: in
         of_shape[str(call.shapes)].append(place)
     found: dict[int, Tensor] = {}
     for places in of_shape.values():
-        for start in range(0, len(places), size):
+        start = 0
+        while start < len(places):
             batch = places[start : start + size]
-            made = embed(join_calls([calls[place] for place in batch])).detach().float()
+            try:
+                made = embed(join_calls([calls[place] for place in batch])).detach().float()
+            except RuntimeError as error:
+                size = halve(len(batch), error)
+                continue
             found.update(zip(batch, made, strict=True))
+            start += len(batch)
     return torch.stack([found[place] for place in range(len(calls))])
 
 
