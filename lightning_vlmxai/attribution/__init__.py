@@ -9,6 +9,7 @@ from .methods import normalize_saliency
 from .perturbation import Perturbation
 from .pointing import Losses, find_losses
 from .subject import Attribution, Subject
+from .words import Words, explain_words
 
 __all__ = [
     "LAYERLESS",
@@ -22,9 +23,11 @@ __all__ = [
     "Reshape",
     "Subject",
     "Target",
+    "Words",
     "attribute",
     "candidates",
     "capture",
+    "explain_words",
     "find_losses",
     "find_method",
     "find_target_layer",

@@ -13,9 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .projections import Shown
+
+Seen = tuple[Shown | None, Tensor, Tensor]
+"""What a run of an attention showed, what is at its wiring's place, and the gradient there."""
 
 Masking = Literal["none", "given", "inverted", "causal"]
 """Which mask an attention uses: none, the one it is given, true where it looks, or the past."""
@@ -46,6 +50,10 @@ class Wiring:
     masking: Masking
     place: str
     projects: bool
+
+    def with_one_head(self, width: int) -> Wiring:
+        """Return the same with one head of that width."""
+        return replace(self, heads=1, scale=width**-0.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,15 +126,16 @@ def solve(shown: Shown, rows: int) -> Wiring | None:
     return None if best is None else best[1]
 
 
-def look_through(shown: Shown, wiring: Wiring, gave: Tensor, gradient: Tensor) -> Look | None:
+def look_through(seen: Seen, wiring: Wiring) -> Look | None:
     """Return what an attention of a known wiring looked at; None if it is wired otherwise.
 
     Args:
-        shown: What its run showed.
+        seen: What its run showed.
         wiring: How it was wired before.
-        gave: What is at the wiring's place.
-        gradient: Of the score with respect to that.
     """
+    shown, gave, gradient = seen
+    if shown is None:
+        return None
     queries, keys, values = _projections(shown, wiring.rows)
     gave, gradient = (_rows_first(t.detach(), wiring.rows) for t in (gave, gradient))
     maskings = _maskings(shown, len(queries), wiring.heads, queries.shape[1], keys.shape[1])
@@ -154,6 +163,25 @@ def look_through(shown: Shown, wiring: Wiring, gave: Tensor, gradient: Tensor) -
         heads=wiring.heads,
         scale=wiring.scale,
     )
+
+
+def outputs_of(shown: Shown, wiring: Wiring, features: Tensor) -> Tensor:
+    """Return what an attention would give at its wiring's place if it was wired so.
+
+    Args:
+        shown: What its run shows.
+        wiring: Any.
+        features: What it gives at that place.
+    """
+    queries, keys, values = _projections(shown, wiring.rows)
+    masks = _maskings(shown, len(queries), wiring.heads, queries.shape[1], keys.shape[1])
+    every = torch.arange(queries.shape[1], device=queries.device)
+    mask = masks.get(wiring.masking)
+    made = attend(queries, keys, values, wiring.heads, wiring.scale, mask, every)[1]
+    if wiring.projects and shown.out is not None:
+        weight, bias = shown.out
+        made = F.linear(made.to(weight.dtype), weight, bias)
+    return (made if wiring.rows == 0 else made.transpose(0, 1)).to(features.dtype)
 
 
 def attend(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AttributionError, ConfigurationError, expected
-from .clip import clip_exact
+from .clip import clip_exact, gradeclip
 from .methods import (
     cam,
     eigencam,
@@ -20,6 +20,7 @@ from .methods import (
     layercam,
     xgradcam,
 )
+from .mmel import mmel
 from .perturbation import Perturbation, ablationcam, occlusion, rise, scorecam
 from .subject import Attribution, Subject
 
@@ -133,13 +134,15 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "scorecam": scorecam,
         "ablationcam": ablationcam,
         "clip_exact": clip_exact,
+        "gradeclip": gradeclip,
+        "mmel": mmel,
         "rise": rise,
         "occlusion": occlusion,
     }
 )
 """Every native method by the name that `VLMExplainCallback(method=...)` takes."""
 
-OF_ATTENTION = frozenset({"clip_exact"})
+OF_ATTENTION = frozenset({"clip_exact", "gradeclip", "mmel"})
 """The methods that find by themselves the attention with which a network looks at a picture."""
 
 LAYERLESS = frozenset({"rise", "occlusion"}) | OF_ATTENTION

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,11 +15,11 @@ from torch import Tensor, nn
 from ..calls import Call
 from ..errors import AttributionError, expected
 from ..tasks import Prediction, tensors_in
-from .attention import Look, Wiring, look_through, solve
+from .attention import Look, Seen, Wiring, look_through, outputs_of, solve
 from .capture import leaf_at
 from .hooks import Place, changed, named_layers
 from .layouts import Layouts
-from .projections import Shown, holds_projections, keys_given, watched
+from .projections import Watch, holds_projections, keys_given, watched
 from .reading import Layout, read_untouched
 from .sites import Scene, Site, hookable, look
 from .subject import Subject
@@ -49,11 +50,32 @@ class Attention:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastLook:
+    """The attention with which a network looks at the picture last.
+
+    Args:
+        look: What it looked at.
+        layout: How that is a map of the picture.
+        prediction: What the network answers.
+        attention: Where it is.
+        before: The attentions to the picture that run before it, the last first.
+        is_self: Whether what is read is a token among the places, not a query of its own.
+    """
+
+    look: Look
+    layout: Layout
+    prediction: Prediction
+    attention: Attention
+    before: tuple[Attention, ...]
+    is_self: bool
+
+
 _known: WeakKeyDictionary[nn.Module, dict[Any, tuple[Attention, ...]]] = WeakKeyDictionary()
 """What was found; each use computes anew whether it still holds."""
 
 
-def last_look(subject: Subject, method: str) -> tuple[Look, Layout, Prediction]:
+def last_look(subject: Subject, method: str) -> LastLook:
     """Return what a network last looked at in the picture, before it answered.
 
     That is the last attention which the score's gradient reaches, whose keys are places of the
@@ -70,7 +92,7 @@ def last_look(subject: Subject, method: str) -> tuple[Look, Layout, Prediction]:
         AttributionError: If there is no such attention, or it works otherwise than it is read.
     """
     call = subject.call
-    held = tuple((n, id(layer)) for n, layer in _holders(subject.module).items())
+    held = tuple((n, id(layer)) for n, layer in holders(subject.module).items())
     key = (tuple(call.images.shape[1:]), call.images.dtype, held)
     known = _known.setdefault(subject.module, {})
     if key in known:
@@ -91,7 +113,7 @@ def find_attentions(module: nn.Module, call: Call) -> tuple[Attention, ...]:
         module: The model; called once with two rows.
         call: What it is called with; the first row is looked at.
     """
-    layers = _holders(module)
+    layers = holders(module)
     with ExitStack() as stack:
         shown = {name: stack.enter_context(watched(layer)) for name, layer in layers.items()}
         scene = look(
@@ -104,7 +126,7 @@ def find_attentions(module: nn.Module, call: Call) -> tuple[Attention, ...]:
         sites = [s for s in scene.sites if s.name == name and not s.is_output]
         if not any(site.step in counts for site in sites):
             continue
-        (site, *more), runs = sites, shown[name]
+        (site, *more), runs = sites, shown[name].shown
         read = None if more else _read_keys(scene, layouts, site)
         is_read = not more and site.rows is not None and len(runs) == 1
         found[name] = Attention(
@@ -119,7 +141,9 @@ def look_at(
     module: nn.Module,
     attentions: Sequence[Attention],
     run: Callable[[], Tensor],
-) -> list[tuple[Shown | None, Tensor, Tensor] | None]:
+    *,
+    one_head: bool = False,
+) -> list[Seen | None]:
     """Return what attentions showed in a forward, their outputs and the gradients of scores there.
 
     Nothing before the first is recorded.
@@ -128,6 +152,7 @@ def look_at(
         module: The model.
         attentions: In the order in which they run.
         run: Calls the model and returns the scores, `[B]`.
+        one_head: Whether they run with one head of full width.
 
     Returns:
         What each showed in its last run (None of one whose projections aren't seen, or that ran
@@ -137,19 +162,32 @@ def look_at(
     kept: list[list[Tensor]] = []
     grad_enabled = torch.is_grad_enabled()
 
-    def keep(name: int) -> Callable[[Tensor], Tensor]:
+    def keep(number: int) -> Callable[[Tensor], Tensor]:
         def note(features: Tensor) -> Tensor:
-            kept[name].append(features)
+            kept[number].append(features)
             return features.clone()
 
         return note
 
+    def merge(watch: Watch, wiring: Wiring) -> Callable[[Tensor], Tensor | None]:
+        def change(features: Tensor) -> Tensor | None:
+            shown = watch.present()
+            if shown is None:
+                return None
+            one = wiring.with_one_head(shown.queries.shape[2])
+            return outputs_of(shown, one, features)
+
+        return change
+
     try:
         with torch.no_grad(), ExitStack() as stack:
-            shown = [stack.enter_context(watched(layers[a.name])) for a in attentions]
+            watches = [stack.enter_context(watched(layers[a.name])) for a in attentions]
             for number, attention in enumerate(attentions):
-                place = attention.place
+                place, wiring = attention.place, attention.wiring
                 layer = layers[place.name]
+                if one_head and wiring is not None:
+                    change = merge(watches[number], wiring)
+                    stack.enter_context(changed(layer, change, place))
                 if number == 0:
                     kept.append(stack.enter_context(leaf_at(layer, place)))
                 else:
@@ -165,30 +203,38 @@ def look_at(
             )
     finally:
         torch.set_grad_enabled(grad_enabled)
-    results: list[tuple[Shown | None, Tensor, Tensor] | None] = []
+    results: list[Seen | None] = []
     for number, good in enumerate(usable):
         gradient = next(gradients) if good else None
-        once = shown[number][0] if len(shown[number]) == len(kept[number]) == 1 else None
+        shown = watches[number].shown
+        once = shown[0] if len(shown) == len(kept[number]) == 1 else None
         results.append(None if gradient is None else (once, kept[number][-1].detach(), gradient))
     return results
 
 
-def _holders(module: nn.Module) -> dict[str, nn.Module]:
+def otherwise(method: str, attention: Attention) -> AttributionError:
+    """Return the error for an attention that doesn't do what it did when it was found."""
+    rule = "an attention whose output can be computed anew"
+    return _refused(method, rule, f"{attention.name!r}, whose output came out otherwise")
+
+
+def _refused(method: str, rule: str, got: str) -> AttributionError:
+    rule = f"one that fits the model ({method!r} reads {rule})"
+    return AttributionError(expected("method", rule, got, WITHOUT_ATTENTION))
+
+
+def holders(module: nn.Module) -> dict[str, nn.Module]:
+    """Return the layers that hold projections for an attention, by name."""
     return {n: layer for n, layer in hookable(module).items() if holds_projections(layer)}
 
 
-def _last_of(
-    subject: Subject, attentions: Sequence[Attention], method: str
-) -> tuple[Look, Layout, Prediction]:
-    def refused(rule: str, got: str) -> AttributionError:
-        rule = f"one that fits the model ({method!r} reads {rule})"
-        return AttributionError(expected("method", rule, got, WITHOUT_ATTENTION))
-
+def _last_of(subject: Subject, attentions: Sequence[Attention], method: str) -> LastLook:
+    refused = partial(_refused, method)
     rule = "the attention with which a class token or a pooling query looks at the picture"
     if not attentions:
         raise refused(rule, "a network without attention to the picture, as convolutional ones are")
-    blank: tuple[Look, Layout, Prediction] | None = None
-    for attention in attentions:
+    blank: LastLook | None = None
+    for number, attention in enumerate(attentions):
         predictions: list[Prediction] = []
 
         def run(predictions: list[Prediction] = predictions) -> Tensor:
@@ -200,7 +246,7 @@ def _last_of(
         (seen,) = look_at(subject.module, [attention], run)
         if seen is None:
             continue
-        shown, gave, gradient = seen
+        shown, _, gradient = seen
         is_flat = not bool(gradient.any())
         named = repr(attention.name)
         if attention.wiring is None or shown is None:
@@ -213,9 +259,9 @@ def _last_of(
             )
         if attention.layout is None and (is_flat or not shown.is_self):
             continue
-        look = look_through(shown, attention.wiring, gave, gradient)
+        look = look_through(seen, attention.wiring)
         if look is None:
-            raise refused(rule, f"{named}, whose output came out otherwise than it was computed")
+            raise otherwise(method, attention)
         if attention.layout is None:
             raise refused(rule, f"{named}, which looks at no map of the picture")
         places = attention.layout.patches
@@ -224,7 +270,14 @@ def _last_of(
         )
         if is_mixed:
             raise refused(rule, f"{named}, whose places the answer is read from itself (a mean)")
-        found = look, attention.layout, predictions[-1].detach()
+        found = LastLook(
+            look=look,
+            layout=attention.layout,
+            prediction=predictions[-1].detach(),
+            attention=attention,
+            before=tuple(attentions[number + 1 :]),
+            is_self=shown.is_self,
+        )
         if not is_flat:
             return found
         blank = blank or found

@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from .hooks import first_tensor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """What one run of an attention showed, off the graph, its axes as the module has them.
+    """What one run of an attention showed, its axes as the module has them.
 
     Args:
         queries: Projected, all heads side by side, `[B, Lq, E]` or `[Lq, B, E]`.
@@ -42,46 +42,80 @@ class Shown:
     out: tuple[Tensor, Tensor | None] | None
     count: int = 0
 
+    def detach(self) -> Shown:
+        """Return the same off the graph."""
+        return replace(
+            self,
+            queries=self.queries.detach(),
+            keys=self.keys.detach(),
+            values=self.values.detach(),
+            places={name: tensor.detach() for name, tensor in self.places.items()},
+        )
+
+
+class Watch:
+    """What an attention shows in its runs.
+
+    Args:
+        attention: Any module.
+    """
+
+    def __init__(self, attention: nn.Module) -> None:
+        self.shown: list[Shown] = []
+        self._attention = attention
+        self._given: list[tuple[str, Any]] | None = None
+        self._fired: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def present(self) -> Shown | None:
+        """Return what was shown so far in the run under way, on the graph; None if that is none."""
+        if self._given is None:
+            return None
+        with unseen():
+            return _show(self._attention, self._given, self._fired, None)
+
+    def begin(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        """Note what the attention is given."""
+        self._given = _named(module, args, kwargs)
+        self._fired.clear()
+
+    def note(self, name: str) -> Any:
+        """Return a hook that notes what a child is given and gives."""
+
+        def hook(_module: nn.Module, args: Any, output: Any) -> None:
+            given, gave = first_tensor(args), first_tensor(output)
+            if given is not None and gave is not None:
+                self._fired[name] = given, gave
+
+        return hook
+
+    def end(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        """Note what the attention gives."""
+        with torch.no_grad(), unseen():
+            given = self._given or _named(module, args, kwargs)
+            found = _show(module, given, self._fired, first_tensor(output))
+        if found is not None:
+            self.shown.append(found.detach())
+        self._fired.clear()
+
 
 @contextmanager
-def watched(attention: nn.Module) -> Iterator[list[Shown]]:
+def watched(attention: nn.Module) -> Iterator[Watch]:
     """Note what an attention shows in each of its runs; runs that show none leave no entry.
 
     Args:
         attention: Any module; nothing of it is changed.
-
-    Yields:
-        What was shown so far.
     """
-    shown: list[Shown] = []
-    fired: dict[str, tuple[Tensor, Tensor]] = {}
-
-    def begin(_module: nn.Module, _args: Any) -> None:
-        fired.clear()
-
-    def note(name: str) -> Any:
-        def hook(_module: nn.Module, args: Any, output: Any) -> None:
-            given, gave = first_tensor(args), first_tensor(output)
-            if given is not None and gave is not None:
-                fired[name] = given.detach(), gave.detach()
-
-        return hook
-
-    def end(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        with torch.no_grad(), unseen():
-            found = _show(module, _named(module, args, kwargs), fired, first_tensor(output))
-        if found is not None:
-            shown.append(found)
-        fired.clear()
-
+    watch = Watch(attention)
     with ExitStack() as stack:
-        stack.callback(attention.register_forward_pre_hook(begin).remove)
+        hook = attention.register_forward_pre_hook(watch.begin, with_kwargs=True)
+        stack.callback(hook.remove)
         for name, child in attention.named_children():
             if not isinstance(child, torch.jit.ScriptModule):
-                stack.callback(child.register_forward_hook(note(name)).remove)
+                stack.callback(child.register_forward_hook(watch.note(name)).remove)
         # Before what changes the output, so that it is seen as the module gave it.
-        stack.callback(attention.register_forward_hook(end, with_kwargs=True, prepend=True).remove)
-        yield shown
+        behind = attention.register_forward_hook(watch.end, with_kwargs=True, prepend=True)
+        stack.callback(behind.remove)
+        yield watch
 
 
 def holds_projections(module: nn.Module) -> bool:
@@ -132,7 +166,7 @@ def _show(
         values=values,
         is_self=is_self,
         masks={n: v.detach() for n, v in given if isinstance(v, Tensor) and "mask" in n},
-        places={n: t.detach() for n, t in places.items() if t is not None and t.ndim == 3},
+        places={n: t for n, t in places.items() if t is not None and t.ndim == 3},
         out=(weight.detach(), None if bias is None else bias.detach())
         if is_silent and isinstance(weight, Tensor)
         else None,

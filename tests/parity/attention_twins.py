@@ -35,6 +35,7 @@ class Literal:
         self.heads, self.row = heads, row
         self.mask: list[float] = [0.0] * len(self.k)
         self.g: list[float] = []
+        self.logits = torch.empty(0)
 
     def weights(self, head: int, heads: int | None = None) -> list[float]:
         """Return one head's attention of the query."""
@@ -71,6 +72,21 @@ class Literal:
                 part = range(head * size, (head + 1) * size)
                 found[i] += attention[i] * sum(self.g[d] * value[d] for d in part)
         return found
+
+    def published(self, places: range) -> list[float]:
+        """Return Grad-ECLIP's `sum_d g_d v_i,d lambda_i`, lambda over the places."""
+        query = self.q[self.row]
+        length = math.sqrt(sum(x * x for x in query))
+        cosines = [
+            sum(x * y for x, y in zip(query, key, strict=True))
+            / (length * math.sqrt(sum(y * y for y in key)))
+            for key in self.k
+        ]
+        low, high = min(cosines[i] for i in places), max(cosines[i] for i in places)
+        return [
+            sum(g * v for g, v in zip(self.g, value, strict=True)) * (cosine - low) / (high - low)
+            for value, cosine in zip(self.v, cosines, strict=True)
+        ]
 
 
 def mha(attention: nn.MultiheadAttention, q_x: Tensor, k_x: Tensor) -> list[Tensor]:
@@ -185,5 +201,6 @@ def look(
         attention.forward = forward
         logits = model(images)
         del attention.forward
+    found.logits = logits.detach()
     found.g = torch.autograd.grad(logits[0, label], made)[0].tolist()
     return found

@@ -77,12 +77,46 @@ def test_shares_add_up_to_what_the_score_has_of_the_look(name: str) -> None:
     model, images = build(name), pictures()
     with borrowed(model) as lent:
         subject = Subject(module=lent, layer=lent, inputs=images, task=Classification())
-        seen, _, prediction = last_look(subject, "clip_exact")
-        sums = shares(seen).sum(dim=1)
-    for row, label in enumerate(prediction.classes.tolist()):
+        last = last_look(subject, "clip_exact")
+        sums = shares(last.look).sum(dim=1)
+    for row, label in enumerate(last.prediction.classes.tolist()):
         twin = twin_of(name, model, images[row : row + 1], label)
         whole = sum(g * o for g, o in zip(twin.g, twin.output(), strict=True))
         assert float(sums[row]) == pytest.approx(whole, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_gradeclip_is_its_literal_twin(name: str) -> None:
+    """With one head of full width, as published, and the label that the model itself predicts."""
+    model, images = build(name), pictures(6)
+    found = explained(model, images, "gradeclip")
+    assert found.raw.any()
+    exact = explained(model, images, "clip_exact")
+    assert torch.equal(found.prediction.classes, exact.prediction.classes)
+    assert torch.equal(found.prediction.confidences, exact.prediction.confidences)
+    for row, label in enumerate(found.prediction.classes.tolist()):
+        twin = twin_of(name, model, images[row : row + 1], label, one_head=True)
+        start = TWINS[name][3]
+        relevance = as_grid(twin.published(range(start, start + 16)), start)
+        assert (found.raw[row] - relevance.relu()).abs().amax() / relevance.abs().amax() <= 1e-5
+
+
+def test_one_head_is_another_network() -> None:
+    """With Grad-ECLIP's one head a random CLIP looks elsewhere, and its embeddings are others."""
+    model, images = build("open_clip"), pictures(6)
+    model.texts = torch.eye(model.texts.shape[1])  # so that logits are embeddings
+    real = model(images).detach()
+    outputs, embeddings = [], []
+    for row in range(6):
+        image, own = images[row : row + 1], real[row : row + 1]
+        same = twin_of("open_clip", model, image, 0)
+        other = twin_of("open_clip", model, image, 0, one_head=True)
+        assert torch.cosine_similarity(same.logits, own).item() > 1 - 1e-5
+        one, heads = torch.tensor(other.output(1)), torch.tensor(same.output())
+        outputs.append(torch.cosine_similarity(one, heads, dim=0).item())
+        embeddings.append(torch.cosine_similarity(other.logits, own).item())
+    assert (min(outputs), max(outputs)) == pytest.approx((0.51, 0.90), abs=0.01)
+    assert (min(embeddings), max(embeddings)) == pytest.approx((0.91, 0.99), abs=0.01)
 
 
 def test_a_look_at_the_outputs_of_a_pool_is_told_from_one_at_the_picture() -> None:
@@ -92,3 +126,55 @@ def test_a_look_at_the_outputs_of_a_pool_is_told_from_one_at_the_picture() -> No
     found = explained(model, images, "clip_exact")
     assert found.raw.shape == (3, 4, 4)
     assert set(READ) > set(TWINS)
+
+
+def test_mmel_is_its_literal_twin() -> None:
+    """Three looks weighted by what they add, the picture and five windows by the confidence."""
+    model, images = build("open_clip"), pictures()
+    found = explained(model, images, "mmel")
+    for row, label in enumerate(found.prediction.classes.tolist()):
+        image = images[row : row + 1]
+        raw = twin_map(model, image, label, (32, 32))
+        around, covered = torch.zeros(32, 32), torch.zeros(32, 32)
+        for top, left in ((0, 0), (0, 16), (16, 0), (16, 16), (8, 8)):
+            window = image[:, :, top : top + 16, left : left + 16]
+            large = nn.functional.interpolate(window, (32, 32), mode="bilinear")
+            around[top : top + 16, left : left + 16] += twin_map(model, large, label, (16, 16))
+            covered[top : top + 16, left : left + 16] += 1
+        raw += around / covered
+        assert (found.raw[row] - raw).abs().amax() / raw.abs().amax() <= 1e-5
+
+
+def twin_map(model: nn.Module, image: Tensor, label: int, size: tuple[int, int]) -> Tensor:
+    """Return the merged looks at one picture, times the confidence in a label, at a size."""
+    places = [f"model.visual.transformer.resblocks.{i}.attn" for i in range(3)]
+    attentions: list[Any] = [model.get_submodule(place) for place in places]
+    given: list[tuple[Tensor, Tensor]] = []
+
+    def note(_m: nn.Module, args: Any, output: Any) -> None:
+        output[0].retain_grad()
+        given.append((args[0].detach(), output[0]))
+
+    handles = [attention.register_forward_hook(note) for attention in attentions]
+    with torch.enable_grad():
+        logits = model(image)
+        logits[0, label].backward()
+    for handle in handles:
+        handle.remove()
+    model.zero_grad()
+    sums, grids = [], []
+    for attention, (x, out) in zip(attentions, given, strict=True):
+        with torch.no_grad():
+            twin = Literal(*(t[0] for t in mha(attention, x, x)), attention.num_heads)
+        weight = attention.out_proj.weight.detach()
+        twin.g = (out.grad[0, 0] @ weight).tolist()
+        relevance = twin.exact()
+        sums.append(max(sum(relevance), 0.0))
+        grid = as_grid(relevance, 1).relu()
+        grids.append(grid / grid.max().clamp(min=1e-12))
+    shares_of = [one / sum(sums) if sum(sums) else 1 / 3 for one in sums]
+    merged = sum(share * grid for share, grid in zip(shares_of, grids, strict=True))
+    large = nn.functional.interpolate(
+        merged[None, None], size, mode="bilinear", align_corners=False
+    )
+    return large[0, 0] * logits.softmax(dim=1)[0, label].detach()
