@@ -201,6 +201,16 @@ def test_encoders_of_a_users_own_are_found_and_what_follows_them_is_said(
     assert "the answers of image_tower and text_tower; what a step makes of these" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("network", "told"),
+    [("model.encode_image", "model.encode_image"), ("model.visual", "model.visual")],
+)
+def test_the_network_can_be_named_a_method_as_well(network: str, told: str, tmp_path: Path) -> None:
+    """What a run says that it explains can be passed."""
+    fit(tmp_path, Towers(make_clip()), make_callback(tmp_path, network=network))
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["network"] == told
+
+
 def test_projections_called_in_the_step_are_refused_with_the_way_out(tmp_path: Path) -> None:
     """Two parts that may answer are named; with one named, the text's side is asked for."""
     with pytest.raises(ProbeError, match=r'network="model.of_picture"'):
