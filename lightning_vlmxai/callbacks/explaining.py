@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..explain import Bound, Explainer, LiveModel, bind, spread
-from ..judges import Judge
+from ..judges import CaptionJudge, Judge
 from ..probes import ProbeSet
 from ..records import Explanation, Probe
 from ..tasks import EmbeddingTask
@@ -38,6 +38,13 @@ class Explaining:
     ) -> None:
         self._asked = asked
         self._judge = judge
+        task = asked.task
+        if (
+            isinstance(task, EmbeddingTask)
+            and task.has_captions
+            and isinstance(judge, CaptionJudge)
+        ):
+            judge.expect_captions()
         self._watched = tuple(watch_classes)
         self._measuring = Measuring(faithfulness)
         self._check = MapCheck()

@@ -38,7 +38,9 @@ from lightning_vlmxai import (
     ReferenceMaskJudge,
     VLMAuditCallback,
     VLMExplainCallback,
+    VLMJudge,
 )
+from openai_server import OpenAIServer, verdict
 
 SCALE = ((0.5,) * 3, (0.25,) * 3)
 
@@ -229,6 +231,25 @@ def test_the_judge_needs_words_and_a_line_says_where_from(tmp_path: Path) -> Non
     judge.needs_class_names = True  # type: ignore[attr-defined]
     with pytest.raises(ConfigurationError, match=r'caption=row\["caption"\]'):
         fit(tmp_path, Unnamed(make_clip()), make_callback(tmp_path, judge=judge))
+
+
+def test_a_judge_reads_the_whole_caption(tmp_path: Path) -> None:
+    """Captions are longer than classes: none is cut, and the question is about captions."""
+    tail = "that somebody put on a table beside a window of a house at the end of a long street"
+
+    def unpack(row: Any) -> Item:
+        return Item(image=row["image"], target=None, caption=f"{row['caption']} {tail}")
+
+    with OpenAIServer(lambda seen: verdict(seen.number % 6)) as server:
+        judge = VLMJudge("m", base_url=server.base_url, api_key_env=None, cache=False)
+        callback = make_callback(tmp_path, judge=judge, unpack=unpack)
+        fit(tmp_path, Towers(make_clip()), callback)
+    labels = {seen.label for seen in server.requests}
+    assert labels
+    assert labels <= {f"{row['caption']} {tail}" for row in Captioned(20, seed=1)}
+    assert all("The caption that it finds nearest" in seen.text for seen in server.requests)
+    assert judge.name in (tmp_path / "run" / "run.json").read_text("utf-8")
+    assert judge.prompt_version != VLMJudge("m").prompt_version
 
 
 def test_captions_of_one_picture_are_all_right(tmp_path: Path) -> None:
