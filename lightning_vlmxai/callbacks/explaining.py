@@ -120,7 +120,7 @@ class Explaining:
     def describe(self) -> dict[str, Any]:
         """Return how explanations are made, in plain values."""
         explainer = self._settled or self._asked
-        return replace(explainer, class_names=self.class_names).describe()
+        return {**explainer.describe(), "class_names": self.class_names}
 
     def _check_names(self, bound: Bound, line: str) -> None:
         task = self._asked.task
