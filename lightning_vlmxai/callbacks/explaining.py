@@ -74,6 +74,8 @@ class Explaining:
             task = reading.task(self._asked.task)
             asked = replace(self._asked, reading=reading, task=task, class_names=names)
             asked = asked.as_before(before)
+        elif names == self._settled.class_names:
+            asked = self._settled
         else:
             asked = replace(self._settled, class_names=names)
         bound = bind(asked, live, probe_set.probes)
