@@ -275,7 +275,12 @@ def test_an_audit_refuses_captions_and_says_what_to_run(tmp_path: Path) -> None:
 def test_by_default_the_last_attention_is_explained_and_else_gradcam(tmp_path: Path) -> None:
     """A transformer is explained by "clip_exact"; a convolutional tower by Grad-CAM, as is said."""
     for made, wanted in ((Towers(make_clip()), "clip_exact"), (Plain(), "gradcam")):
-        callback = make_callback(tmp_path, method=None, run_dir=tmp_path / wanted)
+        callback = make_callback(
+            tmp_path,
+            method=None,
+            run_dir=tmp_path / wanted,
+            faithfulness=["deletion", "insertion", "average_drop", "increase"],
+        )
         if wanted == "gradcam":
             with pytest.warns(UserWarning, match=r'explains by "gradcam".*without attention'):
                 fit(tmp_path, made, callback)
@@ -283,6 +288,12 @@ def test_by_default_the_last_attention_is_explained_and_else_gradcam(tmp_path: P
             fit(tmp_path, made, callback)
         told = json.loads((tmp_path / wanted / "run.json").read_text())
         assert told["method"] == wanted
+        lines = (tmp_path / wanted / "samples.jsonl").read_text().splitlines()
+        for sample in map(json.loads, lines):
+            is_blank = sample["reason"] == "blank_saliency"
+            values = list(sample["faithfulness"].values())
+            assert len(values) == 4
+            assert is_blank or None not in values
 
 
 class Pairs(Losses):
