@@ -119,7 +119,11 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def influential(self, ends: Iterable[Tensor]) -> set[int]:
         """Return the steps that have a part in some tensors."""
-        counts = {step for end in ends if (step := self.step_of(end)) is not None}
+        return self.influences(*(s for end in ends if (s := self.step_of(end)) is not None))
+
+    def influences(self, *steps: int) -> set[int]:
+        """Return the steps that have a part in some steps, these among them."""
+        counts = set(steps)
         for number in range(max(counts, default=-1), -1, -1):
             if number in counts:
                 counts.update(self.steps[number].parents)

@@ -35,11 +35,13 @@ class Attention:
         name: Dotted name of the module.
         layout: How what it looks at is a map of the picture; None if it isn't known to be one.
         wiring: How its heads' outputs are made; None if they don't come out.
+        beside: Names of attentions that run before it and that it sees nothing of.
     """
 
     name: str
     layout: Layout | None
     wiring: Wiring | None
+    beside: frozenset[str] = frozenset()
 
     @property
     def place(self) -> Place:
@@ -122,17 +124,21 @@ def find_attentions(module: nn.Module, call: Call) -> tuple[Attention, ...]:
     counts = scene.flow.influential([scene.logits])
     layouts = Layouts(scene)
     found: dict[str, Attention] = {}
-    for name in _in_order(scene, layers):
+    order = _in_order(scene, layers)
+    made = {s.name: s.step for s in scene.sites if s.is_output and s.name in layers}
+    for number, name in enumerate(order):
         sites = [s for s in scene.sites if s.name == name and not s.is_output]
         if not any(site.step in counts for site in sites):
             continue
         (site, *more), runs = sites, shown[name].shown
         read = None if more else _read_keys(scene, layouts, site)
+        seen = scene.flow.influences(site.step)
         is_read = not more and site.rows is not None and len(runs) == 1
         found[name] = Attention(
             name=name,
             layout=read,
             wiring=solve(runs[0], site.rows or 0) if is_read else None,
+            beside=frozenset(n for n in order[number + 1 :] if made.get(n, -1) not in seen),
         )
     return tuple(found.values())
 
@@ -212,6 +218,23 @@ def look_at(
     return results
 
 
+def _beside(
+    module: nn.Module,
+    attention: Attention,
+    before: Sequence[Attention],
+    run: Callable[[], Tensor],
+) -> str:
+    """Return an attention whose part in the scores doesn't pass a later one; "" without any.
+
+    What stands beside is most often a part of another answer, which no gradient reaches.
+    """
+    beside = [one for one in reversed(before) if one.name in attention.beside]
+    for other, seen in zip(beside, look_at(module, beside, run) if beside else (), strict=True):
+        if seen is not None and bool(seen[2].any()):
+            return other.name
+    return ""
+
+
 def otherwise(method: str, attention: Attention) -> AttributionError:
     """Return the error for an attention that doesn't do what it did when it was found."""
     rule = "an attention whose output can be computed anew"
@@ -279,6 +302,11 @@ def _last_of(subject: Subject, attentions: Sequence[Attention], method: str) -> 
             is_self=shown.is_self,
         )
         if not is_flat:
+            rival = _beside(subject.module, attention, attentions[number + 1 :], run)
+            if rival:
+                raise refused(
+                    rule, f"{named} beside {rival!r}, which has its own part in the answer"
+                )
             return found
         blank = blank or found
     if blank is not None:

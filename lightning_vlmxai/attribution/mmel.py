@@ -3,7 +3,7 @@
 The paper (arXiv 2509.15243) publishes no code, and its formulas aren't at hand: known is that on
 top of Grad-ECLIP it takes features of several scales, adaptive weights, and weights of layers over
 the depth by the alignment of picture and text. How these are filled in is ours (docs/decisions,
-071).
+072).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..explain import Bound, Explainer, LiveModel, bind, spread
-from ..judges import Judge
+from ..judges import CaptionJudge, Judge
 from ..probes import ProbeSet
 from ..records import Explanation, Probe
 from ..tasks import EmbeddingTask
@@ -38,6 +38,13 @@ class Explaining:
     ) -> None:
         self._asked = asked
         self._judge = judge
+        task = asked.task
+        if (
+            isinstance(task, EmbeddingTask)
+            and task.has_captions
+            and isinstance(judge, CaptionJudge)
+        ):
+            judge.expect_captions()
         self._watched = tuple(watch_classes)
         self._measuring = Measuring(faithfulness)
         self._check = MapCheck()
@@ -74,6 +81,8 @@ class Explaining:
             task = reading.task(self._asked.task)
             asked = replace(self._asked, reading=reading, task=task, class_names=names)
             asked = asked.as_before(before)
+        elif names == self._settled.class_names:
+            asked = self._settled
         else:
             asked = replace(self._settled, class_names=names)
         bound = bind(asked, live, probe_set.probes)
@@ -120,7 +129,7 @@ class Explaining:
     def describe(self) -> dict[str, Any]:
         """Return how explanations are made, in plain values."""
         explainer = self._settled or self._asked
-        return replace(explainer, class_names=self.class_names).describe()
+        return {**explainer.describe(), "class_names": self.class_names}
 
     def _check_names(self, bound: Bound, line: str) -> None:
         task = self._asked.task

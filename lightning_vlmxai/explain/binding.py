@@ -24,6 +24,7 @@ from ..tasks import (
     with_texts,
 )
 from .explainer import Explainer
+from .halving import halve
 from .live import LiveModel
 from .requests import to_module
 from .watch_texts import TEXT_METHODS
@@ -198,10 +199,16 @@ def _in_batches(embed: Callable[[Call], Tensor], calls: Sequence[Call], size: in
         of_shape[str(call.shapes)].append(place)
     found: dict[int, Tensor] = {}
     for places in of_shape.values():
-        for start in range(0, len(places), size):
+        start = 0
+        while start < len(places):
             batch = places[start : start + size]
-            made = embed(join_calls([calls[place] for place in batch])).detach().float()
+            try:
+                made = embed(join_calls([calls[place] for place in batch])).detach().float()
+            except RuntimeError as error:
+                size = halve(len(batch), error)
+                continue
             found.update(zip(batch, made, strict=True))
+            start += len(batch)
     return torch.stack([found[place] for place in range(len(calls))])
 
 
@@ -256,7 +263,7 @@ def _find_encoder(root: nn.Module, network: str) -> Callable[..., Any]:
         for method in TEXT_METHODS
         if callable(getattr(module, method, None))
     }
-    around = [name for name in found if not name or f"{network}.".startswith(f"{name}.")]
+    around = [name for name in found if _is_around(name, network)]
     if around:
         return found[max(around, key=len)]  # type: ignore[no-any-return]
     if len(found) == 1:
@@ -324,9 +331,15 @@ def _number(root: nn.Module, network: str, name: str) -> float | None:
         for path, value in every
         if path.rpartition(".")[2] == name and value.numel() == 1
     }
-    around = [p for p in found if f"{network}.".startswith(p.rpartition(".")[0])]
-    paths = [max(around, key=len)] if around else list(found)
+    around = [p for p in found if _is_around(p.rpartition(".")[0], network)]
+    inside = [p for p in found if p.startswith(f"{network}.")]
+    paths = [max(around, key=len)] if around else inside or list(found)
     return float(found[paths[0]].detach()) if len(paths) == 1 else None
+
+
+def _is_around(name: str, network: str) -> bool:
+    """Return whether a module is the network, or holds it."""
+    return not name or f"{network}.".startswith(f"{name}.")
 
 
 def _id_of(target: Tensor) -> int:

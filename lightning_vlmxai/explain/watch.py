@@ -8,18 +8,18 @@ part is compiled would be compiled with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import wraps
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils.weak import WeakIdKeyDictionary
 
 from ..calls import Call, MethodCall, StepCall
 from ..tasks import is_detection
+from .parts import parts_of, shares
 
 Reads = Callable[[Any, int, Call | None], str]
 """Why a task can't read an output as predictions of so many samples; empty if it can.
@@ -96,7 +96,8 @@ class Watch:
 
     Args:
         reads: Why an output can't be read.
-        network: Dotted name of the network, or of that head, where the choice is the user's.
+        network: Dotted name of the network, of its method, or of that head, where the choice is
+            the user's.
         methods: Names of methods that count as networks, where a module has them.
     """
 
@@ -104,8 +105,10 @@ class Watch:
         self, reads: Reads, network: str | None = None, methods: Sequence[str] = ()
     ) -> None:
         self._reads = reads
-        self._asked = network
-        self._methods = methods
+        owner, _, last = (network or "").rpartition(".")
+        self._is_method = last in methods
+        self._asked = owner if self._is_method else network
+        self._methods = (last,) if self._is_method else methods
         self._chosen: tuple[str, str, int] | None = None
         self.is_step = False
         self._step: _Step | None = None
@@ -179,7 +182,8 @@ class Watch:
             parts = iter([(self._chosen[0], root.get_submodule(self._chosen[0]))])
         for name, module in parts:
             if only is None or name == only:
-                self._undo.append(self._attend(name, module, is_root=not name, eager=eager))
+                if not self._is_method:
+                    self._undo.append(self._attend(name, module, is_root=not name, eager=eager))
                 self._undo += [
                     self._wrap(name, module, method, method)
                     for method in self._methods
@@ -344,18 +348,6 @@ def _join(part: str, method: str) -> str:
     return ".".join(filter(None, [part, method]))
 
 
-def shares(output: Any, given: Sequence[Tensor]) -> bool:
-    """Return whether any tensor of an output, or a view of it, is among those given."""
-    mine = {_storage(leaf) for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)}
-    return any(_storage(one) in mine for one in given)
-
-
-def _storage(tensor: Tensor) -> object:
-    if tensor.layout is not torch.strided:
-        return id(tensor)
-    return tensor.untyped_storage().data_ptr()
-
-
 def _is_input(images: Tensor, step: _Step) -> bool:
     """Return whether a picture may be the batch's, and not features that a network made of it."""
     if images in step.made:
@@ -375,24 +367,3 @@ def _is_same(images: Tensor | None, picture: Tensor | None) -> bool:
             or (images.shape == picture.shape and images.data_ptr() == picture.data_ptr())
         )
     )
-
-
-def parts_of(root: nn.Module, *, eager: bool) -> Iterator[tuple[str, nn.Module]]:
-    """Yield a module and its submodules by name, none that lies inside of a compiled one."""
-    seen: set[int] = set()
-
-    def walk(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-        if id(module) in seen:
-            return
-        seen.add(id(module))
-        yield name, module
-        if isinstance(module, torch.jit.ScriptModule) or (not eager and _is_compiled(module)):
-            return
-        for child_name, child in module.named_children():
-            yield from walk(f"{name}.{child_name}" if name else child_name, child)
-
-    yield from walk("", root)
-
-
-def _is_compiled(module: nn.Module) -> bool:
-    return module._compiled_call_impl is not None or hasattr(module, "_orig_mod")

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 
 from ..calls import TextCall
 from ..tasks import tensors_in
-from .watch import parts_of, shares
+from .parts import parts_of, shares
 
 TEXT_METHODS = ("encode_text", "get_text_features")
 """Of open_clip and the first CLIP, and of transformers."""

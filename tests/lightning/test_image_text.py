@@ -38,7 +38,9 @@ from lightning_vlmxai import (
     ReferenceMaskJudge,
     VLMAuditCallback,
     VLMExplainCallback,
+    VLMJudge,
 )
+from openai_server import OpenAIServer, verdict
 
 SCALE = ((0.5,) * 3, (0.25,) * 3)
 
@@ -201,6 +203,16 @@ def test_encoders_of_a_users_own_are_found_and_what_follows_them_is_said(
     assert "the answers of image_tower and text_tower; what a step makes of these" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("network", "told"),
+    [("model.encode_image", "model.encode_image"), ("model.visual", "model.visual")],
+)
+def test_the_network_can_be_named_a_method_as_well(network: str, told: str, tmp_path: Path) -> None:
+    """What a run says that it explains can be passed."""
+    fit(tmp_path, Towers(make_clip()), make_callback(tmp_path, network=network))
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["network"] == told
+
+
 def test_projections_called_in_the_step_are_refused_with_the_way_out(tmp_path: Path) -> None:
     """Two parts that may answer are named; with one named, the text's side is asked for."""
     with pytest.raises(ProbeError, match=r'network="model.of_picture"'):
@@ -219,6 +231,25 @@ def test_the_judge_needs_words_and_a_line_says_where_from(tmp_path: Path) -> Non
     judge.needs_class_names = True  # type: ignore[attr-defined]
     with pytest.raises(ConfigurationError, match=r'caption=row\["caption"\]'):
         fit(tmp_path, Unnamed(make_clip()), make_callback(tmp_path, judge=judge))
+
+
+def test_a_judge_reads_the_whole_caption(tmp_path: Path) -> None:
+    """Captions are longer than classes: none is cut, and the question is about captions."""
+    tail = "that somebody put on a table beside a window of a house at the end of a long street"
+
+    def unpack(row: Any) -> Item:
+        return Item(image=row["image"], target=None, caption=f"{row['caption']} {tail}")
+
+    with OpenAIServer(lambda seen: verdict(seen.number % 6)) as server:
+        judge = VLMJudge("m", base_url=server.base_url, api_key_env=None, cache=False)
+        callback = make_callback(tmp_path, judge=judge, unpack=unpack)
+        fit(tmp_path, Towers(make_clip()), callback)
+    labels = {seen.label for seen in server.requests}
+    assert labels
+    assert labels <= {f"{row['caption']} {tail}" for row in Captioned(20, seed=1)}
+    assert all("The caption that it finds nearest" in seen.text for seen in server.requests)
+    assert judge.name in (tmp_path / "run" / "run.json").read_text("utf-8")
+    assert judge.prompt_version != VLMJudge("m").prompt_version
 
 
 def test_captions_of_one_picture_are_all_right(tmp_path: Path) -> None:
@@ -244,7 +275,12 @@ def test_an_audit_refuses_captions_and_says_what_to_run(tmp_path: Path) -> None:
 def test_by_default_the_last_attention_is_explained_and_else_gradcam(tmp_path: Path) -> None:
     """A transformer is explained by "clip_exact"; a convolutional tower by Grad-CAM, as is said."""
     for made, wanted in ((Towers(make_clip()), "clip_exact"), (Plain(), "gradcam")):
-        callback = make_callback(tmp_path, method=None, run_dir=tmp_path / wanted)
+        callback = make_callback(
+            tmp_path,
+            method=None,
+            run_dir=tmp_path / wanted,
+            faithfulness=["deletion", "insertion", "average_drop", "increase"],
+        )
         if wanted == "gradcam":
             with pytest.warns(UserWarning, match=r'explains by "gradcam".*without attention'):
                 fit(tmp_path, made, callback)
@@ -252,6 +288,12 @@ def test_by_default_the_last_attention_is_explained_and_else_gradcam(tmp_path: P
             fit(tmp_path, made, callback)
         told = json.loads((tmp_path / wanted / "run.json").read_text())
         assert told["method"] == wanted
+        lines = (tmp_path / wanted / "samples.jsonl").read_text().splitlines()
+        for sample in map(json.loads, lines):
+            is_blank = sample["reason"] == "blank_saliency"
+            values = list(sample["faithfulness"].values())
+            assert len(values) == 4
+            assert is_blank or None not in values
 
 
 class Pairs(Losses):

@@ -174,8 +174,42 @@ def test_a_part_that_the_score_does_not_hang_on_is_passed_over() -> None:
     assert call is not None
     found = explained(model, replace(call, read=lambda answer: answer["logits"]))
     both = explained(model, replace(call, read=lambda answer: answer))
+
+    def beside(answer: dict[str, Tensor]) -> Tensor:
+        return torch.cat([answer["logits"], answer["caption"].mean(dim=1) - 1e3], dim=1)
+
+    joined = explained(model, replace(call, read=beside))  # a slope of 0, not none
     assert torch.equal(found.raw, explained(model.visual).raw)
     assert torch.equal(both.raw, found.raw)
+    assert torch.equal(joined.raw, found.raw)
+
+
+class Pools(nn.Module):
+    """A probe or two that look at the places, and whose answers are added."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, WIDTH, PATCH, PATCH)
+        self.probe = nn.Parameter(torch.randn(1, 1, WIDTH))
+        self.pools = nn.ModuleList(
+            nn.MultiheadAttention(WIDTH, 4, batch_first=True) for _ in range(count)
+        )
+        self.head = nn.Linear(WIDTH, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.patches(images).flatten(2).transpose(1, 2)
+        probe = self.probe.expand(len(x), 1, -1)
+        return self.head(sum(pool(probe, x, x)[0][:, 0] for pool in self.pools))
+
+
+def test_looks_side_by_side_are_refused() -> None:
+    """Of two that both have a part in the answer, the last one's map would be half of it."""
+    torch.manual_seed(0)
+    net = Pools(1).eval()
+    assert explained(net).raw.any()
+    net.pools.append(nn.MultiheadAttention(WIDTH, 4, batch_first=True).eval())
+    with pytest.raises(AttributionError, match=r"'pools.1' beside 'pools.0'"):
+        explained(net)
 
 
 def test_one_forward_a_batch_and_nothing_recorded_before() -> None:
@@ -252,18 +286,28 @@ def test_half_precision_and_frozen_towers(name: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
-def test_adapters_count() -> None:
-    """LoRA on queries and values changes the maps as the same weights merged do."""
+@pytest.mark.parametrize(
+    ("name", "targets"), [("transformers clip", ["q_proj", "v_proj"]), ("open_clip", ["attn"])]
+)
+def test_adapters_count(name: str, targets: list[str]) -> None:
+    """LoRA changes the maps as the same weights merged do, in linears and in torch's attention."""
     peft = pytest.importorskip("peft")
     pytest.importorskip("transformers")
-    model = build("transformers clip")
+    pytest.importorskip("open_clip")
+    model = build(name)
     bare = explained(model).raw
-    config = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
-    model.model = peft.get_peft_model(model.model, config)
-    model.encode = lambda m, x: _pooled(m.get_image_features(pixel_values=x))
+    config = peft.LoraConfig(r=4, target_modules=targets, init_lora_weights=False)
+    if name == "open_clip":
+        model.model.visual = peft.get_peft_model(model.model.visual, config)
+    else:
+        model.model = peft.get_peft_model(model.model, config)
+        model.encode = lambda m, x: _pooled(m.get_image_features(pixel_values=x))
     model.eval()
     adapted = explained(model).raw
-    model.model = model.model.merge_and_unload()
+    if name == "open_clip":
+        model.model.visual = model.model.visual.merge_and_unload()
+    else:
+        model.model = model.model.merge_and_unload()
     torch.testing.assert_close(adapted, explained(model).raw, rtol=1e-3, atol=1e-4)
     assert not torch.allclose(adapted, bare, rtol=1e-2)
 
