@@ -1,7 +1,7 @@
 """Judged samples and the live model go in; the cue a class rests on, and its effect, come out."""
 
 from .finding import LIMIT, Shortcut, find_shortcuts, rests_elsewhere, try_cause
-from .interventions import Effect, draw_elsewhere, erase, erase_effect, paste, paste_effect
+from .interventions import Change, Effect, draw_elsewhere, erase, erase_effect, paste, paste_effect
 from .places import Box, Place, find_place
 from .topics import (
     Spoken,
@@ -15,6 +15,7 @@ from .topics import (
 __all__ = [
     "LIMIT",
     "Box",
+    "Change",
     "Effect",
     "Place",
     "Shortcut",

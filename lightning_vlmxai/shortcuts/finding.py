@@ -39,7 +39,8 @@ class Shortcut:
         topic: What they look at, in the judge's words; None likewise.
         bearers: Indices of the probes that bear the cue.
         erased: What erasing it does to these; None where it was not tried.
-        pasted: What pasting it onto other classes does.
+        pasted: What pasting it onto other classes does. The rows of the changes of both are
+            indices of probes.
         untried: Why something was not tried, in words.
     """
 
@@ -204,7 +205,8 @@ def try_cause(
         )
     bearers, regions, controls = [bearers[k] for k in kept], regions[kept], controls[kept]
     call = prepare(join_calls([of_index[i].call for i in bearers]))
-    erased = erase_effect(module, call, task, regions, controls)
+    erased = erase_effect(module, call, task, regions, controls, shortcut.number)
+    untried = () if erased else (f"It was not erased: none is {shortcut.label} to the model now.",)
     others = [
         s.explanation.probe_index
         for s in samples
@@ -214,20 +216,32 @@ def try_cause(
         and s.explanation.probe_index in of_index
         and str(of_index[s.explanation.probe_index].call.shapes) == shape
     ][:most]
-    if not others:
-        why = "It was not pasted: there is no picture of another class."
-        return replace(shortcut, erased=erased, untried=(why,))
-    turn = [k % len(bearers) for k in range(len(others))]
-    pasted = paste_effect(
-        module,
-        prepare(join_calls([of_index[i].call for i in others])),
-        task,
-        call.images[turn],
-        regions[turn],
-        controls[turn],
-        shortcut.number,
+    pasted = None
+    if others:
+        turn = [k % len(bearers) for k in range(len(others))]
+        pasted = paste_effect(
+            module,
+            prepare(join_calls([of_index[i].call for i in others])),
+            task,
+            call.images[turn],
+            regions[turn],
+            controls[turn],
+            shortcut.number,
+        )
+    if pasted is None:
+        untried += ("It was not pasted: there is no picture of another class.",)
+    return replace(
+        shortcut,
+        erased=erased and _of_probes(erased, bearers),
+        pasted=pasted and _of_probes(pasted, others),
+        untried=untried,
     )
-    return replace(shortcut, erased=erased, pasted=pasted)
+
+
+def _of_probes(effect: Effect, probes: Sequence[int]) -> Effect:
+    """Return an effect whose changes tell their probes."""
+    changes = (change._replace(row=probes[change.row]) for change in effect.changes)
+    return effect._replace(changes=tuple(changes))
 
 
 def _cue(shortcut: Shortcut, of: Explanation) -> Tensor:

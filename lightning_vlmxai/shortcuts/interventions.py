@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -15,6 +15,22 @@ from ..rounds import Interval, Pairs, paired_interval
 from ..tasks import Prediction, Task
 
 
+class Change(NamedTuple):
+    """Predicted classes of a picture.
+
+    Args:
+        row: Of the call.
+        before: As it is.
+        cue: With the cue erased or pasted.
+        control: With the same done in the other place.
+    """
+
+    row: int
+    before: int
+    cue: int
+    control: int
+
+
 class Effect(NamedTuple):
     """What a change of pictures does to predictions, beside the same change in another place.
 
@@ -25,6 +41,7 @@ class Effect(NamedTuple):
         interval: Of `(flipped - control) / total`, 95 %, paired.
         moved: Mean change of the confidence in question with the cue, in [-1, 1].
         control_moved: With the other place.
+        changes: Of each of these pictures.
     """
 
     total: int
@@ -33,6 +50,7 @@ class Effect(NamedTuple):
     interval: Interval
     moved: float
     control_moved: float
+    changes: tuple[Change, ...] = ()
 
     @property
     def is_cause(self) -> bool:
@@ -41,12 +59,13 @@ class Effect(NamedTuple):
 
 
 def erase_effect(
-    module: nn.Module, call: Call, task: Task, regions: Tensor, controls: Tensor
-) -> Effect:
+    module: nn.Module, call: Call, task: Task, regions: Tensor, controls: Tensor, label: int
+) -> Effect | None:
     """Return what erasing a cue does to the predictions of pictures that bear it.
 
     Three forwards. A prediction turns where another class comes first; `moved` is of the
-    confidence in the class that came first before.
+    confidence in the class that came first before. Pictures that the model, which may have been
+    trained on since they were judged, doesn't predict as `label` count nowhere; None without any.
 
     Args:
         module: The network, lent.
@@ -54,13 +73,13 @@ def erase_effect(
         task: How its answer is read.
         regions: Where the cue lies, `[B, H, W]` bool.
         controls: As large a region elsewhere.
+        label: The class that goes with the cue.
     """
     before = call.run(module)
     prediction = task.predict(before).detach()
     changed = [erase(call.images, where) for where in (regions, controls)]
-    return _hold(
-        module, call, task, changed, prediction, lambda now: now.classes != prediction.classes
-    )
+    counts = prediction.classes == label
+    return _hold(module, call, task, changed, prediction, prediction, counts)
 
 
 def paste_effect(
@@ -71,14 +90,15 @@ def paste_effect(
     regions: Tensor,
     controls: Tensor,
     label: int,
-) -> Effect:
+) -> Effect | None:
     """Return how many pictures of other classes a cue turns into its own class.
 
-    Three forwards. `moved` is of the confidence in that class.
+    Three forwards. `moved` is of the confidence in that class. Pictures that the model predicts as
+    that class as they are count nowhere; None without any other.
 
     Args:
         module: The network, lent.
-        call: What it is called with, of at least one row; none is predicted as `label`.
+        call: What it is called with, of at least one row.
         task: How its answer is read; of one class a picture.
         donors: A picture with the cue for each, `[B, C, H, W]`, as the network is given it.
         regions: Where the cue lies in it, and is pasted, `[B, H, W]` bool.
@@ -91,7 +111,8 @@ def paste_effect(
     wanted = replace(prediction, classes=classes)
     wanted = replace(wanted, confidences=task.confidence(before, wanted).detach())
     changed = [paste(call.images, donors, where) for where in (regions, controls)]
-    return _hold(module, call, task, changed, wanted, lambda now: now.classes == label)
+    counts = prediction.classes != label
+    return _hold(module, call, task, changed, prediction, wanted, counts)
 
 
 def erase(images: Tensor, regions: Tensor) -> Tensor:
@@ -177,17 +198,25 @@ def _hold(
     call: Call,
     task: Task,
     changed: Sequence[Tensor],
+    before: Prediction,
     wanted: Prediction,
-    turned: Callable[[Prediction], Tensor],
-) -> Effect:
-    """Return how many predictions turn with the cue and with the control, in this order."""
-    flips, moves = [], []
+    counts: Tensor,
+) -> Effect | None:
+    """Return how many predictions turn with the cue and with the control, in this order.
+
+    A prediction turns into the class that is wanted or away from it, whichever it was not before.
+    """
+    classes, moves = [], []
+    if not bool(counts.any()):
+        return None
     for images in changed:
         answer = call.with_images(images).run(module)
-        flips.append(turned(task.predict(answer).detach()).cpu())
+        classes.append(task.predict(answer).detach().classes[counts].cpu())
         moved = task.confidence(answer, wanted).detach().float() - wanted.confidences.float()
-        moves.append(float(moved.mean()))
-    cue, other = flips
+        moves.append(float(moved[counts].mean()))
+    was = before.classes[counts].cpu()
+    wants = wanted.classes[counts].cpu()
+    cue, other = ((now == wants) != (was == wants) for now in classes)
     both = int((cue & other).sum())
     pairs = Pairs(
         both=both,
@@ -195,6 +224,8 @@ def _hold(
         second=int(cue.sum()) - both,
         neither=int((~cue & ~other).sum()),
     )
-    return Effect(
-        len(cue), int(cue.sum()), int(other.sum()), paired_interval(pairs), moves[0], moves[1]
-    )
+    rows = counts.nonzero().flatten().tolist()
+    of_rows = zip(rows, was.tolist(), *(now.tolist() for now in classes), strict=True)
+    changes = tuple(Change(*of) for of in of_rows)
+    interval = paired_interval(pairs)
+    return Effect(len(cue), int(cue.sum()), int(other.sum()), interval, *moves, changes)

@@ -134,7 +134,8 @@ def test_a_map_that_misleads_is_told() -> None:
 
     class ReadsMiddle(ReadsDot):
         def forward(self, images: Tensor) -> Tensor:
-            return super().forward(images) * torch.tensor([0.0, 1.0, 1.0])
+            middle = images[:, 0, 12:16, 12:16].mean(dim=(1, 2))
+            return -50 * (middle[:, None] - torch.tensor([0.4, 0.2, 0.9])).abs()
 
     samples, probes = cases(10)
     (found,) = find_shortcuts(samples)

@@ -47,7 +47,8 @@ def test_what_hangs_on_the_cue_turns_with_it() -> None:
     dotted, plain = torch.zeros(8, 1, SIDE, SIDE), torch.zeros(20, 1, SIDE, SIDE)
     dotted[:, :, :4, -4:] = 1.0
     other, _ = draw_elsewhere(corner(8))
-    erased = erase_effect(model, Call.of_images(dotted), task, corner(8), other)
+    erased = erase_effect(model, Call.of_images(dotted), task, corner(8), other, 0)
+    assert erased is not None
     assert (erased.total, erased.flipped, erased.control) == (8, 8, 0)
     assert erased.is_cause
     assert erased.moved < -0.99
@@ -56,6 +57,8 @@ def test_what_hangs_on_the_cue_turns_with_it() -> None:
     pasted = paste_effect(
         model, Call.of_images(plain), task, dotted[turn], corner(20), other[turn], label=0
     )
+    assert pasted is not None
+    assert pasted.changes == tuple((row, 1, 0, 1) for row in range(20))
     assert (pasted.total, pasted.flipped, pasted.control) == (20, 20, 0)
     assert pasted.moved > 0.99
     assert model.forwards == 6
@@ -67,9 +70,29 @@ def test_where_the_cue_is_no_cause_nothing_is_claimed() -> None:
     images = torch.zeros(8, 1, SIDE, SIDE)
     images[:, :, :4, -4:] = 1.0
     wrong = corner(8).flip(2)
-    effect = erase_effect(model, Call.of_images(images), Classification(), wrong, corner(8).flip(1))
+    call = Call.of_images(images)
+    effect = erase_effect(model, call, Classification(), wrong, corner(8).flip(1), 0)
+    assert effect is not None
     assert (effect.flipped, effect.control) == (0, 0)
     assert not effect.is_cause
+
+
+def test_pictures_that_the_model_sees_otherwise_by_now_count_nowhere() -> None:
+    """It was trained on: 3 of 8 bearers are no longer of the class, 2 of 6 others are of it now."""
+    model, task = ReadsCorner(), Classification()
+    bearers, plain = torch.zeros(8, 1, SIDE, SIDE), torch.zeros(6, 1, SIDE, SIDE)
+    bearers[3:, :, :4, -4:] = 1.0
+    plain[:2, :, :4, -4:] = 1.0
+    other = corner(8).flip(1)
+    erased = erase_effect(model, Call.of_images(bearers), task, corner(8), other, 0)
+    assert erased is not None
+    assert (erased.total, erased.flipped, erased.control) == (5, 5, 0)
+    assert [tuple(change) for change in erased.changes] == [(row, 0, 1, 0) for row in range(3, 8)]
+    donors = bearers[3:4].expand(6, -1, -1, -1)
+    pasted = paste_effect(model, Call.of_images(plain), task, donors, corner(6), other[:6], label=0)
+    assert pasted is not None
+    assert (pasted.total, pasted.flipped, pasted.control) == (4, 4, 0)
+    assert erase_effect(model, Call.of_images(plain[2:]), task, corner(4), other[:4], 0) is None
 
 
 def test_erasing_fills_from_the_rim_and_leaves_the_rest() -> None:
