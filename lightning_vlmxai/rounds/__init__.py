@@ -18,7 +18,7 @@ from .quadrants import (
     wilson_interval,
 )
 from .ranks import Ranks
-from .source import RoundSource
+from .source import RoundSource, ShortcutSource
 from .telling import LETTERS, MEANINGS, NAMES, PALETTE, Shades, is_borderline, show_score
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "RoundSource",
     "Shades",
     "Share",
+    "ShortcutSource",
     "assign_quadrant",
     "benjamini_hochberg",
     "bin_confidence",

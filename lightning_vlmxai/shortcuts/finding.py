@@ -206,7 +206,9 @@ def try_cause(
     bearers, regions, controls = [bearers[k] for k in kept], regions[kept], controls[kept]
     call = prepare(join_calls([of_index[i].call for i in bearers]))
     erased = erase_effect(module, call, task, regions, controls, shortcut.number)
-    untried = () if erased else (f"It was not erased: none is {shortcut.label} to the model now.",)
+    untried: list[str] = []
+    if erased is None:
+        untried += [f"It was not erased: none is {shortcut.label} to the model by now."]
     others = [
         s.explanation.probe_index
         for s in samples
@@ -229,12 +231,12 @@ def try_cause(
             shortcut.number,
         )
     if pasted is None:
-        untried += ("It was not pasted: there is no picture of another class.",)
+        untried += ["It was not pasted: there is no picture of another class."]
     return replace(
         shortcut,
         erased=erased and _of_probes(erased, bearers),
         pasted=pasted and _of_probes(pasted, others),
-        untried=untried,
+        untried=tuple(untried),
     )
 
 

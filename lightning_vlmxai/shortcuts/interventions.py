@@ -228,4 +228,5 @@ def _hold(
     of_rows = zip(rows, was.tolist(), *(now.tolist() for now in classes), strict=True)
     changes = tuple(Change(*of) for of in of_rows)
     interval = paired_interval(pairs)
-    return Effect(len(cue), int(cue.sum()), int(other.sum()), interval, *moves, changes)
+    turned = len(cue), int(cue.sum()), int(other.sum())
+    return Effect(*turned, interval, moves[0], moves[1], changes)
