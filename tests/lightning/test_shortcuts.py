@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from dotted import DottedSquares, ReadsDots
 from torch import Tensor, nn
 
+from dotted import DottedSquares, ReadsDots
 from lightning_vlmxai import QuadrantStopping, Verdict, VLMExplainCallback
 from lightning_vlmxai.callbacks import shortcutting
 from lightning_vlmxai.tasks import MultiLabelClassification, Segmentation
