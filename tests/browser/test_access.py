@@ -16,12 +16,14 @@ import label_folders
 from lightning_vlmxai.cli import main
 from lightning_vlmxai.records import Quadrant, Round, Sample
 from lightning_vlmxai.report import write_comparison, write_report
-from lightning_vlmxai.rounds import PALETTE, assign_quadrant, show_score
+from lightning_vlmxai.rounds import PALETTE, Interval, assign_quadrant, show_score
+from lightning_vlmxai.shortcuts import Box, Change, Effect, Place, Shortcut
+from lightning_vlmxai.sinks import ShortcutsFound, write_shortcuts
 from run_folders import count, make_round, write_run
 
 Open = Callable[..., Page]
-VIEWS = ("#/", "#/gallery", "#/probe/3?round=fit-1", "#/changes", "#/figures", "#/rate",
-         "#/made")  # fmt: skip
+VIEWS = ("#/", "#/gallery", "#/probe/3?round=fit-1", "#/changes", "#/shortcuts", "#/figures",
+         "#/rate", "#/made")  # fmt: skip
 NEAR = {4: 2.49, 5: 2.4996, 7: 2.5}
 """Scores of probes at these positions of the last round, near the threshold."""
 SPREADS = {4: 0.5, 5: 0.0, 7: 1.0, 8: 2.0, 9: 0.25}
@@ -104,6 +106,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory, closed: Round) -> Path:
     """Return a run of two rounds."""
     path = tmp_path_factory.mktemp("access")
     write_run(path, [make_round(0), closed], watch_classes=["cat"])
+    change = Change(6, 2, 0, 2)
+    shortcut = Shortcut(
+        label="cat", number=0, low=2, right=3, other_low=1, other_right=6,
+        place=Place(Box(0.0, 0.75, 0.25, 1.0), 0.9, 0.1, 0.001), bearers=(6, 15),
+        erased=Effect(1, 1, 0, Interval(0.1, 1.0), -0.5, 0.0, (change,)),
+    )  # fmt: skip
+    write_shortcuts(path, ShortcutsFound(closed=closed, shortcuts=[shortcut]))
     return path
 
 

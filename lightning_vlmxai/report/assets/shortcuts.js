@@ -57,6 +57,6 @@ function shortcuts(section) {
   const of = page.shortcuts;
   if (!of) return section.replaceChildren(h("h2", null, "Shortcuts were not looked for"),
     h("p", { class: "hint" }, "Pass VLMExplainCallback(find_shortcuts=True)."));
-  section.replaceChildren(h("p", { class: "hint" }, "A class stands here where its right answers rest on something else than the object more often than those of other classes do. shortcut_pictures.csv in the run folder lists the pictures."),
-    ...of.found.length ? of.found.map(shortcutPart) : of.said.map((line) => h("p", null, isolated(line))));
+  section.replaceChildren(...of.found.length ? of.found.map(shortcutPart) : of.said.map((line) => h("p", null, isolated(line))),
+    h("p", { class: "hint" }, "A class stands here where its right answers rest on something else than the object more often than those of other classes do. shortcut_pictures.csv in the run folder lists the pictures."));
 }
