@@ -28,7 +28,6 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
 import captioned_digits as digits
-
 from lightning_vlmxai.attribution import (
     Perturbation,
     Subject,

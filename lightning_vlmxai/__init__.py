@@ -16,9 +16,11 @@ from .tasks import (
     BinaryClassification,
     BinarySegmentation,
     Classification,
+    ImageText,
     MultiLabelClassification,
     Segmentation,
     Task,
+    ZeroShot,
 )
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "Classification",
     "ConfigurationError",
     "Explanation",
+    "ImageText",
     "Item",
     "Judge",
     "JudgeError",
@@ -50,4 +53,5 @@ __all__ = [
     "VLMExplainError",
     "VLMJudge",
     "Verdict",
+    "ZeroShot",
 ]

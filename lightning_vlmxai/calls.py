@@ -107,6 +107,19 @@ class Call:
         return sum(isinstance(self.leaves[i], Tensor) for i in self.rows) - 1
 
     @property
+    def keys(self) -> tuple[Any, ...]:
+        """What is given beside the picture for the one sample of a call, to be compared.
+
+        Of tensors those of whole numbers, which tokens are; all, where there are no such.
+        """
+        own = [self.leaves[i] for i in sorted(self.rows) if i != self.picture]
+        whole = [one for one in own if not _is_floating(one)]
+        return tuple(
+            tuple(one.flatten().tolist()) if isinstance(one, Tensor) else tuple(one)
+            for one in whole or own
+        )
+
+    @property
     def shapes(self) -> tuple[Any, ...]:
         """What calls must have alike to be joined."""
         kept = [
@@ -144,7 +157,7 @@ class Call:
         ]
         return replace(self, leaves=tuple(leaves), size=len(index))
 
-    def row(self, number: int) -> Call:
+    def row(self, number: int) -> Self:
         """Return the call of one sample, as a batch of one, copied to the CPU."""
         # Outside of inference mode, whose tensors no gradient may pass.
         with torch.inference_mode(False), torch.no_grad():
@@ -240,6 +253,70 @@ class StepCall(Call):
         return self.answer(answers[self.turn])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodCall(Call):
+    """A call of a module's method, such as "encode_image", in place of the module itself."""
+
+    method: str
+
+    def run(self, module: nn.Module) -> Any:
+        """Return what counts of the method's answer."""
+        args, kwargs = self.arguments
+        return self.answer(getattr(module, self.method)(*args, **kwargs))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextCall(Call):
+    """A call that makes embeddings of texts, of a part or a method of one; it has no picture.
+
+    Args:
+        part: Dotted name of the part; "" is the module itself.
+        method: Its method, such as "encode_text"; "forward" where the part itself is called.
+    """
+
+    part: str = ""
+    method: str = "forward"
+
+    @classmethod
+    def of_texts(
+        cls, args: Sequence[Any], kwargs: Mapping[str, Any], size: int, *, part: str, method: str
+    ) -> TextCall | None:
+        """Return the call of a batch; None if it isn't given one text a sample.
+
+        Texts are strings, or numbers of tokens: whole numbers, so that nothing in them was made by
+        weights, which would be others in the next round.
+
+        Example:
+            >>> tokens = torch.tensor([[1, 2], [1, 3]])
+            >>> TextCall.of_texts([tokens], {}, 2, part="", method="encode_text").row(1).keys
+            ((1, 3),)
+            >>> TextCall.of_texts([tokens.float()], {}, 2, part="", method="encode_text") is None
+            True
+        """
+        leaves, spec = pytree.tree_flatten(
+            (tuple(args), dict(kwargs)), is_leaf=lambda leaf: _are_texts(leaf, size)
+        )
+        rows = frozenset(i for i, leaf in enumerate(leaves) if _has_rows(leaf, size))
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        if not rows or any(leaf.is_floating_point() for leaf in tensors):
+            return None
+        return cls(
+            leaves=tuple(leaves),
+            spec=spec,
+            rows=rows,
+            picture=-1,
+            size=size,
+            part=part,
+            method=method,
+        )
+
+    def run(self, module: nn.Module) -> Any:
+        """Return what the part makes of the texts."""
+        part = module.get_submodule(self.part)
+        args, kwargs = self.arguments
+        return (part if self.method == "forward" else getattr(part, self.method))(*args, **kwargs)
+
+
 NO_BATCH = 2**31 - 1
 """A batch's number that no step treats apart."""
 
@@ -270,6 +347,10 @@ def _are_texts(part: Any, size: int) -> bool:
         and len(part) == size
         and all(isinstance(text, str) for text in part)
     )
+
+
+def _is_floating(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.is_floating_point()
 
 
 def _shape_of(leaf: Any) -> Any:

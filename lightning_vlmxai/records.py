@@ -12,7 +12,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from .calls import Call
+from .calls import Call, TextCall
 
 Fill = Literal["black", "blur", "grey", "mean"]
 """What stands where the mask takes the picture away."""
@@ -93,10 +93,13 @@ class Seen:
     Args:
         prediction: Predicted class.
         confidence: Its probability, in [0, 1].
+        features: The picture's embedding, `[D]` float32, of which both are made once texts are
+            known; None where they decide nothing.
     """
 
     prediction: int
     confidence: float
+    features: Tensor | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +115,8 @@ class Probe:
         reference_mask: Where the object is, `[H, W]` bool, if the data set tells.
         seen: What the validation predicted; None if it was not watched.
         file: Path or id, as batch or data set name it; None where none is sure.
+        caption: The text that belongs to it, in words; None where there is none.
+        text: The call that made that text's embedding, where the network's own did not.
     """
 
     index: int
@@ -121,6 +126,8 @@ class Probe:
     reference_mask: Tensor | None = None
     seen: Seen | None = None
     file: str | None = None
+    caption: str | None = None
+    text: TextCall | None = None
 
     @property
     def input(self) -> Tensor:

@@ -20,9 +20,11 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
+from captioned import Towers, make_clip, make_data
 from curves import MemoryLogger, Unhurried, score_of
 from helpers_judge import make_judge
 from lightning_vlmxai import (
+    ImageText,
     QuadrantStopping,
     UnscoredReason,
     Verdict,
@@ -103,6 +105,25 @@ def validate(scene: Scene, **settings: Any) -> Any:
     )
     ours = {k: v for k, v in logged.items() if k.startswith("vlmxai")}
     return {**told_of(callback), "logged": ours}
+
+
+def image_text(scene: Scene) -> Any:
+    """Explain a fixed image-text model; captions of both ranks' probes are ranked together."""
+    callback = scene.callback(
+        ScriptedJudge(coarse),
+        probe_size=13,
+        task=ImageText(),
+        normalization=((0.5,) * 3, (0.25,) * 3),
+        method="occlusion",
+    )
+    scene.trainer(callback).validate(Towers(make_clip()), make_data(20, seed=1), verbose=False)
+    assert callback.latest_round is not None
+    found = [sample.explanation for sample in callback.latest_round.samples]
+    return {
+        **told_of(callback),
+        "captions": [(e.probe_index, e.label_name, e.prediction_name) for e in found],
+        "confidences": [e.confidence for e in found],
+    }
 
 
 def controls(scene: Scene) -> Any:

@@ -37,6 +37,23 @@ def run_audit(options: Sequence[str], out: Path) -> Audited:
     return read_audit(out)
 
 
+def run_rows(
+    rows: Mapping[str, Sequence[str]], root: Path
+) -> tuple[dict[str, Audited], dict[str, str]]:
+    """Audit once a row, in a folder of its own; return what each found, and each one's judge.
+
+    Args:
+        rows: Options of `vlmxai audit` by the row's name.
+        root: Holds the folders.
+    """
+    audits, judges = {}, {}
+    for name, options in rows.items():
+        out = root / folder_name(name)
+        audits[name] = run_audit(options, out)
+        judges[name] = judge_of(out)
+    return audits, judges
+
+
 def model_options(model: str) -> list[str]:
     """Return the options of NAME or NAME=WEIGHTS; a model of one's own needs no weights.
 
@@ -241,9 +258,20 @@ def add_references(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def parse(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str]]:
-    """Return our arguments, and those of `vlmxai audit`."""
+def parse(parser: argparse.ArgumentParser, **ours: str) -> tuple[argparse.Namespace, list[str]]:
+    """Return our arguments, and those of `vlmxai audit`.
+
+    Args:
+        parser: Of `make_parser`.
+        ours: Options of the audit that differ between its rows, and what sets them here.
+    """
     args, options = parser.parse_known_args()
+    for name, instead in {**ours, "out": "--root"}.items():
+        if any(of.partition("=")[0] == f"--{name}" for of in options):
+            stop(
+                f"Expected --{name} to be left out, got it: it differs between the audits of this "
+                f"script. Pass {instead}."
+            )
     if args.data is None:
         stop(
             "Expected --data to be named, got none. VOC comes by torchvision.datasets."

@@ -328,7 +328,7 @@ def main() -> None:
     add_judge_arguments(parser)
     parser.add_argument("--data", choices=["digits", "pets"], default="digits")
     parser.add_argument("--data-root", type=Path, default=Path("data"), help="of pets")
-    parser.add_argument("--side", type=int, default=160, help="of pets, in pixels")
+    parser.add_argument("--side", type=int, default=128, help="of pets, in pixels")
     parser.add_argument("--weights", default="DEFAULT", help="for pets: DEFAULT, or a state dict")
     parser.add_argument("--tf-padding", action="store_true", help="which those were trained with")
     parser.add_argument("--models", type=int, default=31)

@@ -25,7 +25,7 @@ from collections import Counter
 from collections.abc import Mapping
 from itertools import combinations
 
-from audits import Audited, folder_name, judge_of, make_parser, parse, run_audit, say_judges
+from audits import Audited, make_parser, parse, run_rows, say_judges
 from lightning_vlmxai.records import Quadrant
 from published import console, show_rate, stop
 from rates import pair_up, print_differences, print_rates
@@ -76,24 +76,21 @@ def main() -> None:
     """Audit with each method, then print the tables."""
     parser = make_parser(__doc__, "runs/open_vocabulary")
     parser.add_argument("--methods", nargs="+", default=[*METHODS], help="as of vlmxai audit")
-    args, options = parse(parser)
+    args, options = parse(parser, method="--methods")
     if len(set(args.methods)) < 2:
         stop(
             f"Expected --methods to be at least two, got {' '.join(args.methods)}. "
             "Pass --methods gradcam rise occlusion."
         )
-    audits, judges = {}, []
-    for method in dict.fromkeys(args.methods):
-        out = args.root / folder_name(method)
-        audits[method] = run_audit([*options, "--method", method], out)
-        judges.append(judge_of(out))
+    rows = {method: [*options, "--method", method] for method in args.methods}
+    audits, judges = run_rows(rows, args.root)
     print_rates(audits, "Quadrants by what explains the model", {})
-    if len(set(judges)) > 1:
+    if len(set(judges.values())) > 1:
         console.print("More than one judge: the methods can't be compared.")
     else:
         print_changes(audits)
         print_differences(audits, HIGH)
-    say_judges(judges, args.data)
+    say_judges(judges.values(), args.data)
 
 
 if __name__ == "__main__":

@@ -21,16 +21,13 @@ the figures (none with --no-faithfulness), or the judge's own.
 from __future__ import annotations
 
 from audits import (
-    Audited,
     add_references,
     as_scores,
-    folder_name,
-    judge_of,
     make_parser,
     parse,
     print_correlations,
     read_people,
-    run_audit,
+    run_rows,
     say_judges,
 )
 from published import JUDGES
@@ -52,25 +49,27 @@ def main() -> None:
         "--judges", nargs="+", default=["reference"], help="VLMs; reference: overlap with masks"
     )
     parser.add_argument("--no-faithfulness", action="store_true", help="leave these rows out")
-    args, options = parse(parser)
+    args, options = parse(
+        parser,
+        judge="--judges",
+        view="--judges, for both views",
+        faithfulness="--no-faithfulness, or nothing",
+    )
     people = read_people(args.ratings)
     names = [name for figure in FIGURES.values() for name in figure]
     measured = [] if args.no_faithfulness else ["--faithfulness", f"[{', '.join(names)}]"]
-    audits: dict[str, Audited] = {}
-    judges = []
+    rows: dict[str, list[str]] = {}
     for judge in args.judges:
         # Overlap with a mask is the same whatever is shown.
         for view in VIEWS[:1] if judge == "reference" else VIEWS:
-            row = f"{judge}, {view}"
-            own = [] if audits else measured  # the maps are the same in all
-            given = [*options, *own, "--judge", judge, "--view", view]
-            audits[row] = run_audit(given, args.root / folder_name(row))
-            judges.append(judge_of(args.root / folder_name(row)))
+            own = [] if rows else measured  # the maps are the same in all
+            rows[f"{judge}, {view}"] = [*options, *own, "--judge", judge, "--view", view]
+    audits, judges = run_rows(rows, args.root)
     if measured:
         found = next(iter(audits.values()))
         audits |= {row: as_scores(found, figure) for row, figure in FIGURES.items()}
     print_correlations("Judges against references", audits, people, JUDGES, least=args.least)
-    say_judges(judges, args.data)
+    say_judges(judges.values(), args.data)
 
 
 if __name__ == "__main__":

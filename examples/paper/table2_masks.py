@@ -28,15 +28,13 @@ from audits import (
     Audited,
     add_references,
     correlate,
-    folder_name,
     is_large,
-    judge_of,
     make_parser,
     model_options,
     parse,
     print_correlations,
     read_people,
-    run_audit,
+    run_rows,
     say_judges,
 )
 from published import MASKS, console
@@ -85,6 +83,10 @@ def draw(
     return path
 
 
+def _name(model: str) -> str:
+    return model.partition("=")[0]
+
+
 def main() -> None:
     """Audit with each model and mask, then print the table and draw the heat map."""
     parser = make_parser(__doc__, "runs/table2")
@@ -93,29 +95,40 @@ def main() -> None:
     parser.add_argument("--judge", default="reference", help="a VLM, or overlap with the masks")
     parser.add_argument("--alphas", nargs="+", type=float, help="with --betas: each with each")
     parser.add_argument("--betas", nargs="+", type=float, help="the paper's three pairs if none")
-    args, options = parse(parser)
+    args, options = parse(
+        parser,
+        model="--models",
+        alpha="--alphas",
+        beta="--betas",
+        view="nothing: the overlay is a row",
+    )
     if (args.alphas is None) != (args.betas is None):
         parser.error("Expected --alphas and --betas, got one of them. Pass both.")
     masks = [(a, b) for a in args.alphas for b in args.betas] if args.alphas else [*PAPER]
     people = read_people(args.ratings)
-    grids: dict[str, dict[Mask, Audited]] = {}
-    rows: dict[str, Audited] = {}
-    judges = []
+    given: dict[str, list[str]] = {}
     for model in args.models:
-        name = model.partition("=")[0]
-        own = [*model_options(model), *options, "--judge", args.judge]
         shown = {f"({a:g}, {b:g})": ["--alpha", str(a), "--beta", str(b)] for a, b in masks}
         if args.judge != "reference":  # which looks at the mask, however it is shown
             shown["overlay"] = ["--view", "overlay"]
-        for told, given in shown.items():
-            out = args.root / folder_name(f"{name} {told}")
-            rows[f"{name} {told}"] = run_audit([*own, *given], out)
-            judges.append(judge_of(out))
-        grids[name] = {(a, b): rows[f"{name} ({a:g}, {b:g})"] for a, b in masks}
+        own = [*model_options(model), *options, "--judge", args.judge]
+        given |= {f"{_name(model)} {told}": [*own, *more] for told, more in shown.items()}
+    rows, judges = run_rows(given, args.root)
+    grids = {
+        _name(model): {(a, b): rows[f"{_name(model)} ({a:g}, {b:g})"] for a, b in masks}
+        for model in args.models
+    }
     print_correlations("Masks (alpha, beta)", rows, people, MASKS, least=args.least)
-    say_judges(judges, args.data)
+    say_judges(judges.values(), args.data)
     against = "human" if people else "iou"
-    path = draw(grids, against, people, args.least, judges[0], args.root / "table2_masks.png")
+    path = draw(
+        grids,
+        against,
+        people,
+        args.least,
+        next(iter(judges.values())),
+        args.root / "table2_masks.png",
+    )
     console.print(f"Heat map of r with {against}: {path}", soft_wrap=True)
 
 

@@ -18,12 +18,11 @@ from itertools import combinations
 from audits import (
     Audited,
     add_references,
-    judge_of,
     make_parser,
     parse,
     print_correlations,
     read_people,
-    run_audit,
+    run_rows,
     say_judges,
 )
 from published import PROMPTS, console, show_mean, stop
@@ -54,22 +53,19 @@ def main() -> None:
     parser = make_parser(__doc__, "runs/table3")
     add_references(parser)
     parser.add_argument("--judge", help="a VLM")
-    args, options = parse(parser)
+    args, options = parse(parser, style="nothing: each is a row")
     if args.judge in (None, "reference"):
         stop(
             f"Expected --judge to be a VLM, got {args.judge}: no one else reads a prompt. "
             "Pass --judge gemini-2.5-flash-lite --base-url URL."
         )
     people = read_people(args.ratings)
-    audits, judges = {}, []
-    for style in STYLES:
-        given = [*options, "--judge", args.judge, "--style", style]
-        audits[style] = run_audit(given, args.root / style)
-        judges.append(judge_of(args.root / style))
+    rows = {style: [*options, "--judge", args.judge, "--style", style] for style in STYLES}
+    audits, judges = run_rows(rows, args.root)
     print_correlations("Prompts against references", audits, people, PROMPTS, least=args.least)
     for line in say_spread(audits):
         console.print(line, soft_wrap=True)
-    say_judges(judges, args.data)
+    say_judges(judges.values(), args.data)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from audits import Audited, folder_name, judge_of, make_parser, model_options, parse, run_audit
+from audits import Audited, make_parser, model_options, parse, run_rows
 from published import QUADRANTS, SOURCE, console, say_machine
 from rates import print_differences, print_rates
 
@@ -65,16 +65,15 @@ def main() -> None:
     parser = make_parser(__doc__, "runs/table4")
     parser.add_argument("--task", choices=list(QUADRANTS), default="classification")
     parser.add_argument("--models", nargs="+", help="NAME or NAME=WEIGHTS; the paper's if none")
-    args, options = parse(parser)
+    args, options = parse(parser, model="--models", weights="--models NAME=WEIGHTS")
     models = args.models or list(QUADRANTS[args.task])
     if "--labels" not in options:
         options += imagenet_labels(args.data, args.root)
-    audits, judges = {}, {}
-    for model in models:
-        name = model.partition("=")[0]
-        out = args.root / folder_name(name)
-        audits[name] = run_audit([*model_options(model), "--task", args.task, *options], out)
-        judges[name] = judge_of(out)
+    rows = {
+        model.partition("=")[0]: [*model_options(model), "--task", args.task, *options]
+        for model in models
+    }
+    audits, judges = run_rows(rows, args.root)
     report(audits, args.task, judges, args.data)
     say_machine()
 

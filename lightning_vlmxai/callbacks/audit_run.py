@@ -18,6 +18,7 @@ from ..explain import (
     Explainer,
     KnownTargets,
     LiveModel,
+    bind,
     disagreement,
     find_disagreements,
     spread,
@@ -217,16 +218,20 @@ class AuditRun:
         with ranks.together():
             stream.agree(ways, probe_set.probes)
             names = self._asked.class_names or probe_set.class_names
-            check_names(names, self._judge, watched=(), line=stream.names_line)
             reading = probe_set.reading
-            asked = replace(self._asked, reading=reading, task=reading.task(self._asked.task))
-            asked = asked.as_before(read_settings(self.run_dir))
+            task = reading.task(self._asked.task)
+            asked = replace(self._asked, reading=reading, task=task, class_names=names)
             lent = replace(live, network=probe_set.network)
-            settled = asked.settle(lent, spread(probe_set.probes, 16))
-            self._explainer = replace(settled, class_names=names)
-        for line in (stream.choice, *stream.doubts(probe_set), *stream.doubts_of_rows(probe_set)):
-            if line:
-                rank_zero_warn(f"vlmxai: {line.removeprefix('vlmxai: ')}")
+            asked = asked.as_before(read_settings(self.run_dir))
+            bound = bind(asked, lent, probe_set.probes)
+            names = bound.explainer.class_names
+            check_names(names, self._judge, watched=(), line=stream.names_line)
+            stream.bound = bound.explainer.task
+            probe_set = replace(probe_set, probes=tuple(bound.probes))
+            self._explainer = bound.explainer.settle(lent, spread(probe_set.probes, 16))
+        lines = [bound.doubt, stream.choice, *stream.doubts(probe_set)]
+        for line in filter(None, [*lines, *stream.doubts_of_rows(probe_set)]):
+            rank_zero_warn(f"vlmxai: {line.removeprefix('vlmxai: ')}")
         return probe_set
 
     def _check_look(self, live: LiveModel, probe_set: ProbeSet) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +20,16 @@ from ..explain import (
     disagreement,
     find_disagreements,
     share_agreed,
-    spread,
 )
 from ..judges import FailureReporter, Judge, JudgeWorker, describe_failures
 from ..probes import ProbeCollector, ProbeSet
-from ..records import Explanation, Probe, Round
+from ..records import Explanation, Round
 from ..rounds import Faults, Ranks, RoundBook
 from ..sinks import read_settings
 from .controlling import Controlling
 from .explained import Explained
+from .explaining import Explaining
 from .isolating import Isolation
-from .map_check import MapCheck
-from .measuring import Measuring
-from .names import check_names
 from .publishing import Publisher
 from .round_settings import RoundSettings, warn_of_changes
 
@@ -83,8 +81,13 @@ class StageRun:
         self.run_dir = run_dir
         self.is_rehearsed = self.is_finished = False
         self._judge = judge
-        self._asked = explainer
-        self._explainer: Explainer | None = None
+        self._explaining = Explaining(
+            explainer,
+            judge=judge,
+            watch_classes=settings.watch_classes,
+            faithfulness=settings.faithfulness,
+            doubt=self._doubt,
+        )
         self._collector = collector
         self._settings = settings
         self._failures = failures
@@ -96,7 +99,6 @@ class StageRun:
         self._worker = JudgeWorker(judge)
         self._probe_set: ProbeSet | None = None
         self._doubted: set[str] = set()
-        self._check, self._measuring = MapCheck(), Measuring(settings.faithfulness)
         self._agreement: float | None = None
         self._book: RoundBook | None = None
         self._controls_then: dict[str, Any] = {}
@@ -196,7 +198,7 @@ class StageRun:
 
     def _begin_rounds(self, probe_set: ProbeSet) -> RoundBook:
         """Open the book, if it isn't yet; rounds of a resumed run are judged from now on."""
-        self._controlling.names = self._asked.class_names or probe_set.class_names or ()
+        self._controlling.names = self._explaining.class_names or probe_set.class_names or ()
         if self._book is None:
             lag = self._settings.lag if self.stage == "fit" else 0
             self._book = self._make_book(lag=lag, number=self._first_round)
@@ -218,10 +220,11 @@ class StageRun:
         Raises:
             AttributionError: If they differ; it names a row and both predictions.
         """
-        found = find_disagreements(probe_set.probes, explanations, tolerance=live.tolerance)
-        self._agreement = share_agreed(probe_set.probes, found)
+        probes = self._explaining.see(probe_set.probes)
+        found = find_disagreements(probes, explanations, tolerance=live.tolerance)
+        self._agreement = share_agreed(probes, found)
         if found:
-            raise disagreement(found, probe_set.probes)
+            raise disagreement(found, probes)
 
     def drain(self, on_verdict: Callable[[int], object] | None = None) -> list[Round]:
         """Wait for the rounds that are still open; they are in the sinks by then.
@@ -272,11 +275,10 @@ class StageRun:
 
     def _explain_and_check(self, live: LiveModel) -> tuple[ProbeSet, Explained]:
         probe_set, explained = self._explain_probes(live)
-        if self._ranks.rank == 0 and self._explainer and self._check.is_due(self.next_round):
-            live, found = replace(live, network=probe_set.network), explained.explanations
+        if self._ranks.rank == 0:
+            live = replace(live, network=probe_set.network)
             with self._faults.passed_over("The check of the maps", "so nothing is known of them"):
-                if line := self._check.look(self._explainer, live, probe_set.probes, found):
-                    self._doubt(line)
+                self._explaining.look_at_maps(live, explained.explanations, self.next_round)
         return probe_set, explained
 
     def _explain_together(self, live: LiveModel, probe_set: ProbeSet) -> Explained:
@@ -285,35 +287,25 @@ class StageRun:
         own = self._ranks.share(probe_set.probes)
         found: Sequence[Explanation] = ()
         failure = ""
+        explain = partial(
+            self._explaining.explain,
+            live,
+            probe_set,
+            own,
+            before=self._saved.get("settings", {}),
+            names_line=self._collector.names_line,
+        )
         with self._ranks.together():
             if self.is_rehearsed:
                 with self._faults.passed_over(
                     "Explaining the probes", "so this round has no judged samples"
                 ):
-                    found = self._explain(live, probe_set, own)
+                    found = explain()
                 failure = self._faults.last
             else:
-                found = self._explain(live, probe_set, own)
+                found = explain()
         shares = self._ranks.gather(Explained.share(found, own, failure))
         return Explained.join(shares, probe_set.probes)
-
-    def _explain(
-        self, live: LiveModel, probe_set: ProbeSet, own: Sequence[Probe]
-    ) -> list[Explanation]:
-        names = self._asked.class_names or probe_set.class_names
-        if self._explainer is not None and names != self._explainer.class_names:
-            # More labels are seen in a validation than in the rehearsal.
-            self._check_names(names)
-            self._explainer = replace(self._explainer, class_names=names)
-        if self._explainer is None:
-            # Found once: a layer that changed between rounds would be a drift of its own.
-            self._check_names(names)
-            reading = probe_set.reading
-            asked = replace(self._asked, reading=reading, task=reading.task(self._asked.task))
-            asked = asked.as_before(self._saved.get("settings", {}))
-            looked_at = spread(probe_set.probes, 16)
-            self._explainer = replace(asked.settle(live, looked_at), class_names=names)
-        return self._measuring.add(live, self._explainer, own, self._explainer(live, own))
 
     def _choose_probes(self, live: LiveModel) -> ProbeSet:
         """Return the probe set, chosen by all ranks together among the rows that they saw."""
@@ -337,16 +329,12 @@ class StageRun:
             self._doubted.add(cause)
             rank_zero_warn(f"vlmxai: {line}")
 
-    def _check_names(self, names: Sequence[str] | None) -> None:
-        watched, line = self._settings.watch_classes, self._collector.names_line
-        check_names(names, self._judge, watched=watched, line=line)
-
     def _describe(self) -> dict[str, Any]:
         """Return what the figures depend on beside the model, in plain values."""
         return {
             "judge": self._judge.name,
             "threshold": self._settings.threshold,
-            **(self._explainer or self._asked).describe(),
+            **self._explaining.describe(),
         }
 
     def _make_book(self, *, lag: int, number: int, loading_s: float = 0.0) -> RoundBook:
@@ -391,7 +379,7 @@ class StageRun:
             **({"controls": self._settings.controls} if self._settings.controls else {}),
             **(self._probe_set.describe() if self._probe_set else {}),
             "agreement": self._agreement,
-            "doubts": self._check.doubts,
+            "doubts": self._explaining.doubts,
             **self._describe(),
         }
         if self._probe_set is None:  # nothing was explained: they are the checkpoint's

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..attribution import Perturbation
 from ..errors import ConfigurationError, expected
-from ..explain import Explainer, fingerprint_weights
+from ..explain import Explainer, default_method, fingerprint_weights
 from ..judges import FailureReporter, Judge, PaidJudge, ReferenceMaskJudge
 from ..probes import (
     Item,
@@ -27,14 +27,13 @@ from ..probes import (
     Passed,
     ProbeSettings,
     ProbeStream,
-    unpack_dense,
-    unpack_item,
+    unpack_for,
     unpack_unlabelled,
 )
 from ..records import Fill
 from ..rounds import Ranks
 from ..sinks import metric_name
-from ..tasks import DENSE, Classification, Output, Task
+from ..tasks import Classification, EmbeddingTask, Output, Task
 from .audit_run import AuditRun
 from .audit_settings import AuditSettings
 from .environment import check_environment, is_dev_run, tell_estimate
@@ -62,7 +61,7 @@ class VLMAuditCallback(ValidationWatcher):
         class_names: In the order of the model's outputs; found out if None.
         target_layer: Dotted name of the layer to explain; found out if None.
         reshape_transform: From that layer's output to a feature map `[B, C, h, w]`.
-        method: Name of an attribution method; see `VLMExplainCallback`.
+        method: Name of an attribution method, and what None is; see `VLMExplainCallback`.
         perturbation: Bounds of Score-CAM, Ablation-CAM, RISE and Occlusion.
         alpha: Sharpness of the mask, > 0 (Eq. 1).
         beta: Threshold of the mask, in [0, 1] (Eq. 1).
@@ -109,7 +108,7 @@ class VLMAuditCallback(ValidationWatcher):
         class_names: Sequence[str] | None = None,
         target_layer: str | None = None,
         reshape_transform: Callable[[Tensor], Tensor] | None = None,
-        method: str = "gradcam",
+        method: str | None = None,
         perturbation: Perturbation | None = None,
         alpha: float = 15.0,
         beta: float = 0.6,
@@ -134,6 +133,16 @@ class VLMAuditCallback(ValidationWatcher):
             raise ConfigurationError(
                 expected("groups", "a list of names", repr(groups), f"Pass groups=[{groups!r}]")
             )
+        if isinstance(task, EmbeddingTask) and task.has_captions:
+            raise ConfigurationError(
+                expected(
+                    "task",
+                    "one whose classes are known before the first row",
+                    f"{type(task).__name__}, which ranks captions among those of all probes",
+                    "Explain a probe set: `VLMExplainCallback(task=ImageText(), probe_size=512)` "
+                    "and `trainer.validate(module, loader)`",
+                )
+            )
         self._settings = AuditSettings(
             threshold=threshold,
             pictures=pictures,
@@ -143,7 +152,7 @@ class VLMAuditCallback(ValidationWatcher):
         )
         self._explainer = Explainer(
             task=task or Classification(),
-            method=method,
+            method=method or default_method(task or Classification()),
             target_layer=target_layer,
             reshape_transform=reshape_transform,
             perturbation=perturbation or Perturbation(),
@@ -325,7 +334,7 @@ class VLMAuditCallback(ValidationWatcher):
         task = self._explainer.task
         unpack = self._own_unpack
         if unpack is None:
-            unpack = unpack_dense if isinstance(task, DENSE) else unpack_item
+            unpack = unpack_for(task)
             if stage == "predict":
                 unpack = partial(unpack_unlabelled, unpack=unpack)
         return ProbeStream(

@@ -12,20 +12,19 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from ..attribution import Perturbation
-from ..explain import Explainer
+from ..explain import Explainer, default_method
 from ..judges import FailureReporter, Judge, PaidJudge, ReferenceMaskJudge
 from ..probes import (
     Item,
     Normalization,
     ProbeCollector,
     ProbeSettings,
-    unpack_dense,
-    unpack_item,
+    unpack_for,
 )
 from ..records import Fill, Round
 from ..rounds import Ranks
 from ..sinks import prefixed_metrics
-from ..tasks import DENSE, Classification, Output, Task
+from ..tasks import Classification, Output, Task
 from .environment import (
     check_environment,
     count_rounds,
@@ -64,6 +63,7 @@ class VLMExplainCallback(ValidationWatcher):
         method: Name of an attribution method, or the path of a pytorch-grad-cam class, such as
             `"pytorch_grad_cam.FinerCAM"`; `"auto"` is Grad-CAM at the last layer whose maps show
             what predictions hang on, CAM or Ablation-CAM where gradients are cut, else Occlusion.
+            If None, Grad-CAM; of image-text tasks `"auto"`, which tries `"clip_exact"` first.
         perturbation: Bounds of Score-CAM, Ablation-CAM, RISE and Occlusion.
         alpha: Sharpness of the mask, > 0 (Eq. 1).
         beta: Threshold of the mask, in [0, 1] (Eq. 1).
@@ -121,7 +121,7 @@ class VLMExplainCallback(ValidationWatcher):
         class_names: Sequence[str] | None = None,
         target_layer: str | None = None,
         reshape_transform: Callable[[Tensor], Tensor] | None = None,
-        method: str = "gradcam",
+        method: str | None = None,
         perturbation: Perturbation | None = None,
         alpha: float = 15.0,
         beta: float = 0.6,
@@ -162,7 +162,7 @@ class VLMExplainCallback(ValidationWatcher):
         self._copies = isolation in ("auto", "copy")
         self._explainer = Explainer(
             task=task or Classification(),
-            method=method,
+            method=method or default_method(task or Classification()),
             target_layer=target_layer,
             reshape_transform=reshape_transform,
             perturbation=perturbation or Perturbation(),
@@ -175,7 +175,7 @@ class VLMExplainCallback(ValidationWatcher):
             size=probe_size,
             seed=seed,
             normalization=Normalization.of(normalization),
-            unpack=unpack or (unpack_dense if isinstance(task, DENSE) else unpack_item),
+            unpack=unpack or unpack_for(task),
             picture=picture,
             network=network,
             output=output,

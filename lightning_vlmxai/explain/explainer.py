@@ -31,18 +31,34 @@ from ..records import Explanation, Fill, Probe
 from ..tasks import (
     BinarySegmentation,
     Classification,
+    EmbeddingTask,
     MultiLabelClassification,
     OneLabelEach,
     Reading,
+    Similarity,
     Task,
 )
+from .halving import halve
 from .known_targets import KnownTargets
 from .live import LiveModel
 from .masking import soft_mask
 from .requests import to_module
 
 AUTO = ("gradcam", "cam", "ablationcam", "occlusion")
-"""What `method="auto"` tries, in this order: the first three need a layer, the first gradients."""
+"""What `method="auto"` tries, in this order: the first three need a layer, the first gradients.
+
+Of image-text models "clip_exact" before them, which needs attention.
+"""
+
+
+def default_method(task: Task) -> str:
+    """Return what explains where no method is asked for.
+
+    Example:
+        >>> default_method(Classification()), default_method(EmbeddingTask())
+        ('gradcam', 'auto')
+    """
+    return "auto" if isinstance(task, EmbeddingTask) else "gradcam"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +69,8 @@ class Explainer:
         task: How the model's output is read.
         reading: Which part of it, and whether that holds probabilities.
         method: Name of a method in `attribution.METHODS`, or the path of a pytorch-grad-cam class,
-            such as "pytorch_grad_cam.FinerCAM"; "auto" is the first of `AUTO` that is possible,
+            such as "pytorch_grad_cam.FinerCAM"; "auto" is the first of `AUTO` that is possible
+            (of image-text models "clip_exact" before these),
             at the last layer whose maps show what the predictions of 16 probes hang on.
         target_layer: Dotted name of the layer; found once a call if None. RISE and Occlusion need
             none.
@@ -96,7 +113,7 @@ class Explainer:
     def describe(self) -> dict[str, Any]:
         """Return how explanations are made, in plain values."""
         return {
-            "task": type(self.task).__name__,
+            "task": getattr(self.task, "made_by", type(self.task).__name__),
             "output": self.reading.describe(),
             "from_probabilities": getattr(self.task, "from_probabilities", None),
             **{
@@ -147,7 +164,8 @@ class Explainer:
 
         is_free = self.target_layer is None and self.reshape_transform is None
         failures: list[AttributionError] = []
-        for method in AUTO:
+        is_image_text = isinstance(self.task, Similarity)
+        for method in ("clip_exact", *AUTO) if is_image_text else AUTO:
             try:
                 settled = replace(self, method=method).settle(live, probes)
                 settled(live, probes[:1])
@@ -245,7 +263,7 @@ class Explainer:
                     target = find() if known is None else known.get(module, str(call.shapes), find)
                 explained += self._explain_each(module, target, call, batch)
             except RuntimeError as error:
-                size = _halve(len(batch), error)
+                size = halve(len(batch), error)
                 continue
             start += len(batch)
         return name if target is None else target.name, explained
@@ -317,7 +335,7 @@ class Explainer:
             if probe.target is not None:
                 label = task.label_of(probe.target, prediction.num_classes)
                 is_correct = task.is_correct(prediction, i, probe.target)
-            if isinstance(task, OneLabelEach) and is_correct:
+            if isinstance(task, (OneLabelEach, Similarity)) and is_correct:
                 label = classes[i]  # of several true ones, the one that was predicted
             explanations.append(
                 Explanation(
@@ -358,32 +376,3 @@ class Explainer:
         if index < 0:
             return "none"
         return str(index) if self.class_names is None else self.class_names[index]
-
-
-def _halve(size: int, error: RuntimeError) -> int:
-    """Return half the batch size after an out-of-memory error; raise any other.
-
-    Raises:
-        AttributionError: If one sample alone was too much.
-    """
-    # The CPU's allocator has no exception of its own.
-    if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
-        raise error
-    if size == 1:
-        raise AttributionError(
-            expected(
-                "memory",
-                "enough to explain one probe",
-                error,
-                "Free some, or pass `perturbation=Perturbation(batch_size=1)` if the method asks "
-                "for many forwards",
-            )
-        ) from error
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    warnings.warn(
-        f"vlmxai: out of memory while explaining {size} probes at a time; going on with "
-        f"{size // 2}. Nothing is left out.",
-        stacklevel=2,
-    )
-    return size // 2

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..attribution import (
     LAYERLESS,
+    OF_ATTENTION,
     Losses,
     Target,
     attribute,
@@ -100,7 +101,7 @@ def find_fault(
     """
     shown = [(probe, found) for probe, found in explained if not found.is_blank]
     alike = [(p, found) for p, found in shown if p.call.shapes == shown[0][0].call.shapes]
-    if explainer.method in LAYERLESS or len(alike) < FEW:
+    if explainer.method in LAYERLESS - OF_ATTENTION or len(alike) < FEW:
         return ""
     here = _point(explainer, live, spread(alike, FEW))
     if here is None or here.share >= 0.5:
@@ -109,14 +110,16 @@ def find_fault(
     here = _point(explainer, live, some)
     if here is None:
         return ""
-    can_compare = explainer.method not in SLOW and explainer.reshape_transform is None
+    is_fixed = explainer.method in (*SLOW, *OF_ATTENTION)
+    can_compare = not is_fixed and explainer.reshape_transform is None
     layers = compare_layers(explainer, live, [probe for probe, _ in some]) if can_compare else []
     better = [(name, there) for name, there in layers if here.is_worse_than(there)]
     if not better and not here.is_blind:
         return ""
+    place = "" if explainer.target_layer is None else f" at {explainer.target_layer!r}"
     told = (
-        f"maps by {explainer.method!r} at {explainer.target_layer!r} don't show what predictions "
-        f"hang on: of {len(some)} probes they lose {_said(here.peak)} of confidence "
+        f"maps by {explainer.method!r}{place} don't show what predictions hang on: of "
+        f"{len(some)} probes they lose {_said(here.peak)} of confidence "
         "where the sixteenth of the picture at the map's peak is hidden, and "
         f"{_said(here.most)} by the sixteenth that matters most. "
     )

@@ -27,6 +27,20 @@ def ask_with_gradients(live: LiveModel, call: Call) -> Any:
         return ready.run(module)
 
 
+def ask_with_another_picture(live: LiveModel, call: Call) -> tuple[Any, Any]:
+    """Return what the network answers, and what it does where the picture alone is another.
+
+    Args:
+        live: The model; it is left as it was.
+        call: What it is called with.
+    """
+    with live.lent() as module:
+        ready = to_module(call, module)
+        images = ready.images
+        other = 1 - images if images.is_floating_point() else 255 - images
+        return ready.run(module), ready.with_images(other).run(module)
+
+
 def make_request(
     explanation: Explanation, *, round_number: int = 0, stage: str = "fit"
 ) -> JudgeRequest:

@@ -8,21 +8,23 @@ part is compiled would be compiled with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import wraps
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils.weak import WeakIdKeyDictionary
 
-from ..calls import Call, StepCall
+from ..calls import Call, MethodCall, StepCall
 from ..tasks import is_detection
+from .parts import parts_of, shares
 
-Reads = Callable[[Any, int], str]
-"""Why a task can't read an output as predictions of so many samples; empty if it can."""
+Reads = Callable[[Any, int, Call | None], str]
+"""Why a task can't read an output as predictions of so many samples; empty if it can.
+
+The call is what was answered; None where it had no picture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +37,14 @@ class Called:
         turn: Which of the part's calls in the step this is, from 0.
         call: What has to be called again for that answer: the part, or the step as a whole.
         output: What it answered.
+        method: Which of the part's methods answered; "" is the part itself.
     """
 
     network: str
     turn: int
     call: Call
     output: Any
+    method: str = ""
 
     @property
     def answer_bytes(self) -> int:
@@ -57,6 +61,15 @@ class _Answer:
     turn: int
     call: Call | None
     output: Any
+    method: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        return self.network, self.method, self.turn
+
+    @property
+    def name(self) -> str:
+        return _join(self.network, self.method)
 
 
 @dataclass(slots=True)
@@ -66,7 +79,7 @@ class _Step:
     size: int
     picture: Tensor | None
     call: StepCall | None
-    turns: dict[str, int] = field(default_factory=dict)
+    turns: dict[tuple[str, str], int] = field(default_factory=dict)
     open: list[list[_Answer]] = field(default_factory=lambda: [[]])
     made: WeakIdKeyDictionary = field(default_factory=WeakIdKeyDictionary)
 
@@ -83,13 +96,20 @@ class Watch:
 
     Args:
         reads: Why an output can't be read.
-        network: Dotted name of the network, or of that head, where the choice is the user's.
+        network: Dotted name of the network, of its method, or of that head, where the choice is
+            the user's.
+        methods: Names of methods that count as networks, where a module has them.
     """
 
-    def __init__(self, reads: Reads, network: str | None = None) -> None:
+    def __init__(
+        self, reads: Reads, network: str | None = None, methods: Sequence[str] = ()
+    ) -> None:
         self._reads = reads
-        self._asked = network
-        self._chosen: tuple[str, int] | None = None
+        owner, _, last = (network or "").rpartition(".")
+        self._is_method = last in methods
+        self._asked = owner if self._is_method else network
+        self._methods = (last,) if self._is_method else methods
+        self._chosen: tuple[str, str, int] | None = None
         self.is_step = False
         self._step: _Step | None = None
         self._undo: list[Callable[[], None]] = []
@@ -105,7 +125,36 @@ class Watch:
     @property
     def answer(self) -> str:
         """Name of the part that answers, once it was chosen; "" is the module itself."""
-        return self._chosen[0] if self._chosen else ""
+        return _join(*self._chosen[:2]) if self._chosen else ""
+
+    @property
+    def source(self) -> tuple[str, str]:
+        """The part, and which of its methods answers, once they were chosen."""
+        return self._chosen[:2] if self._chosen else ("", "")
+
+    @property
+    def choice(self) -> str:
+        """Which of several calls is explained, in words; empty where there was one."""
+        mine = self.answer or "the module itself"
+        rivals = sorted({name or "the module itself" for name in self.rivals})
+        lines = []
+        if rivals == [mine]:
+            lines.append(
+                f"vlmxai: a validation step calls {mine} {len(self.rivals) + 1} times; "
+                "explained is the call that is given the batch's own picture, or the first, and "
+                "not what the step makes of all of them."
+            )
+        elif rivals:
+            lines.append(
+                f"vlmxai: a validation step calls several networks; explained is {mine}, not "
+                f'{", ".join(rivals)}. Pass `network="{rivals[0]}"` for another.'
+            )
+        elif self.is_step:
+            lines.append(
+                f"vlmxai: no one module goes from picture to logits; explained is the step as a "
+                f"whole, as {mine} answers it."
+            )
+        return " ".join(lines)
 
     def begin(
         self,
@@ -128,12 +177,18 @@ class Watch:
         self.stop()
         self._step = _Step(size=size, picture=picture, call=step)
         only = self._asked if self._asked is not None else self._chosen and self._chosen[0]
-        parts = _parts_of(root, eager=eager)
+        parts = parts_of(root, eager=eager)
         if self._chosen is not None:  # it was among them
             parts = iter([(self._chosen[0], root.get_submodule(self._chosen[0]))])
         for name, module in parts:
             if only is None or name == only:
-                self._undo.append(self._attend(name, module, is_root=not name, eager=eager))
+                if not self._is_method:
+                    self._undo.append(self._attend(name, module, is_root=not name, eager=eager))
+                self._undo += [
+                    self._wrap(name, module, method, method)
+                    for method in self._methods
+                    if callable(getattr(module, method, None))
+                ]
 
     def end(self, root: nn.Module) -> Called | None:
         """Stop watching, and return the call that is explained; None if there was none."""
@@ -144,7 +199,7 @@ class Watch:
         found = step.open[0]
         if self._chosen is None and found:
             self._choose(root, found, step)
-        answer = next((a for a in found if (a.network, a.turn) == self._chosen), None)
+        answer = next((a for a in found if a.key == self._chosen), None)
         if answer is None:
             return None
         call = answer.call
@@ -152,7 +207,13 @@ class Watch:
             call = replace(step.call, part=answer.network, turn=answer.turn)
         if call is None:
             return None
-        return Called(network=answer.network, turn=answer.turn, call=call, output=answer.output)
+        return Called(
+            network=answer.network,
+            turn=answer.turn,
+            call=call,
+            output=answer.output,
+            method=answer.method,
+        )
 
     def _choose(self, root: nn.Module, found: list[_Answer], step: _Step) -> None:
         modules = dict(root.named_modules())
@@ -170,8 +231,8 @@ class Watch:
             return not _is_same(images, step.picture), not trains
 
         best = min(networks or found, key=rank)
-        self.rivals = tuple(a.network for a in networks or found if a is not best)
-        self._chosen = best.network, best.turn
+        self.rivals = tuple(a.name for a in networks or found if a is not best)
+        self._chosen = best.key
 
     def stop(self) -> None:
         """Take everything off the module. Safe to call at any time."""
@@ -207,7 +268,9 @@ class Watch:
 
         return undo
 
-    def _wrap(self, name: str, module: nn.Module, attribute: str) -> Callable[[], None]:
+    def _wrap(
+        self, name: str, module: nn.Module, attribute: str, method: str = ""
+    ) -> Callable[[], None]:
         inner = getattr(module, attribute)
         own = vars(module)
         had, was = attribute in own, own.get(attribute)
@@ -216,7 +279,7 @@ class Watch:
         def watched(*args: Any, **kwargs: Any) -> Any:
             self._enter()
             output = inner(*args, **kwargs)
-            self._leave(name, module, args, kwargs, output)
+            self._leave(name, module, args, kwargs, output, method)
             return output
 
         own[attribute] = watched
@@ -229,9 +292,9 @@ class Watch:
 
         return undo
 
-    def _can_read(self, name: str, output: Any) -> bool:
+    def _can_read(self, name: str, output: Any, call: Call | None) -> bool:
         assert self._step is not None  # noqa: S101 - asked during a step
-        refusal = self._reads(output, self._step.size)
+        refusal = self._reads(output, self._step.size, call)
         if refusal:
             self.refusal, self.refused_by = refusal, name
         return not refusal
@@ -240,25 +303,39 @@ class Watch:
         if self._step is not None:
             self._step.open.append([])
 
-    def _leave(self, name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def _leave(
+        self,
+        name: str,
+        module: nn.Module,
+        args: Any,
+        kwargs: Any,
+        output: Any,
+        method: str = "",
+    ) -> None:
         step = self._step
         if step is None or len(step.open) < 2:
             return
         inside = step.open.pop()
-        turn = step.turns.get(name, 0)
-        step.turns[name] = turn + 1
+        turn = step.turns.get((name, method), 0)
+        step.turns[name, method] = turn + 1
         given = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         has_weights = next(module.parameters(), None) is not None
         call = Call.of(args, kwargs, step.size, step.picture)
+        if call is not None and method:
+            call = MethodCall(
+                **{f.name: getattr(call, f.name) for f in fields(call)}, method=method
+            )
         if call is not None and not _is_input(call.images, step):
             call = None
-        if (call is not None or has_weights) and self._can_read(name, output):
+        if (call is not None or has_weights) and self._can_read(name, output, call):
             if has_weights:
                 for answers in step.open:
-                    answers[:] = [a for a in answers if not _shares(a.output, given)]
+                    answers[:] = [a for a in answers if not shares(a.output, given)]
             # An answer without a picture doesn't stand for the networks that it is made of.
             step.open[-1] += [a for a in inside if a.call is not None and call is None]
-            step.open[-1].append(_Answer(network=name, turn=turn, call=call, output=output))
+            step.open[-1].append(
+                _Answer(network=name, turn=turn, call=call, output=output, method=method)
+            )
         elif call is None or not is_detection(output):  # whose backbone explains no box
             step.open[-1] += inside
         if has_weights:
@@ -267,16 +344,8 @@ class Watch:
                     step.made[leaf] = True
 
 
-def _shares(output: Any, given: Sequence[Tensor]) -> bool:
-    """Return whether any tensor of an output, or a view of it, is among those given."""
-    mine = {_storage(leaf) for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)}
-    return any(_storage(one) in mine for one in given)
-
-
-def _storage(tensor: Tensor) -> object:
-    if tensor.layout is not torch.strided:
-        return id(tensor)
-    return tensor.untyped_storage().data_ptr()
+def _join(part: str, method: str) -> str:
+    return ".".join(filter(None, [part, method]))
 
 
 def _is_input(images: Tensor, step: _Step) -> bool:
@@ -298,24 +367,3 @@ def _is_same(images: Tensor | None, picture: Tensor | None) -> bool:
             or (images.shape == picture.shape and images.data_ptr() == picture.data_ptr())
         )
     )
-
-
-def _parts_of(root: nn.Module, *, eager: bool) -> Iterator[tuple[str, nn.Module]]:
-    """Yield a module and its submodules by name, none that lies inside of a compiled one."""
-    seen: set[int] = set()
-
-    def walk(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-        if id(module) in seen:
-            return
-        seen.add(id(module))
-        yield name, module
-        if isinstance(module, torch.jit.ScriptModule) or (not eager and _is_compiled(module)):
-            return
-        for child_name, child in module.named_children():
-            yield from walk(f"{name}.{child_name}" if name else child_name, child)
-
-    yield from walk("", root)
-
-
-def _is_compiled(module: nn.Module) -> bool:
-    return module._compiled_call_impl is not None or hasattr(module, "_orig_mod")

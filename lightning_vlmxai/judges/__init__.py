@@ -1,6 +1,6 @@
 """A masked picture and the predicted label go in; a verdict comes out."""
 
-from .base import Judge, PaidJudge
+from .base import CaptionJudge, Judge, PaidJudge
 from .batch_files import (
     BATCH_PRICE,
     BatchFileJudge,
@@ -26,6 +26,7 @@ __all__ = [
     "BatchFileJudge",
     "BatchResults",
     "Budget",
+    "CaptionJudge",
     "FailureReporter",
     "Judge",
     "JudgeWorker",

@@ -18,7 +18,7 @@ from .interview import Interviewer, Outcome
 from .openai_client import Call
 from .pictures import make_content
 from .prices import Price
-from .prompts import Prompt, neutralize_label
+from .prompts import Prompt
 from .replies import Reply
 from .session import Session
 from .silence import GRACE_S, Role
@@ -268,7 +268,7 @@ class Asker:
             answers=outcome.said if outcome else (),
             model=self._model,
             key=key[:32],  # a cached answer has that of the call which it was paid with
-            label=neutralize_label(request.label_name),
+            label=self._prompt.neutralize(request.label_name),
             problem=outcome.problem if outcome else "",
             sample=sample,
             answer_format=outcome.answer_format if outcome else "",
@@ -304,7 +304,7 @@ def question_key(
     return cache_key(
         {
             "pictures": [hashlib.sha256(data).hexdigest() for data in files],
-            "label": neutralize_label(label),
+            "label": prompt.neutralize(label),
             "prompt": prompt.version,
             "model": model,
             "base_url": base_url,

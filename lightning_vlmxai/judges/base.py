@@ -77,3 +77,12 @@ class PaidJudge(Protocol):
     def estimate(self, *, pictures: int, rounds: int) -> Estimate:
         """Return what judging so many pictures in each of so many rounds will take."""
         ...
+
+
+@runtime_checkable
+class CaptionJudge(Protocol):
+    """A judge that asks about captions in other words than about classes."""
+
+    def expect_captions(self) -> None:
+        """Ask about captions from now on: labels are sentences."""
+        ...

@@ -184,6 +184,10 @@ class VLMJudge:
         """How many requests to hand over at a time: a quarter more than are sent wait, encoded."""
         return self._share + max(1, self._share // 4)
 
+    def expect_captions(self) -> None:
+        """Ask about captions from now on, not about classes; another prompt, of its own version."""
+        self._prompt = load_prompt(self._style, self._view, "caption")
+
     def bind(self, run_dir: Path, *, world_size: int = 1) -> None:
         """Keep cache, account and call log in this folder, and take one process's share.
 

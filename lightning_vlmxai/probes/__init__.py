@@ -9,7 +9,7 @@ from .passed import Passed
 from .pictures import read_picture
 from .probe_set import ProbeSet, ProbeSettings
 from .reference_masks import understand
-from .samples import Item, unpack_dense, unpack_item, unpack_unlabelled
+from .samples import Item, unpack_dense, unpack_for, unpack_item, unpack_unlabelled
 from .stream import ProbeStream, Streamed
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "read_picture",
     "understand",
     "unpack_dense",
+    "unpack_for",
     "unpack_item",
     "unpack_unlabelled",
 ]

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import torch
@@ -15,9 +15,20 @@ from torch import Tensor, nn
 
 from ..calls import Call, step_call
 from ..errors import ProbeError, VLMExplainError, expected
-from ..explain import LiveModel, Watch, ask_with_gradients
+from ..explain import (
+    IMAGE_METHODS,
+    LiveModel,
+    TextWatch,
+    Watch,
+)
 from ..records import Probe
-from ..tasks import MultiLabelClassification, OutputReader, Reading, Task
+from ..tasks import (
+    EmbeddingReader,
+    MultiLabelClassification,
+    Reading,
+    Task,
+    make_reader,
+)
 from .doubts import find_doubts
 from .files import name_files
 from .loaders import Loaded, RowNumbers
@@ -26,6 +37,7 @@ from .names import Naming, choose_names, find_names
 from .normalizations import search
 from .passed import Passed, Row, Told
 from .probe_set import ProbeSet, ProbeSettings
+from .questions import Questions
 from .reservoir import Reservoir, choose_tickets, plan
 from .row_names import RowNames
 from .rows import copy_row, place_of, same_tensor, stratum_of
@@ -50,9 +62,12 @@ class ProbeCollector:
         self._settings = settings
         self._task = task
         self._class_names = class_names
-        self._reader = OutputReader(task, settings.output)
+        self._reader = make_reader(task, settings.output)
+        embeds = isinstance(self._reader, EmbeddingReader)
+        self._questions = Questions(self._reader)
+        self._texts = TextWatch()
+        self._watch = Watch(self._refusal, settings.network, IMAGE_METHODS if embeds else ())
         self._reading = Reading()
-        self._watch = Watch(self._refusal, settings.network)
         self._pending: tuple[Any, int, int] | None = None
         self.start({})
 
@@ -83,6 +98,7 @@ class ProbeCollector:
         self._doubts: list[str] = []
         self._row_names, self._files = RowNames(), ""
         self._reader.start()
+        self._questions.start()
         self._first: Call | None = None
         self._rank = rank
         self._missed = 0
@@ -125,6 +141,8 @@ class ProbeCollector:
             picture = same_tensor(batch, item.image, size)
         call = step_call(root, step, batch, size, picture=picture, loader=loader)
         self._watch.begin(root, size=size, picture=picture, step=call, eager=eager)
+        if isinstance(self._reader, EmbeddingReader):
+            self._texts.begin(root, size=size, eager=eager)
 
     def after(self, root: nn.Module) -> None:
         """Look at the rows of the batch whose step has ended."""
@@ -134,7 +152,7 @@ class ProbeCollector:
 
     def look(self, root: nn.Module) -> Passed | None:
         """Return the batch whose step has ended, and what the network was called with."""
-        found = self._watch.end(root)
+        text, found = self._texts.end(), self._watch.end(root)
         if self._pending is None:
             return None
         batch, size, loader = self._pending
@@ -146,6 +164,7 @@ class ProbeCollector:
             padding=self._numbers.count_padding(loader, size),
             names=self._row_names.see(batch, size),
             found=found,
+            text=text,
         )
 
     def take(self, passed: Passed) -> None:
@@ -159,6 +178,7 @@ class ProbeCollector:
             return
         targets = cache(lambda: self._targets(batch, size))
         seen = self._reader.see(found.output, size, targets)
+        self._questions.see(found.call, found.output, size)
         self._first = self._first or found.call.row(0)
 
         def keep(row: int) -> Row:
@@ -170,7 +190,8 @@ class ProbeCollector:
             }
             sample = copy_row(take_row(batch, row, size), copies)
             own = {access: column[row] for access, column in names.items()}
-            return Row(call=call, row=sample, seen=seen(row), names=own)
+            text = None if passed.text is None else passed.text.row(row)
+            return Row(call=call, row=sample, seen=seen(row), names=own, text=text)
 
         self._reservoir.offer(passed.indices, lambda: map(self._stratum, targets()), keep)
 
@@ -187,6 +208,7 @@ class ProbeCollector:
 
     def stop(self) -> None:
         """Take everything off the module. Safe to call at any time."""
+        self._texts.stop()
         self._watch.stop()
         self._pending = None
 
@@ -197,7 +219,7 @@ class ProbeCollector:
             live: The model, which is asked once where its answers may be probabilities or logits.
         """
         live = replace(live, network=self._watch.network)
-        ask = partial(ask_with_gradients, live, self._first) if self._first else None
+        ask = self._questions.make(live, self._first)
         tickets = self._reservoir.tickets
         unpack = self._settings.unpack
         items = {t.index: unpack(self._reservoir.take(t.index).row) for t in tickets}
@@ -235,10 +257,12 @@ class ProbeCollector:
             seed=self._settings.seed,
             floors=self._floors,
         )
-        if self._class_names is None:
+        if getattr(self._task, "has_captions", False):
+            self._names = None
+        elif self._class_names is None:
             self._choose_names(told)
         own = [t.index for t in chosen if owner[t.index] == self._rank]
-        key = replace(self._reading, given=None)
+        key = replace(self._reading, given=None, texts=None)
         rows = {index: self._reservoir.take(index) for index in own}
         self.maker = ProbeMaker(
             unpack=self._settings.unpack,
@@ -249,7 +273,13 @@ class ProbeCollector:
         )
         self._doubts, probes = self.maker.make(
             {
-                i: Kept(call=r.call, given=r.call.images[0], row=r.row, seen=r.seen.get(key))
+                i: Kept(
+                    call=r.call,
+                    given=r.call.images[0],
+                    row=r.row,
+                    seen=r.seen.get(key),
+                    text=r.text,
+                )
                 for i, r in rows.items()
             },
             frozenset().union(*(one.mask_values for one in told)),
@@ -264,9 +294,9 @@ class ProbeCollector:
 
     def _choose_names(self, told: Sequence[Told]) -> None:
         """Use names only where every label that was seen fits."""
-        key = replace(self._reading, given=None)
+        key = replace(self._reading, given=None, texts=None)
         facts = [one.shown.facts[key] for one in told if one.shown.facts and key in one.shown.facts]
-        outputs = facts[0].num_classes if facts else None
+        outputs = facts[0].num_classes or None if facts else None
         seen = {index: label for one in told for index, label in one.labels.items()}
         seen = {**self._labels, **seen}
         is_indexed = self._numbers.is_known and not self._numbers.is_shifted
@@ -322,26 +352,10 @@ class ProbeCollector:
     @property
     def choice(self) -> str:
         """Which of several calls is explained, in words; empty where there was one."""
-        mine = self._watch.answer or "the module itself"
-        rivals = sorted({name or "the module itself" for name in self._watch.rivals})
-        lines = []
-        if rivals == [mine]:
-            lines.append(
-                f"vlmxai: a validation step calls {mine} {len(self._watch.rivals) + 1} times; "
-                "explained is the call that is given the batch's own picture, or the first, and "
-                "not what the step makes of all of them."
-            )
-        elif rivals:
-            lines.append(
-                f"vlmxai: a validation step calls several networks; explained is {mine}, not "
-                f'{", ".join(rivals)}. Pass `network="{rivals[0]}"` for another.'
-            )
-        elif self._watch.is_step:
-            lines.append(
-                f"vlmxai: no one module goes from picture to logits; explained is the step as a "
-                f"whole, as {mine} answers it."
-            )
-        return " ".join(filter(None, [*lines, self._reader.choice]))
+        lines = [self._watch.choice, self._reader.choice]
+        if isinstance(self._reader, EmbeddingReader) and self._reading.texts is None:
+            lines.append(self._texts.describe(*self._watch.source))
+        return " ".join(filter(None, lines))
 
     def _stratum(self, target: Any) -> int:
         if target is None:
@@ -350,9 +364,14 @@ class ProbeCollector:
             return self._task.first_label(torch.as_tensor(target))
         return stratum_of(target)
 
-    def _refusal(self, output: Any, size: int) -> str:
+    def _refusal(self, output: Any, size: int, call: Call | None) -> str:
         try:
-            self._reader.read(output, size)
+            if self._texts.is_inside:
+                return "an embedding of texts"
+            if isinstance(self._reader, EmbeddingReader):
+                self._reader.read(output, size, has_texts=call is not None and len(call.rows) > 1)
+            else:
+                self._reader.read(output, size)
         except Exception as error:  # whatever a user's output is, it is not a prediction
             return str(error)
         return ""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..calls import Call
+from ..calls import Call, TextCall
 from ..errors import ProbeError, VLMExplainError, expected
 from ..records import Probe, Seen
 from .apart import read_apart
@@ -30,12 +30,16 @@ from .samples import Item, fields_of, paths_in
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """What is held of a row: its call, and what the network was given, `[C, H, W]`, in that."""
+    """What is held of a row: its call, and what the network was given, `[C, H, W]`, in that.
+
+    `text` is the call that made its text's embedding, where another than `call` did.
+    """
 
     call: Call
     given: Tensor
     row: Any
     seen: Seen | None
+    text: TextCall | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +196,8 @@ class ProbeMaker:
                     reference_mask=mask,
                     seen=one.seen,
                     file=item.file,
+                    caption=item.caption,
+                    text=one.text,
                 )
             )
         return probes

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..calls import Call
+from ..calls import Call, TextCall
 from ..explain import Called
 from ..records import Seen
 from ..tasks import Reading, Shown
@@ -22,6 +22,7 @@ class Row:
     row: Any
     seen: Mapping[Reading, Seen]
     names: Mapping[str, str]
+    text: TextCall | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,7 @@ class Passed:
         padding: How many of its last rows were added so that each rank has as many.
         names: What may name its rows.
         found: The network's call; None if the step made none.
+        text: The call that made the texts' embeddings; None if none is known.
     """
 
     batch: Any
@@ -43,6 +45,7 @@ class Passed:
     padding: int
     names: Mapping[str, Sequence[str]]
     found: Called | None
+    text: TextCall | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

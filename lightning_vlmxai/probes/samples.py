@@ -14,10 +14,12 @@ from torch import Tensor
 
 from ..calls import plain
 from ..errors import ProbeError, expected
+from ..tasks import DENSE, EmbeddingTask, Task
 
 IMAGES = ("image", "pixel_values", "img", "input", "inputs", "x")
 LABELS = ("label", "labels", "target", "targets", "y", "class")
 MASKS = ("reference_mask", "mask", "masks")
+CAPTIONS = ("caption", "captions", "text", "texts", "sentence", "title")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,7 @@ class Item:
             None.
         index: What an audit knows the sample by, and no other has: a whole number from 0 to 2**53;
             found out if None.
+        caption: The text that belongs to the picture, in words (`ImageText`).
     """
 
     image: Tensor | None
@@ -40,6 +43,7 @@ class Item:
     reference_mask: Any = None
     file: str | None = None
     index: int | None = None
+    caption: str | None = None
 
     def __post_init__(self) -> None:
         """Take arrays and PIL images for tensors, and subclasses of tensors for plain ones."""
@@ -128,6 +132,54 @@ def unpack_unlabelled(row: Any, unpack: Callable[[Any], Item] = unpack_item) -> 
 
 
 unpack_dense = partial(unpack_item, dense=True)
+
+
+def unpack_captioned(row: Any) -> Item:
+    """Return a row of a picture and its caption taken apart; its target is None.
+
+    Args:
+        row: A mapping, dataclass or named tuple with fields that are customary: `image` and the
+            like, `reference_mask` or `mask`, and `caption`, `text`, `sentence` or `title` for the
+            words, if it has any; or `(image, ...)`, in which the one string is the caption.
+
+    Raises:
+        ProbeError: For anything else.
+
+    Example:
+        >>> unpack_captioned((torch.zeros(3, 4, 4), torch.ones(8), "a cat")).caption
+        'a cat'
+    """
+    fields = fields_of(row)
+    if fields is not None:
+        image = next((fields[key] for key in IMAGES if key in fields), None)
+        words = [fields[key] for key in CAPTIONS if isinstance(fields.get(key), str)]
+        mask = next((fields[key] for key in MASKS if _is_mask(fields.get(key))), None)
+    else:
+        parts = row if isinstance(row, Sequence) and not isinstance(row, str) else [row]
+        image, words = parts[0] if parts else None, [one for one in parts if isinstance(one, str)]
+        words = words if len(words) == 1 else []
+        mask = next((part for part in parts[1:] if _is_mask(part)), None)
+    if _is_image(image):
+        return Item(
+            image=image, target=None, reference_mask=mask, caption=words[0] if words else None
+        )
+    raise ProbeError(
+        expected(
+            "data set sample",
+            "(image, tokens, caption), or a mapping of such names",
+            _describe(row),
+            "Pass `unpack`, a function from your sample to lightning_vlmxai.Item, such as "
+            f"`unpack=lambda row: Item(image={paths_in(row).image}, target=None, "
+            'caption=row["caption"])`',
+        )
+    )
+
+
+def unpack_for(task: Task | None) -> Callable[[Any], Item]:
+    """Return what takes rows apart for a task."""
+    if isinstance(task, EmbeddingTask) and task.has_captions:
+        return unpack_captioned
+    return unpack_dense if isinstance(task, DENSE) else unpack_item
 
 
 def batch_size(batch: Any) -> int | None:

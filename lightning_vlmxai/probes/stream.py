@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import ProbeError, expected
 from ..explain import Called
 from ..records import Probe, Seen
-from ..tasks import class_probabilities
+from ..tasks import Task, class_probabilities
 from .collector import ProbeCollector
 from .files import is_listed, name_more
 from .making import Kept, Ways
@@ -47,6 +47,9 @@ class ProbeStream(ProbeCollector):
     Until then batches are to be given to `take`.
     """
 
+    bound: Task | None = None
+    """The task as it was bound to texts, or as it is; None before."""
+
     @property
     def ways(self) -> Ways | None:
         """How rows become probes, as this rank found it out; None where it saw none."""
@@ -69,7 +72,7 @@ class ProbeStream(ProbeCollector):
         """Return how many classes a batch's answers give a probability; None of a dense task."""
         if passed.found is None:
             return None
-        task = self._reading.task(self._task)
+        task = self.bound or self._reading.task(self._task)
         every = class_probabilities(task, self._reading.take(passed.found.output))
         return None if every is None else every.shape[1]
 
@@ -145,7 +148,7 @@ class ProbeStream(ProbeCollector):
     def _stream(
         self, passed: Passed, found: Called, rows: Sequence[int], groups: Sequence[str]
     ) -> list[Streamed]:
-        task = self._reading.task(self._task)
+        task = self.bound or self._reading.task(self._task)
         taken = self._reading.take(found.output)
         prediction = task.predict(taken).detach().cpu()
         every = class_probabilities(task, taken)

@@ -22,6 +22,7 @@ class Prediction:
         num_classes: How many classes the model tells apart.
         class_maps: Predicted class of every pixel, `[B, h, w]` int64, where the output is dense.
         from_probabilities: Whether the output was read as probabilities, not as logits.
+        features: Embeddings that it is made of, `[B, D]`, where texts decide.
     """
 
     classes: Tensor
@@ -30,6 +31,7 @@ class Prediction:
     num_classes: int
     class_maps: Tensor | None = None
     from_probabilities: bool = False
+    features: Tensor | None = None
 
     def rows(self, index: Tensor) -> Prediction:
         """Return the predictions of those samples.
@@ -54,6 +56,7 @@ class Prediction:
             confidences=change(self.confidences),
             scores=change(self.scores),
             class_maps=None if self.class_maps is None else change(self.class_maps),
+            features=None if self.features is None else change(self.features),
         )
 
 

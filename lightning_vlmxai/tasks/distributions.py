@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .base import Task, logits_of
 from .classification import BinaryClassification, Classification
+from .embeddings import Similarity
 from .multi_label import MultiLabelClassification
 from .targets import WithTarget
 
@@ -16,7 +17,8 @@ from .targets import WithTarget
 def class_probabilities(task: Task, output: Any) -> Tensor | None:
     """Return the probability of each class, `[B, K]` float32 in [0, 1]; None of a dense task.
 
-    Those of a single-label task sum to 1 (K = 2 of one logit); those of several labels don't.
+    Those of a single-label task sum to 1 (K = 2 of one logit); those of several labels, or of pairs
+    that are told apart one by one, don't.
 
     Args:
         task: That reads the output; of a user's own kind it gives none.
@@ -28,6 +30,8 @@ def class_probabilities(task: Task, output: Any) -> Tensor | None:
         [[0.5, 0.5]]
     """
     inner = task.task if isinstance(task, WithTarget) else task
+    if isinstance(inner, Similarity):
+        return inner.probabilities(output).detach()
     if not isinstance(inner, (Classification, BinaryClassification, MultiLabelClassification)):
         return None
     given = logits_of(output).detach().float()

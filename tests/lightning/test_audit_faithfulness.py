@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from audited import Stop, by_index, lines_of, run
 from lightning_vlmxai import Classification, ConfigurationError, MultiLabelClassification, Verdict
@@ -20,7 +21,7 @@ ROWS = 21
 
 
 def test_figures_are_those_of_the_function_for_each_row(tmp_path: Path) -> None:
-    """Of the very map that the judge was shown; batches and the last, smaller one play no part."""
+    """Of the very map that the judge was shown; parts of a batch and the last one play no part."""
     maps: dict[int, torch.Tensor] = {}
 
     def keep(request: JudgeRequest) -> Verdict:
@@ -29,7 +30,9 @@ def test_figures_are_those_of_the_function_for_each_row(tmp_path: Path) -> None:
 
     module = Separable()
     data = Squares(ROWS)
-    run(tmp_path, ScriptedJudge(keep), data=data, module=module, faithfulness=FAITHFULNESS)
+    loader = DataLoader(data, batch_size=17)  # which goes through the network by eight
+    given = {"loader": loader, "max_pending": 8, "faithfulness": FAITHFULNESS}
+    run(tmp_path, ScriptedJudge(keep), module=module, **given)
     lines = lines_of(tmp_path)
     assert [line["probe"] for line in lines] == sorted(maps) == list(range(ROWS))
     for line in lines:

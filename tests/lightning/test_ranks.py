@@ -24,6 +24,7 @@ HERE = Path(ranks_script.__file__).parent
 SCENARIOS = [
     "validate", "fit", "neutral", "judge_fails", "explaining_fails", "one_probe", "stream",
     "resume", "sync_batch_norm", "paid", "faults", "controls", "audit",
+    "image_text",
 ]  # fmt: skip
 
 Told = dict[str, Any]
@@ -65,6 +66,16 @@ def test_two_ranks_find_the_matrix_and_figures_of_one(told: list[Told], tmp_path
     assert first["metrics"] == pytest.approx(alone["metrics"])
     assert first["logged"] == pytest.approx(alone["logged"])
     assert first["metrics"]["coverage"] == 1
+
+
+def test_two_ranks_rank_the_captions_of_both(told: list[Told], tmp_path: Path) -> None:
+    """Predictions, of captions that lie on either rank, are those of a single process."""
+    alone = ranks_script.image_text(ranks_script.Scene(tmp_path, 1, ""))
+    first, second = (rank["image_text"] for rank in told)
+    assert first == second
+    assert first["captions"] == [list(one) for one in alone["captions"]]
+    assert first["confidences"] == pytest.approx(alone["confidences"], abs=1e-5)
+    assert first["matrix"] == {str(index): q for index, q in alone["matrix"].items()}
 
 
 def test_two_ranks_share_the_controls_of_one(

@@ -17,7 +17,7 @@ from samples import make_sample
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {
-    "data": "digits", "side": 160, "weights": "DEFAULT",
+    "data": "digits", "side": 128, "weights": "DEFAULT",
     "judge": "reference", "model": "gpt-4o-mini", "epochs": 4, "probes": 100, "samples": 20,
     "train_batches": None,
 }  # fmt: skip

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from scipy.stats import binomtest
 
+import audits
 import open_vocabulary
 import published
 from audits import read_audit
@@ -42,9 +43,7 @@ def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Take audits that are there already; return what would have been audited."""
     asked: list[list[str]] = []
     monkeypatch.setattr(published.console, "width", 160)
-    monkeypatch.setattr(
-        open_vocabulary, "run_audit", lambda of, out: asked.append(of) or read_audit(out)
-    )
+    monkeypatch.setattr(audits, "run_audit", lambda of, out: asked.append(of) or read_audit(out))
     arguments = ["--root", str(tmp_path), "--data", "x", "--limit", "9", "--methods"]
     monkeypatch.setattr(sys, "argv", ["open_vocabulary.py", *arguments, "gradcam", "rise"])
     return asked

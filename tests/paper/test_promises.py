@@ -106,6 +106,34 @@ def test_without_data_the_class_that_downloads_them_is_named(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("module", "given", "instead"),
+    [
+        (table1_judges, "--judge", "--judges"),
+        (table2_masks, "--model", "--models"),
+        (table2_masks, "--alpha=5", "--alphas"),
+        (table3_prompts, "--style", "nothing: each is a row"),
+        (table4_models, "--weights", "--models NAME=WEIGHTS"),
+        (open_vocabulary, "--method", "--methods"),
+        *((module, "--out", "--root") for module in AUDITING),
+    ],
+)
+def test_what_differs_between_rows_is_not_taken_for_all(
+    module: ModuleType,
+    given: str,
+    instead: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Else each row would be the same audit under another name."""
+    monkeypatch.setattr(audits, "run_audit", lambda *_: pytest.fail("audited"))
+    monkeypatch.setattr(sys, "argv", [module.__name__, "--data", "x", given, "value"])
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    assert ended.value.code == 2
+    assert f"Pass {instead}." in capsys.readouterr().err
+
+
 def line(number: int, *, is_scored: bool) -> dict[str, Any]:
     """Return a line of `samples.jsonl`."""
     quadrant = ("correct_high", "correct_low", "wrong_high", "wrong_low")[number % 4]
@@ -135,7 +163,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
             (out / "samples.jsonl").write_text("".join(json.dumps(of) + "\n" for of in found))
             return audits.read_audit(out)
 
-        monkeypatch.setattr(module, "run_audit", write)
+        monkeypatch.setattr(audits, "run_audit", write)
         given = ["--root", str(tmp_path / "out"), "--data", "pictures"]
         given += ["--judge", "scripted"] if module in (table2_masks, table3_prompts) else []
         monkeypatch.setattr(sys, "argv", [module.__name__, *given])

@@ -70,7 +70,7 @@ def run(
             (out / "samples.jsonl").write_text("".join(json.dumps(of) + "\n" for of in found))
             return audits.read_audit(out)
 
-        monkeypatch.setattr(module, "run_audit", write)
+        monkeypatch.setattr(audits, "run_audit", write)
         root = ["--root", str(tmp_path / "out"), "--data", "pictures"]
         monkeypatch.setattr(sys, "argv", [module.__name__, *root, *given])
         module.main()
@@ -192,7 +192,7 @@ def test_a_judge_is_asked_over_the_network_by_each_script(tmp_path: Path) -> Non
             "--data", "pictures", "--masks", "masks", "--crop", "32", "--mean", "[0, 0, 0]",
             "--std", "[1, 1, 1]", "--trainer.accelerator", "cpu",
             "--trainer.enable_progress_bar", "false", "--base-url", server.base_url,
-            "--api-key-env", "", "--least", "0", "--model", "audit_models.right",
+            "--api-key-env", "",
         ]  # fmt: skip
 
         def run(script: str, *given: str) -> str:
@@ -203,13 +203,24 @@ def test_a_judge_is_asked_over_the_network_by_each_script(tmp_path: Path) -> Non
             assert done.returncode == 0, done.stdout + done.stderr
             return done.stdout
 
-        told = run("table1_judges.py", "--judges", "scripted", "--root", "one")
+        one = ["--model", "audit_models.right", "--least", "0"]
+        judge = ["--judge", "scripted"]
+        first = [*one, "--judges", "scripted", "--root", "one"]
+        told = run("table1_judges.py", *first)
         assert "scripted, overlay" in told
         assert len(server.requests) == 2 * 8
-        assert all(len(seen.pictures) == 1 for seen in server.requests)
-        run("table1_judges.py", "--judges", "scripted", "--root", "one")
+        run("table1_judges.py", *first)
         assert len(server.requests) == 2 * 8
-        told = run("table3_prompts.py", "--judge", "scripted", "--root", "three")
+        told = run("table3_prompts.py", *one, *judge, "--root", "three")
         assert len(server.requests) == 5 * 8
         assert "Largest less smallest score of a picture: 0.00" in told  # by light, not by words
         assert len({seen.text for seen in server.requests[2 * 8 :]}) >= 3
+        several = ["--models", "audit_models.right", *judge]
+        mask = ["--alphas", "15", "--betas", "0.6", "--least", "0"]
+        run("table2_masks.py", *several, *mask, "--root", "two")
+        assert len(server.requests) == 7 * 8  # a mask and the overlay
+        told = run("table4_models.py", *several, "--root", "four")
+        assert len(server.requests) == 8 * 8
+        assert "8 of 8" in told
+        assert "Judge: scripted" in told
+        assert all(len(seen.pictures) == 1 for seen in server.requests)

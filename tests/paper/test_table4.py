@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import audits
 import rates
 import table4_models as table4
 from audits import read_audit
@@ -26,8 +27,8 @@ def line(number: int, quadrant: str | None, **more: Any) -> dict[str, Any]:
     score = None if quadrant is None else 4.0 if quadrant.endswith("high") else 1.0
     return {
         "probe": number, "file": f"{number}.png", "label_name": "cat", "score": score,
-        "quadrant": quadrant, **more,
-    }  # fmt: skip
+        "quadrant": quadrant,
+    } | more  # fmt: skip
 
 
 def write_audit(folder: Path, lines: list[dict[str, Any]], judge: str = "scripted") -> Path:
@@ -53,6 +54,19 @@ def test_the_differences_are_those_of_a_published_example() -> None:
     assert ends == pytest.approx(Interval(-0.059, -0.021), abs=1e-3)  # Agresti: -0.06 to -0.02
     assert found[Quadrant.WRONG_HIGH].p == 1.0
     assert rates.show_score_difference(first, second).startswith("-0.12 (")  # -0.04 x 3
+
+
+def test_the_mean_difference_is_that_of_a_published_example() -> None:
+    """Hours of sleep that ten patients gained by two drugs, Student 1908: mean 1.58, t = 4.0621."""
+    one = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
+    other = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
+    first, second = (
+        {str(i): line(i, "correct_high", score=hours) for i, hours in enumerate(of)}
+        for of in (one, other)
+    )
+    half = 1.96 * 1.58 / 4.0621
+    told = f"1.58 ({1.58 - half:.2f} to {1.58 + half:.2f}), n = 10"
+    assert rates.show_score_difference(first, second) == told
 
 
 def test_only_pictures_that_both_have_judged_are_held_against_each_other() -> None:
@@ -83,7 +97,7 @@ def test_rates_stand_beside_the_published_ones(
     """With n, interval and judge; what was not run is named; a lone failure has no rate."""
     monkeypatch.setattr(table4.console, "width", 150)
     asked: list[list[str]] = []
-    monkeypatch.setattr(table4, "run_audit", lambda of, out: asked.append(of) or read_audit(out))
+    monkeypatch.setattr(audits, "run_audit", lambda of, out: asked.append(of) or read_audit(out))
     quadrants = ["correct_high"] * 8 + ["wrong_low"] * 2 + [None]
     write_audit(tmp_path / "resnet18", [line(i, q) for i, q in enumerate(quadrants)])
     write_audit(tmp_path / "my.net", [line(i, "correct_high") for i in range(11)])

@@ -114,6 +114,18 @@ def test_maps_that_lie_elsewhere_are_told_with_a_layer_that_works(method: str) -
     assert _fault(_Net(turned=True), other) == ""
 
 
+def test_maps_of_an_attention_are_looked_at_as_well() -> None:
+    """They have no layer to compare, so that the way out is to ask about each place."""
+    live, probes = LiveModel(_Net().eval()), _probes()
+    found = Explainer(target_layer="stem.1")(live, probes)
+    explainer = Explainer(method="clip_exact")
+    assert find_fault(explainer, live, list(zip(probes, found, strict=True))) == ""
+    elsewhere = [replace(e, saliency=e.saliency.roll(SIDE // 2, dims=1)) for e in found]
+    line = find_fault(explainer, live, list(zip(probes, elsewhere, strict=True)))
+    assert line.startswith("maps by 'clip_exact' don't show what predictions hang on: of 16")
+    assert 'Pass `method="occlusion"`' in line
+
+
 def test_maps_that_lie_right_are_not_told() -> None:
     """Nor those of networks whose predictions hang on no place."""
     assert _fault(_Net()) == ""

@@ -19,7 +19,7 @@ from lightning_vlmxai.errors import ConfigurationError
 from lightning_vlmxai.explain.masking import overlay
 from lightning_vlmxai.judges.answers import Answer, Unusable, read_answer, read_score
 from lightning_vlmxai.judges.pictures import draw_views, encode_picture, to_data_url
-from lightning_vlmxai.judges.prompts import STYLES, VIEWS, load_prompt, neutralize_label
+from lightning_vlmxai.judges.prompts import ABOUT, STYLES, VIEWS, load_prompt, neutralize_label
 from lightning_vlmxai.judges.replies import read_body
 from lightning_vlmxai.records import JudgeRequest
 
@@ -183,11 +183,21 @@ def test_names_of_classes_stay_readable(label, safe):
     assert neutralize_label(label) == (label if safe is None else safe)
 
 
+@given(st.text())
+def test_no_caption_leaves_its_place(caption):
+    """A caption keeps its words, on one line without marks."""
+    safe = neutralize_label(caption, "caption")
+    assert not re.search(r"[\"`{}<>\[\]\\|*#:;=\n\r\t\0]", safe)
+    assert len(safe) <= 400
+    assert neutralize_label(safe, "caption") == safe
+
+
+@pytest.mark.parametrize("about", ABOUT)
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("view", VIEWS)
-def test_every_prompt_is_complete(style, view):
+def test_every_prompt_is_complete(style, view, about):
     """Each style and view gives a prompt with one place for the label and all of the rubric."""
-    prompt = load_prompt(style, view)
+    prompt = load_prompt(style, view, about)
     assert prompt.template.count("{label}") == 1
     assert not re.findall(r"\{(?!label)", prompt.template)
     text = prompt.with_label("cat")
