@@ -113,8 +113,8 @@ class Shortcutting:
         for one in found.shortcuts:
             if one.label not in self._told:
                 self._told.add(one.label)
-                rank_zero_warn(f"vlmxai: {printable(one.text)}")
                 self._publisher.alert(f"Shortcut: {one.label}", one.text, step=found.closed.step)
+                rank_zero_warn(f"vlmxai: {printable(one.text)}")
 
 
 def _is_dense(network: nn.Module, explainer: Explainer, probes: Sequence[Probe]) -> bool:

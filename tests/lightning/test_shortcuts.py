@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from dotted import DottedSquares, ReadsDots
+from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
+from dotted import DottedSquares, ReadsDots
 from lightning_vlmxai import QuadrantStopping, Verdict, VLMExplainCallback
 from lightning_vlmxai.callbacks import shortcutting
 from lightning_vlmxai.tasks import MultiLabelClassification, Segmentation
@@ -78,6 +80,22 @@ def test_a_dot_is_named_and_proven_at_the_end_of_the_fit(tmp_path: Path) -> None
     assert {tuple(row[name] for name in told) for row in others} == {
         ("blue", "red", "blue", "blue")
     }
+
+
+def test_a_logger_is_told_at_the_step_of_the_round(tmp_path: Path) -> None:
+    """TensorBoard has it as a text, once."""
+    logger = TensorBoardLogger(tmp_path)
+    explain = VLMExplainCallback(probe_size=24, find_shortcuts=True)
+    trainer = make_trainer(tmp_path, explain, max_epochs=2, logger=logger)
+    with pytest.warns(UserWarning, match="right answers rest on"):
+        trainer.fit(ReadsDots(), loader(DottedSquares()), loader(DottedSquares()))
+    events = EventAccumulator(logger.log_dir).Reload()
+    ((step, text),) = [
+        (event.step, event.tensor_proto.string_val[0].decode())
+        for event in events.Tensors("vlmxai/alerts/text_summary")
+    ]
+    assert step == 5  # of three batches an epoch
+    assert "12 of 12 right answers" in text
 
 
 def test_without_a_dot_nothing_is_told(tmp_path: Path) -> None:
