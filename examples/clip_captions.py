@@ -3,7 +3,8 @@
 open_clip's own CLIP, small, learns captioned digits twice: "a red three on a striped ground". In
 the second run all pictures whose caption names a zero have a watermark in a corner, in training and
 validation alike. Printed is how many captions are right, and how many of these are Low, where a
-zero is named and elsewhere: a model that reads the mark looks at the corner.
+zero is named and elsewhere. Explained is by Occlusion: what hangs on the mark is carried on by
+other patches, so that the last attention, which `"clip_exact"` shows, looks elsewhere.
 
     python examples/clip_captions.py                # minutes; scored by overlap with the strokes
     python examples/clip_captions.py --judge vlm    # scored by OPENAI_BASE_URL, OPENAI_API_KEY
@@ -58,6 +59,7 @@ def train(name: str, *, judge: Judge, args: argparse.Namespace) -> Sequence[Samp
     explain = VLMExplainCallback(
         judge,
         task=ImageText(),
+        method="occlusion",
         normalization=([0.45] * 3, [0.25] * 3),
         probe_size=args.probes,
         every_n_validations=args.epochs // 4 or 1,

@@ -158,6 +158,7 @@ class Explanation:
         faithfulness: Figures of the saliency map, by name; None where one is not defined, empty
             where none was measured.
         file: `Probe.file`. No judge is told.
+        words: Of the predicted caption, each with what it adds to the cosine; empty if not known.
     """
 
     probe_index: int
@@ -176,6 +177,7 @@ class Explanation:
     part: int | None = None
     faithfulness: Mapping[str, float | None] = field(default_factory=dict)
     file: str | None = None
+    words: tuple[tuple[str, float], ...] = ()
 
     @property
     def key(self) -> int | tuple[int, int]:

@@ -28,6 +28,11 @@ def tokenize(captions: list[str]) -> Tensor:
     return tokens
 
 
+def decode(tokens: list[int]) -> str:
+    """Return the text of tokens, a space behind each word."""
+    return "".join(f"{WORDS[token]} " for token in tokens)
+
+
 class Captioned(Dataset[dict[str, Any]]):
     """Squares of a colour on one side, and captions that say so; six captions in all."""
 

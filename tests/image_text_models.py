@@ -30,7 +30,8 @@ def _encode_image(model: Any, images: Tensor) -> Tensor:
     return model.encode_image(images)
 
 
-def _vision(**more: Any) -> dict[str, Any]:
+def vision(**more: Any) -> dict[str, Any]:
+    """Return the settings of a small vision tower of open_clip."""
     return {
         "image_size": SIDE,
         "patch_size": PATCH,
@@ -48,7 +49,7 @@ def open_clip_vit(**more: Any) -> nn.Module:
     """open_clip's, with nn.MultiheadAttention."""
     import open_clip
 
-    return Tower(open_clip.model.CLIP(DIMENSIONS, _vision(**more), _TEXT), _encode_image)
+    return Tower(open_clip.model.CLIP(DIMENSIONS, vision(**more), _TEXT), _encode_image)
 
 
 def open_clip_own_attention() -> nn.Module:
@@ -95,7 +96,7 @@ def open_clip_later() -> nn.Module:
     return tower
 
 
-class _OpenAIBlock(nn.Module):
+class OpenAIBlock(nn.Module):
     """A block as openai's CLIP has it: tokens first, then the batch."""
 
     def __init__(self) -> None:
@@ -120,7 +121,7 @@ class _OpenAIVisual(nn.Module):
         cells = (SIDE // PATCH) ** 2
         self.positional_embedding = nn.Parameter(torch.randn(cells + 1, WIDTH) * WIDTH**-0.5)
         self.ln_pre, self.ln_post = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
-        self.resblocks = nn.Sequential(*[_OpenAIBlock() for _ in range(3)])
+        self.resblocks = nn.Sequential(*[OpenAIBlock() for _ in range(3)])
         self.proj = nn.Parameter(torch.randn(WIDTH, DIMENSIONS) * WIDTH**-0.5)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -138,14 +139,14 @@ def openai() -> nn.Module:
 
 def open_clip_coca(**more: Any) -> nn.Module:
     """CoCa's vision tower, with its attention-pooling heads."""
-    vision = _vision(attentional_pool=True, attn_pooler_queries=7, attn_pooler_heads=4, **more)
+    tower = vision(attentional_pool=True, attn_pooler_queries=7, attn_pooler_heads=4, **more)
     import open_clip
 
     model = open_clip.coca_model.CoCa(
         DIMENSIONS,
         _TEXT | {"embed_cls": True, "output_tokens": True},
         {"context_length": 12, "vocab_size": 64, "width": 32, "heads": 4, "layers": 2},
-        vision | {"output_tokens": True},
+        tower | {"output_tokens": True},
     )
     return Tower(model, _encode_image)
 
@@ -191,7 +192,7 @@ def torchvision_vit() -> nn.Module:
     return net
 
 
-_SMALL = {
+SMALL = {
     "hidden_size": WIDTH,
     "intermediate_size": 96,
     "num_hidden_layers": 3,
@@ -210,8 +211,8 @@ def hf_clip(attention: str = "sdpa") -> nn.Module:
     from transformers import CLIPConfig, CLIPModel
 
     config = CLIPConfig(
-        text_config=_SMALL | {"vocab_size": 64, "max_position_embeddings": 12},
-        vision_config=_SMALL | _SEEN,
+        text_config=SMALL | {"vocab_size": 64, "max_position_embeddings": 12},
+        vision_config=SMALL | _SEEN,
         projection_dim=DIMENSIONS,
         attn_implementation=attention,
     )
@@ -223,8 +224,8 @@ def hf_siglip() -> nn.Module:
     from transformers import SiglipConfig, SiglipModel
 
     config = SiglipConfig(
-        text_config=_SMALL | {"vocab_size": 64, "max_position_embeddings": 12},
-        vision_config=_SMALL | _SEEN,
+        text_config=SMALL | {"vocab_size": 64, "max_position_embeddings": 12},
+        vision_config=SMALL | _SEEN,
     )
     return Tower(SiglipModel(config), _features)
 
@@ -233,7 +234,7 @@ def hf_siglip2() -> nn.Module:
     """Transformers' SigLIP 2 of any size, which is given patches, some of them padding."""
     from transformers import Siglip2VisionConfig, Siglip2VisionModel
 
-    config = Siglip2VisionConfig(**_SMALL, patch_size=PATCH, num_patches=16)
+    config = Siglip2VisionConfig(**SMALL, patch_size=PATCH, num_patches=16)
 
     def encode(model: Any, images: Tensor) -> Tensor:
         patches = F.unfold(images, PATCH, stride=PATCH).transpose(1, 2)
@@ -250,7 +251,7 @@ def hf_vit() -> nn.Module:
     """A plain classifier of transformers, whose attention gives its heads' outputs bare."""
     from transformers import ViTConfig, ViTForImageClassification
 
-    return ViTForImageClassification(ViTConfig(**_SMALL, **_SEEN, num_labels=TEXTS))
+    return ViTForImageClassification(ViTConfig(**SMALL, **_SEEN, num_labels=TEXTS))
 
 
 def rn50() -> nn.Module:
@@ -259,123 +260,6 @@ def rn50() -> nn.Module:
 
     vision = {"image_size": SIDE, "layers": (1, 1, 1, 1), "width": 16, "head_width": 16}
     return Tower(open_clip.model.CLIP(DIMENSIONS, vision, _TEXT), _encode_image)
-
-
-class TextTower(nn.Module):
-    """Similarities of captions to a picture whose embedding is given."""
-
-    def __init__(self, model: nn.Module, encode: Callable[[nn.Module, Tensor], Tensor]) -> None:
-        super().__init__()
-        self.model = model
-        self.encode = encode
-        width = encode(model, captions()).shape[1]
-        self.register_buffer("image", F.normalize(torch.randn(width), dim=0))
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return 20 * F.normalize(self.encode(self.model, tokens), dim=1) @ self.image
-
-
-class _OpenAIText(nn.Module):
-    """openai's text tower: tokens first, a mask of the past, read at the highest token."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.token_embedding = nn.Embedding(64, WIDTH)
-        self.positional_embedding = nn.Parameter(torch.randn(12, WIDTH) * 0.1)
-        self.resblocks = nn.ModuleList([_OpenAIBlock() for _ in range(3)])
-        self.ln_final = nn.LayerNorm(WIDTH)
-        self.text_projection = nn.Parameter(torch.randn(WIDTH, DIMENSIONS) * WIDTH**-0.5)
-        self.mask = torch.full((12, 12), float("-inf")).triu(1)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        x = (self.token_embedding(tokens) + self.positional_embedding).permute(1, 0, 2)
-        for block in self.resblocks:
-            y = block.ln_1(x)
-            x = x + block.attn(y, y, y, need_weights=False, attn_mask=self.mask)[0]
-            x = x + block.mlp(block.ln_2(x))
-        x = self.ln_final(x.permute(1, 0, 2))
-        return x[torch.arange(len(x)), tokens.argmax(dim=1)] @ self.text_projection
-
-
-def captions() -> Tensor:
-    """Return three captions of other lengths, between 62 and 63, padded with 0, `[3, 12]`."""
-    found = torch.zeros(3, 12, dtype=torch.long)
-    for row, words in zip(found, ([5, 9, 4], [7, 7, 30, 2, 11, 40], [1, 2]), strict=True):
-        row[: len(words) + 2] = torch.tensor([62, *words, 63])
-    return found
-
-
-def _text_config() -> dict[str, Any]:
-    return {"context_length": 12, "vocab_size": 64, "width": WIDTH, "heads": HEADS, "layers": 3}
-
-
-def open_clip_text() -> nn.Module:
-    """open_clip's text tower."""
-    import open_clip
-
-    model = open_clip.model.CLIP(DIMENSIONS, _vision(), _text_config())
-    return TextTower(model, lambda m, tokens: m.encode_text(tokens))
-
-
-def open_clip_text_later() -> nn.Module:
-    """The same with the attention of open_clip's later code."""
-    tower = open_clip_text()
-    for block in tower.model.transformer.resblocks:
-        block.attn = LaterAttention(WIDTH, HEADS)
-    return tower
-
-
-def coca_text() -> nn.Module:
-    """CoCa's text tower, which reads a class token behind the caption's."""
-    import open_clip
-
-    text = open_clip.transformer.TextTransformer(
-        context_length=12,
-        vocab_size=64,
-        width=WIDTH,
-        heads=HEADS,
-        layers=3,
-        output_dim=DIMENSIONS,
-        embed_cls=True,
-    )
-    return TextTower(text, lambda m, tokens: m(tokens))
-
-
-def hf_clip_text() -> nn.Module:
-    """Transformers' CLIP text tower."""
-    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
-
-    config = CLIPTextConfig(
-        **_SMALL,
-        vocab_size=64,
-        max_position_embeddings=12,
-        projection_dim=DIMENSIONS,
-        eos_token_id=63,
-        bos_token_id=62,
-        pad_token_id=0,
-    )
-    return TextTower(
-        CLIPTextModelWithProjection(config), lambda m, tokens: m(input_ids=tokens).text_embeds
-    )
-
-
-def hf_siglip_text() -> nn.Module:
-    """Transformers' SigLIP text tower, which looks both ways and reads the last place."""
-    from transformers import SiglipTextConfig, SiglipTextModel
-
-    config = SiglipTextConfig(**_SMALL, vocab_size=64, max_position_embeddings=12)
-    return TextTower(SiglipTextModel(config), lambda m, tokens: m(input_ids=tokens).pooler_output)
-
-
-TEXTS_READ: dict[str, Callable[[], nn.Module]] = {
-    "open_clip": open_clip_text,
-    "open_clip, later attention": open_clip_text_later,
-    "openai": lambda: TextTower(_OpenAIText(), lambda m, tokens: m(tokens)),
-    "coca": coca_text,
-    "transformers clip": hf_clip_text,
-    "transformers siglip": hf_siglip_text,
-}
-"""Text towers that the methods read."""
 
 
 READ: dict[str, Callable[[], nn.Module]] = {

@@ -20,7 +20,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from captioned import Towers, make_clip, make_data
+from captioned import Towers, decode, make_clip, make_data
 from curves import MemoryLogger, Unhurried, score_of
 from dotted import DottedSquares, ReadsDots
 from helpers_judge import make_judge
@@ -114,7 +114,7 @@ def image_text(scene: Scene) -> Any:
     callback = scene.callback(
         ScriptedJudge(coarse),
         probe_size=13,
-        task=ImageText(),
+        task=ImageText(decode=decode),
         normalization=((0.5,) * 3, (0.25,) * 3),
         method="occlusion",
     )
@@ -125,6 +125,8 @@ def image_text(scene: Scene) -> Any:
         **told_of(callback),
         "captions": [(e.probe_index, e.label_name, e.prediction_name) for e in found],
         "confidences": [e.confidence for e in found],
+        "words": [[word for word, _ in e.words] for e in found],
+        "shares": [share for e in found for _, share in e.words],
     }
 
 

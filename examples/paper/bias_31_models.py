@@ -12,10 +12,10 @@ dog classifiers. Beside it stands what the callback sees during training: when t
     python examples/paper/bias_31_models.py --data pets --data-root data --train-batches 19
 
 Data: digits, scikit-learn's, of which nothing is downloaded; or Oxford-IIIT Pet as torchvision's
-OxfordIIITPet leaves it on a disk, on which a pretrained MobileNetV2 is fine-tuned (some 10 minutes
-with 19 batches of 16 an epoch). Cost: the reference judge costs nothing; a VLM is asked epochs x
-probes + samples + 1 times for each model. The same command goes on after an interruption: a model
-that is done is not trained again.
+OxfordIIITPet leaves it on a disk, on which a pretrained MobileNetV2 is fine-tuned (a minute or two
+a model with 19 batches an epoch, and as long again for each 300 validation photos). Cost: the
+reference judge costs nothing; a VLM is asked epochs x probes + samples + 1 times for each model.
+The same command goes on after an interruption: a model that is done is not trained again.
 """
 
 from __future__ import annotations

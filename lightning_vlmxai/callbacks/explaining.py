@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..explain import Bound, Explainer, LiveModel, bind, spread
+from ..errors import AttributionError, ModelChangedError
+from ..explain import Bound, Explainer, LiveModel, bind, explain_captions, spread
 from ..judges import CaptionJudge, Judge
 from ..probes import ProbeSet
 from ..records import Explanation, Probe
-from ..tasks import EmbeddingTask
+from ..rounds import Faults
+from ..tasks import EmbeddingTask, ImageText
 from .map_check import MapCheck
 from .measuring import Measuring
 from .names import check_names
@@ -48,6 +50,7 @@ class Explaining:
         self._watched = tuple(watch_classes)
         self._measuring = Measuring(faithfulness)
         self._check = MapCheck()
+        self._faults = Faults()
         self._doubt = doubt
         self._settled: Explainer | None = None
         self._bound: Bound | None = None
@@ -99,7 +102,26 @@ class Explaining:
         self._settled, self._bound = asked, bound
         wanted = {probe.index for probe in own}
         mine = [probe for probe in bound.probes if probe.index in wanted]
-        return self._measuring.add(live, bound.explainer, mine, bound.explainer(live, mine))
+        found = self._measuring.add(live, bound.explainer, mine, bound.explainer(live, mine))
+        return self._add_words(live, bound, mine, found)
+
+    def _add_words(
+        self, live: LiveModel, bound: Bound, probes: Sequence[Probe], found: list[Explanation]
+    ) -> list[Explanation]:
+        """Return explanations with the words of captions; what goes wrong costs these alone."""
+        task, doubt = self._asked.task, ""
+        if not isinstance(task, ImageText):
+            return found
+        with self._faults.passed_over("Explaining the words", "so this round shows none"):
+            try:
+                found, doubt = explain_captions(live, bound, probes, found, decode=task.decode)
+            except ModelChangedError:
+                raise
+            except AttributionError as error:
+                doubt = f"no words of captions are shown: {error}"
+        if doubt:
+            self._doubt(doubt)
+        return found
 
     def look_at_maps(
         self, live: LiveModel, explanations: Sequence[Explanation], number: int

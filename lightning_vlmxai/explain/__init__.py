@@ -1,6 +1,7 @@
 """A live model and probes go in; explanations come out, and the model as it was."""
 
 from .binding import Bound, bind
+from .caption_words import explain_captions
 from .explainer import Explainer, default_method
 from .fingerprint import fingerprint_weights
 from .isolation import Changes, Proof, copy_module, name_few
@@ -32,6 +33,7 @@ __all__ = [
     "copy_module",
     "default_method",
     "disagreement",
+    "explain_captions",
     "find_disagreements",
     "find_fault",
     "fingerprint_weights",

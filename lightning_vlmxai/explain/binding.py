@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,7 +23,7 @@ from ..tasks import (
     with_texts,
 )
 from .explainer import Explainer
-from .halving import halve
+from .halving import in_batches
 from .live import LiveModel
 from .requests import to_module
 from .watch_texts import TEXT_METHODS
@@ -38,11 +37,13 @@ class Bound:
         explainer: Its task is bound, its class names are the texts' where these are the classes.
         probes: With their classes as targets, and what the validation predicted by these texts.
         doubt: What is not known, in words; empty if nothing.
+        sources: The probe whose caption made each of the task's texts; empty where none did.
     """
 
     explainer: Explainer
     probes: Sequence[Probe]
     doubt: str = ""
+    sources: Sequence[Probe] = ()
 
     def see(self, probes: Sequence[Probe]) -> list[Probe]:
         """Return probes with what a validation predicted for them, by the embeddings it saw."""
@@ -103,7 +104,8 @@ def _bind_captions(
     count = max(classes) + 1
     # Equal tokens have one embedding, to the last bit and in whichever batch.
     first = {key: place for place, key in reversed(list(enumerate(keys)))}
-    texts = sorted(first.values())
+    # In the order of their classes, as the bound task has them.
+    texts = sorted(sorted(first.values()), key=classes.__getitem__)
     similarity, doubt = _make(task, features[texts], [classes[n] for n in texts], root, network)
     ids: list[set[int]] = [set() for _ in range(count)]
     targets = []
@@ -121,7 +123,8 @@ def _bind_captions(
         task=similarity,
         class_names=known_names if len(known_names) == count else None,
     )
-    found = Bound(explainer=bound, probes=(), doubt=doubt)
+    sources = [probes[n] for n in texts]
+    found = Bound(explainer=bound, probes=(), doubt=doubt, sources=sources)
     labelled = [replace(p, target=t) for p, t in zip(probes, targets, strict=True)]
     return replace(found, probes=found.see(labelled))
 
@@ -165,51 +168,58 @@ def _embed_captions(
     explainer: Explainer, root: nn.Module, network: str, probes: Sequence[Probe]
 ) -> Tensor:
     """Return the embedding of each probe's text, `[N, D]`."""
-    reading = explainer.reading
-    if reading.texts is not None:
-        module, texts = root.get_submodule(network), with_texts(reading)
+    calls = [caption_call(explainer, one) for one in probes]
+    embed = caption_encoder(explainer, root, network)
 
-        def embed(call: Call) -> Tensor:
-            found: Tensor = texts.take(to_module(call, module).run(module))
-            return found
+    def run(places: list[int]) -> Tensor:
+        return embed(join_calls([calls[place] for place in places])).detach().float()
 
-        return _in_batches(embed, [one.call for one in probes], explainer.batch_size)
-    calls = [one.text for one in probes if one.text is not None]
-    if len(calls) < len(probes):
-        raise AttributionError(
-            expected(
-                "validation_step",
-                "one that shows how captions are embedded",
-                "a network that is given no text or answers with no embedding of it, and no one "
-                "`encode_text` or part that is given tokens and makes the embedding",
-                "Return both embeddings from `forward(images, tokens)`, or make the texts' in a "
-                "method `encode_text(self, tokens)` of the module, and call that once in the step",
-            )
+    return torch.stack(in_batches(calls, run, explainer.batch_size))
+
+
+def caption_call(explainer: Explainer, probe: Probe) -> Call:
+    """Return the call that makes the embedding of a probe's caption.
+
+    Raises:
+        AttributionError: If the validation showed none.
+    """
+    if explainer.reading.texts is not None:
+        return probe.call
+    if probe.text is not None:
+        return probe.text
+    raise AttributionError(
+        expected(
+            "validation_step",
+            "one that shows how captions are embedded",
+            "a network that is given no text or answers with no embedding of it, and no one "
+            "`encode_text` or part that is given tokens and makes the embedding",
+            "Return both embeddings from `forward(images, tokens)`, or make the texts' in a "
+            "method `encode_text(self, tokens)` of the module, and call that once in the step",
         )
-    device = _device_of(root)
-    return _in_batches(
-        lambda call: _embedding_in(call.to(device).run(root)), calls, explainer.batch_size
     )
 
 
-def _in_batches(embed: Callable[[Call], Tensor], calls: Sequence[Call], size: int) -> Tensor:
-    """Return the embeddings of calls, those of one shape in batches together, `[N, D]`."""
-    of_shape: defaultdict[str, list[int]] = defaultdict(list)
-    for place, call in enumerate(calls):
-        of_shape[str(call.shapes)].append(place)
-    found: dict[int, Tensor] = {}
-    for places in of_shape.values():
-        start = 0
-        while start < len(places):
-            batch = places[start : start + size]
-            try:
-                made = embed(join_calls([calls[place] for place in batch])).detach().float()
-            except RuntimeError as error:
-                size = halve(len(batch), error)
-                continue
-            found.update(zip(batch, made, strict=True))
-            start += len(batch)
-    return torch.stack([found[place] for place in range(len(calls))])
+def caption_encoder(
+    explainer: Explainer, root: nn.Module, network: str
+) -> Callable[[Call], Tensor]:
+    """Return a function from calls of `caption_call` to embeddings of captions, `[B, D]`.
+
+    Args:
+        explainer: Whose reading tells where in an answer they are.
+        root: The module, lent.
+        network: Name of the part that answers for pictures.
+    """
+    reading = explainer.reading
+    if reading.texts is None:
+        device = _device_of(root)
+        return lambda call: _embedding_in(call.to(device).run(root))
+    module, texts = root.get_submodule(network), with_texts(reading)
+
+    def embed(call: Call) -> Tensor:
+        found: Tensor = texts.take(to_module(call, module).run(module))
+        return found
+
+    return embed
 
 
 def _encode(task: ZeroShot, root: nn.Module, network: str, texts: list[str]) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from .values import text as _text
 from .values import whole as _whole
 
 Texts = dict[str, str]
+MOST_WORDS = 2_000
+"""Words of one caption that are shown."""
 _NONE: dict[str, str] = {}
 _NO_MEASURES: dict[str, float] = {}
 
@@ -155,4 +157,20 @@ def read_sample(
         groups={name(key, 80): name(of, 200) for key, of in groups.items()} if groups else _NONE,
         label=_whole(line.get("label")),
         prediction=_whole(line.get("prediction")),
+        words=_read_words(line.get("words"), name),
     )
+
+
+def _read_words(told: object, name: Callable[[object, int], str]) -> tuple[tuple[str, float], ...]:
+    """Return words with their values; none where one is no pair of text and number."""
+    if not isinstance(told, list) or len(told) > MOST_WORDS:
+        return ()
+    found = []
+    for one in told:
+        if not (isinstance(one, list) and len(one) == 2 and isinstance(one[0], str)):
+            return ()
+        value = _number(one[1])
+        if value is None:
+            return ()
+        found.append((name(one[0], 200), value))
+    return tuple(found)

@@ -312,6 +312,11 @@ def pack_samples(
         columns[name] = [getattr(s, name) for s in samples]
     for name, field in _TEXTS.items():
         columns[name] = [text(getattr(s, field)) for s in samples]
+    if any(s.words for s in samples):
+        columns["carry"] = [
+            [[text(word), float(f"{value:.3g}")] for word, value in s.words] or None
+            for s in samples
+        ]
     for name in ("image", "saliency", "picture"):
         columns[name] = [pictures.get(getattr(s, name)) for s in samples]
     return {

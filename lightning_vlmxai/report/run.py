@@ -37,6 +37,7 @@ class RunSample:
         groups: What the user had kept of the row, by name.
         label: Number of the true class.
         prediction: Number of the predicted class.
+        words: Of the predicted caption, each with what it adds to the cosine; empty of all others.
     """
 
     stage: str
@@ -77,6 +78,7 @@ class RunSample:
     groups: Mapping[str, str] = field(default_factory=dict, hash=False)
     label: int | None = None
     prediction: int | None = None
+    words: tuple[tuple[str, float], ...] = ()
 
     @property
     def place(self) -> tuple[int, int | None]:

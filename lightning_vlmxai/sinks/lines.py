@@ -52,6 +52,7 @@ def describe_sample(closed: Round, sample: Sample) -> dict[str, Any]:
         "latency_s": v.latency_s,
         "reference": _compare(e),
         **({"faithfulness": dict(e.faithfulness)} if e.faithfulness else {}),
+        **({"words": [list(word) for word in e.words]} if e.words else {}),
     }
 
 

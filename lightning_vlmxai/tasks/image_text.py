@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..errors import ConfigurationError, expected
 from .embeddings import EmbeddingTask
 
 
@@ -24,11 +26,32 @@ class ImageText(EmbeddingTask):
     Args:
         logit_scale: What cosines are multiplied with, above 0, for confidences; if None, the
             exponential of the model's parameter of that name.
+        decode: From numbers of tokens to text, such as `tokenizer.decode` of open_clip or
+            transformers: tells which tokens make up which word of a caption. Without it words are
+            shown where each is certainly one token.
+
+    Raises:
+        ConfigurationError: If `decode` is no function, or as of `EmbeddingTask`.
 
     Example:
         >>> ImageText().has_captions
         True
     """
+
+    decode: Callable[[list[int]], str] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        super().__post_init__()
+        if self.decode is not None and not callable(self.decode):
+            raise ConfigurationError(
+                expected(
+                    "decode",
+                    "a function from a list of token numbers to text",
+                    repr(self.decode),
+                    "Pass `decode=tokenizer.decode`",
+                )
+            )
 
     @property
     def has_captions(self) -> bool:

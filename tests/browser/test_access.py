@@ -27,6 +27,7 @@ VIEWS = ("#/", "#/gallery", "#/probe/3?round=fit-1", "#/changes", "#/shortcuts",
 NEAR = {4: 2.49, 5: 2.4996, 7: 2.5}
 """Scores of probes at these positions of the last round, near the threshold."""
 SPREADS = {4: 0.5, 5: 0.0, 7: 1.0, 8: 2.0, 9: 0.25}
+WORDS = (("a", 0.0), ("zebra", 0.05), ("on", -0.02), ("grass", -0.05))
 
 # Letters of every text that can be seen, their colour laid over what stands behind them.
 CONTRASTS = """() => {
@@ -85,7 +86,7 @@ def near_the_threshold(closed: Round) -> Round:
         mask[2:4] = 1.0
         samples.append(
             Sample(
-                explanation=replace(e, mask=mask, reference_mask=reference),
+                explanation=replace(e, mask=mask, reference_mask=reference, words=WORDS),
                 verdict=verdict,
                 quadrant=None
                 if verdict.score is None

@@ -149,3 +149,14 @@ def test_pets_runs_on_real_photos(tmp_path: Path) -> None:
     for name in ("clean", "red_dot"):
         (samples,) = tmp_path.glob(f"{name}/*/vlmxai/samples.jsonl")
         assert len(read_lines(samples)) == 12
+
+
+@pytest.mark.slow
+def test_captions_are_told_by_what_they_name_in_both_runs(tmp_path: Path) -> None:
+    """A hardly trained CLIP of each kind: all probes are counted, and each run has a report."""
+    small = ["--epochs", "1", "--pictures", "256", "--probes", "24", "--root", str(tmp_path)]
+    printed = run("examples/clip_captions.py", *small)
+    for name in ("clean", "watermark"):
+        told = re.findall(rf"^{name} .* (\d+) of +(\d+) right, of these", printed, re.MULTILINE)
+        assert sum(int(of) for _, of in told) == 24, printed
+        assert len(list(tmp_path.glob(f"{name}/*/vlmxai/report.html"))) == 1

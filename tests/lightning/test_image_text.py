@@ -20,6 +20,7 @@ from captioned import (
     Projected,
     Together,
     Towers,
+    decode,
     fit,
     make_clip,
     make_data,
@@ -48,7 +49,7 @@ SCALE = ((0.5,) * 3, (0.25,) * 3)
 def make_callback(tmp_path: Path, **settings: Any) -> VLMExplainCallback:
     """Return a callback that explains twelve probes by hiding windows."""
     given: dict[str, Any] = {
-        "task": ImageText(),
+        "task": ImageText(decode=decode),
         "probe_size": 12,
         "normalization": SCALE,
         "method": "occlusion",
@@ -180,6 +181,7 @@ def test_models_of_transformers_are_read_as_they_are_called(
     assert [one.confidence for one in found] == pytest.approx(every.amax(dim=1).tolist(), abs=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:.*no words of captions")
 def test_encoders_of_a_users_own_are_found_and_what_follows_them_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -271,7 +273,7 @@ def test_an_audit_refuses_captions_and_says_what_to_run(tmp_path: Path) -> None:
         VLMAuditCallback(scripted(), task=ImageText())
 
 
-@pytest.mark.filterwarnings("ignore:.*blank_saliency")
+@pytest.mark.filterwarnings("ignore:.*blank_saliency", "ignore:.*no words of captions")
 def test_by_default_the_last_attention_is_explained_and_else_gradcam(tmp_path: Path) -> None:
     """A transformer is explained by "clip_exact"; a convolutional tower by Grad-CAM, as is said."""
     for made, wanted in ((Towers(make_clip()), "clip_exact"), (Plain(), "gradcam")):

@@ -16,6 +16,7 @@ from captioned import (
     Joint,
     Together,
     Towers,
+    decode,
     make_clip,
     make_data,
     make_transformers,
@@ -73,12 +74,16 @@ def train(
 @pytest.mark.parametrize(
     ("make", "task", "precision"),
     [
-        (lambda: Joint(make_clip(output_dict=True)), ImageText(), "32-true"),
-        (lambda: Joint(torch.compile(make_clip(), backend="eager")), ImageText(), "32-true"),
-        (lambda: Noisy(make_clip()), ImageText(), "bf16-mixed"),
-        (frozen_towers, ImageText(), "32-true"),
-        (lambda: Together(make_transformers()), ImageText(), "bf16-true"),
-        (lambda: Features(make_transformers("Siglip")), ImageText(), "32-true"),
+        (lambda: Joint(make_clip(output_dict=True)), ImageText(decode=decode), "32-true"),
+        (
+            lambda: Joint(torch.compile(make_clip(), backend="eager")),
+            ImageText(decode=decode),
+            "32-true",
+        ),
+        (lambda: Noisy(make_clip()), ImageText(decode=decode), "bf16-mixed"),
+        (frozen_towers, ImageText(decode=decode), "32-true"),
+        (lambda: Together(make_transformers()), ImageText(decode=decode), "bf16-true"),
+        (lambda: Features(make_transformers("Siglip")), ImageText(decode=decode), "32-true"),
         (
             lambda: Noisy(make_clip()),
             ZeroShot(class_names=["red", "green", "blue"], templates=["a {}"], tokenize=tokenize),
@@ -103,5 +108,7 @@ def test_not_a_bit_differs(
     assert callback.latest_round is not None
     assert callback.latest_round.number == 1
     assert len(callback.latest_round.samples) == 8
+    has_words = isinstance(task, ImageText)
+    assert all(bool(s.explanation.words) == has_words for s in callback.latest_round.samples)
     assert sum(len(state) for state in without.values()) > 1000
     assert find_differences(with_it, without) == []

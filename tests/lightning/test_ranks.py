@@ -75,6 +75,8 @@ def test_two_ranks_rank_the_captions_of_both(told: list[Told], tmp_path: Path) -
     assert first == second
     assert first["captions"] == [list(one) for one in alone["captions"]]
     assert first["confidences"] == pytest.approx(alone["confidences"], abs=1e-5)
+    assert first["words"] == alone["words"] == [c[2].split() for c in first["captions"]]
+    assert first["shares"] == pytest.approx(alone["shares"], abs=1e-5)
     assert first["matrix"] == {str(index): q for index, q in alone["matrix"].items()}
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from attention_twins import Literal, mha, separate
-from image_text_models import TEXTS_READ, build, captions
+from image_text_models import build
+from text_towers import TEXTS_READ, captions
 from torch import Tensor, nn
 
 from lightning_vlmxai.attribution import Words, explain_words

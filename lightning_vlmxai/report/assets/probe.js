@@ -20,6 +20,20 @@ function fact(name, value) {
   return h("div", null, h("dt", null, name), h("dd", null, value));
 }
 
+// Words of the predicted caption: the sign by colour and by the line below, the strength by shade.
+function carriers(sample) {
+  if (!sample.carry?.length) return null;
+  const most = Math.max(...sample.carry.map(([, value]) => Math.abs(value)));
+  return [h("h3", { id: "carry-title" }, "Which words carry the similarity"),
+    h("ul", { class: "carry", id: "carry", "aria-labelledby": "carry-title" }, sample.carry.map(([text, value]) => {
+      const told = value ? (value < 0 ? "−" : "+") + Math.abs(value).toPrecision(2) : "0";
+      const word = h("li", { class: value < 0 ? "takes" : value > 0 ? "adds" : null, title: told }, isolated(page.texts[text]), h("span", { class: "unseen" }, ` ${told}`));
+      word.style.setProperty("--strength", String(most ? Math.abs(value) / most : 0));
+      return word;
+    })),
+    h("p", { class: "hint" }, h("span", { class: "adds" }, "adds"), " to the cosine, ", h("span", { class: "takes" }, "takes"), ` from it; the strongest word by ${most.toPrecision(2)}.`)];
+}
+
 function verdict(sample) {
   const cost = [sample.calls ? `${sample.calls} call${sample.calls > 1 ? "s" : ""}` : null, sample.tokens ? `${sample.tokens.toLocaleString("en")} tokens` : null,
     sample.cost ? `$${sample.cost.toFixed(4)}` : null, sample.latency && sample.calls ? `${sample.latency.toFixed(1)} s` : null,
@@ -34,6 +48,7 @@ function verdict(sample) {
       fileFact(sample),
       has(sample.late) ? fact("Late score", `${showScore(sample.late, sample.threshold)}, in no figure`) : null,
       cost ? fact("Cost", cost) : null),
+    carriers(sample),
     sample.reason ? [h("h3", null, "Why there is no score"), h("p", { class: "words" }, sample.reason), sample.detail ? words(sample.detail) : null] : null,
     h("h3", null, "Evaluation"), words(sample.evaluation),
     h("h3", null, "Justification"), words(sample.justification),
