@@ -58,6 +58,7 @@ class Combination:
     isolation: str = "auto"
     controls: int = 0
     faithfulness: tuple[str, ...] = ()
+    find_shortcuts: bool = False
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):

@@ -167,6 +167,7 @@ def compare(combination: Combination, folder: Path, make: Make = VLMExplainCallb
                 isolation=combination.isolation,
                 controls=combination.controls,
                 faithfulness=combination.faithfulness,
+                find_shortcuts=combination.find_shortcuts,
                 perturbation=Perturbation(top_channels=3, masks=8),
                 run_dir=folder / "vlmxai",
             )

@@ -22,10 +22,12 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from captioned import Towers, decode, make_clip, make_data
 from curves import MemoryLogger, Unhurried, score_of
+from dotted import DottedSquares, ReadsDots
 from helpers_judge import make_judge
 from lightning_vlmxai import (
     ImageText,
     QuadrantStopping,
+    ReferenceMaskJudge,
     UnscoredReason,
     Verdict,
     VLMAuditCallback,
@@ -145,6 +147,16 @@ def fit(scene: Scene) -> Any:
         "monitored": monitored,
         "ended": [trainer.global_step, gate.wait_count],
     }
+
+
+def shortcuts(scene: Scene) -> Any:
+    """Look for shortcuts where a gate fires, and at the end."""
+    callback = scene.callback(ReferenceMaskJudge(), probe_size=24, find_shortcuts=True)
+    gate = QuadrantStopping(divergence_threshold=0.4)
+    trainer = scene.trainer(gate, callback, max_epochs=4)
+    data = DataLoader(DottedSquares(), batch_size=4)
+    trainer.fit(ReadsDots(), data, data)
+    return {**told_of(callback), "epochs": trainer.current_epoch}
 
 
 def neutral(scene: Scene) -> Any:

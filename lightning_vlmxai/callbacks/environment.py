@@ -11,6 +11,7 @@ from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from ..errors import ConfigurationError, expected
+from ..rounds import Ranks
 from ..sinks import is_lightning
 from ..tasks import MultiLabelClassification, Task
 
@@ -88,6 +89,11 @@ def logged_step(trainer: pl.Trainer) -> int:
     loop = trainer.fit_loop.epoch_loop
     step: int = getattr(loop, "_batches_that_stepped", trainer.global_step)
     return step
+
+
+def ranks_of(trainer: pl.Trainer) -> Ranks:
+    """Return the processes that train together."""
+    return Ranks(rank=trainer.global_rank, size=trainer.world_size)
 
 
 def is_dev_run(trainer: pl.Trainer) -> bool:

@@ -143,6 +143,17 @@ class Explaining:
         return probes if self._bound is None else self._bound.see(probes)
 
     @property
+    def bound(self) -> Bound | None:
+        """What the last round was explained by; None before the first."""
+        return self._bound
+
+    @property
+    def has_captions(self) -> bool:
+        """Whether each picture has a text of its own, and there are no classes."""
+        task = self._asked.task
+        return isinstance(task, EmbeddingTask) and task.has_captions
+
+    @property
     def class_names(self) -> tuple[str, ...] | None:
         """Of the last round; those that were asked for before the first."""
         explainer = self._asked if self._bound is None else self._bound.explainer

@@ -12,7 +12,15 @@ from lightning.pytorch.loggers import Logger
 from ..records import Round
 from ..report import History, is_run_dir, print_summary, read_run, write_report
 from ..rounds import Faults
-from ..sinks import RunFolderSink, Sink, finish_sinks, make_sinks
+from ..sinks import (
+    AlertSink,
+    RunFolderSink,
+    ShortcutsFound,
+    Sink,
+    finish_sinks,
+    make_sinks,
+    write_shortcuts,
+)
 
 
 class Publisher:
@@ -64,6 +72,21 @@ class Publisher:
                     "RunFolderSink.write_late", "so late verdicts are missing there"
                 ):
                     self._folder.write_late(late)
+
+    def alert(self, title: str, text: str, *, step: int) -> None:
+        """Tell of something through every logger that can."""
+        for sink in self._open():
+            if isinstance(sink, AlertSink):
+                with self._faults.passed_over(
+                    f"{type(sink).__name__}.alert", "so it is not told there"
+                ):
+                    sink.alert(title, text, step=step)
+
+    def write_shortcuts(self, found: ShortcutsFound) -> None:
+        """Keep in the run folder what a look for shortcuts came to."""
+        if self._folder is not None:
+            with self._faults.passed_over("Writing shortcuts", "so the report lacks them"):
+                write_shortcuts(self._run_dir, found)
 
     def finish(self) -> None:
         """Write the report, print the summary, hand the report to the loggers."""

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from ..errors import ConfigurationError, expected
 from ..records import Round
-from ..rounds import BOUNDED_METRICS, Faults, RoundSource
+from ..rounds import BOUNDED_METRICS, Faults, RoundSource, ShortcutSource
 from ..sinks import add_gate, metric_name
 from ..trust import round_auc
 from .monitors import nearest
@@ -172,6 +172,9 @@ class QuadrantStopping(EarlyStopping):
                     f"vlmxai: QuadrantStopping ends the run: {self._explain(latest)} {_ADVICE}"
                 )
                 self._note(trainer, latest)
+                source: object = self._source
+                if isinstance(source, ShortcutSource):
+                    source.look_for_shortcuts(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs to count each round once."""

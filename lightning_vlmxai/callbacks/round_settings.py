@@ -33,6 +33,7 @@ class RoundSettings:
     isolation: str = "auto"
     controls: int = 0
     faithfulness: Sequence[str] = ()
+    find_shortcuts: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -96,3 +97,13 @@ def warn_of_changes(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             f"vlmxai: settings differ from the checkpoint's ({'; '.join(changed)}): curves "
             "before and after can't be compared. Pass the same ones, or start a new run."
         )
+
+
+def nothing_yet() -> dict[str, Any]:
+    """Return the state of a callback that has seen no round."""
+    return {
+        "_latest_round": None,
+        "_loaded": {},
+        "_next_number": {"fit": 0, "validate": 0, "test": 0},
+        "_validations": 0,
+    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 
 from .. import disk
 from ..errors import JudgeError
@@ -27,11 +26,13 @@ from ..records import Explanation, Round
 from ..rounds import Faults, Ranks, RoundBook
 from ..sinks import read_settings
 from .controlling import Controlling
+from .doubting import Doubts
 from .explained import Explained
 from .explaining import Explaining
 from .isolating import Isolation
 from .publishing import Publisher
 from .round_settings import RoundSettings, warn_of_changes
+from .shortcutting import Shortcutting
 
 
 class StageRun:
@@ -81,6 +82,7 @@ class StageRun:
         self.run_dir = run_dir
         self.is_rehearsed = self.is_finished = False
         self._judge = judge
+        self._doubt = Doubts()
         self._explaining = Explaining(
             explainer,
             judge=judge,
@@ -98,7 +100,6 @@ class StageRun:
         self._saved = dict(saved or {})
         self._worker = JudgeWorker(judge)
         self._probe_set: ProbeSet | None = None
-        self._doubted: set[str] = set()
         self._agreement: float | None = None
         self._book: RoundBook | None = None
         self._controls_then: dict[str, Any] = {}
@@ -108,6 +109,9 @@ class StageRun:
             loggers=loggers,
             faults=self._faults,
             settings=self._describe_run,
+        )
+        self._shortcutting = Shortcutting(
+            ranks=ranks, faults=self._faults, publisher=self._publisher, doubt=self._doubt
         )
         self._controlling = Controlling(
             settings.controls,
@@ -234,6 +238,12 @@ class StageRun:
         """
         return self._publish(self._book.drain(on_verdict)) if self._book else []
 
+    def look_for_shortcuts(self, live: LiveModel, closed: Round | None) -> None:
+        """Look for shortcuts in a closed round, if that was asked for; on every rank alike."""
+        if self._settings.find_shortcuts and closed is not None and self._probe_set is not None:
+            live = replace(live, network=self._probe_set.network)
+            self._shortcutting.look(live, closed, self._explaining, self._isolation)
+
     def take_up(self) -> None:
         """Open again what was open in the checkpoint of a fit that has nothing left to do."""
         if self._book is None and self._saved.get("rounds", {}).get("open"):
@@ -321,13 +331,6 @@ class StageRun:
             for line in self._collector.doubts(self._probe_set):
                 self._doubt(line)
         return self._probe_set
-
-    def _doubt(self, line: str) -> None:
-        """Warn once of each cause; in the rehearsal its numbers are others."""
-        cause = re.sub(r"\d+", "", line)
-        if cause not in self._doubted:
-            self._doubted.add(cause)
-            rank_zero_warn(f"vlmxai: {line}")
 
     def _describe(self) -> dict[str, Any]:
         """Return what the figures depend on beside the model, in plain values."""

@@ -22,7 +22,6 @@ from ..probes import (
     unpack_for,
 )
 from ..records import Fill, Round
-from ..rounds import Ranks
 from ..sinks import prefixed_metrics
 from ..tasks import Classification, Output, Task
 from .environment import (
@@ -31,10 +30,11 @@ from .environment import (
     is_dev_run,
     logged_step,
     may_be_last,
+    ranks_of,
     tell_estimate,
 )
 from .monitors import warn_of_callbacks, warn_of_schedulers
-from .round_settings import RoundSettings
+from .round_settings import RoundSettings, nothing_yet
 from .run_dir import RunDirectory
 from .stage_run import StageRun
 from .waiting import ctrl_c_ends, waiting_bar
@@ -99,6 +99,9 @@ class VLMExplainCallback(ValidationWatcher):
             count in no rate, and say as `vlmxai/judge/auc` and the like how good the judge is.
         faithfulness: Figures of how faithful the maps are, of `trust.FAITHFULNESS`, logged as
             `vlmxai/faithfulness/<name>`; some take 20 forwards a probe and more.
+        find_shortcuts: At the end of the fit, and when a gate fires, say which classes' right
+            answers rest on something else, on what, and what erasing and pasting it does to the
+            model's predictions: in the log, the loggers, `shortcuts.json` and the report.
         on_judge_error: "warn" goes on training whatever the judge does, "raise" ends it.
         run_dir: Where samples and pictures are written, after what is there. If None, a resumed
             run goes on in the folder of its checkpoint, and any other makes a fresh `vlmxai`
@@ -143,6 +146,7 @@ class VLMExplainCallback(ValidationWatcher):
         isolation: str = "auto",
         controls: int = 0,
         faithfulness: Sequence[str] = (),
+        find_shortcuts: bool = False,
         on_judge_error: str = "warn",
         run_dir: str | Path | None = None,
     ) -> None:
@@ -157,6 +161,7 @@ class VLMExplainCallback(ValidationWatcher):
             isolation=isolation,
             controls=controls,
             faithfulness=faithfulness,
+            find_shortcuts=find_shortcuts,
             seed=seed,
         )
         self._copies = isolation in ("auto", "copy")
@@ -191,7 +196,7 @@ class VLMExplainCallback(ValidationWatcher):
         self._loaded: dict[str, Any]
         self._next_number: dict[str, int]
         self._validations: int
-        vars(self).update(_nothing_yet())
+        vars(self).update(nothing_yet())
         self._fit: StageRun | None = None
         self._run: StageRun | None = None
 
@@ -214,7 +219,7 @@ class VLMExplainCallback(ValidationWatcher):
         """Check the environment, so that what can't work fails before the first batch."""
         self._collector = self._make_collector()
         self._run = None
-        with _ranks(trainer).together():
+        with ranks_of(trainer).together():
             check_environment(trainer, self)
             self.judge.check()
         if stage == "predict" or leaves_to_audit(trainer, stage):
@@ -237,11 +242,11 @@ class VLMExplainCallback(ValidationWatcher):
         saved: dict[str, Any] = {}
         if stage == "fit":
             saved, self._loaded = self._loaded, {}
-        before, ranks = self._directory.path, _ranks(trainer)
+        before, ranks = self._directory.path, ranks_of(trainer)
         run_dir = self._directory.find(trainer, ranks=ranks, saved=saved.get("run_dir", ""))
         if before not in (None, run_dir) and not saved:
             # A folder of its own, so rounds of its own: a second fit counts from 0.
-            self._next_number, self._validations = _nothing_yet()["_next_number"], 0
+            self._next_number, self._validations = nothing_yet()["_next_number"], 0
         self._run = StageRun(
             stage=stage,
             judge=self.judge,
@@ -311,7 +316,13 @@ class VLMExplainCallback(ValidationWatcher):
                     # Too late for self.log, and what sweepers read after the fit.
                     figures = {k: torch.tensor(v) for k, v in prefixed_metrics(closed).items()}
                     trainer.callback_metrics.update(figures)
+            self.look_for_shortcuts(trainer, pl_module)
             self._run.finish()
+
+    def look_for_shortcuts(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look for shortcuts in the fit's latest round, if `find_shortcuts`: a gate asks for it."""
+        if self._run is not None and self._run is self._fit:
+            self._run.look_for_shortcuts(live_model(trainer, pl_module), self._latest_round)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the rounds of the last checkpoint of a fit: Lightning trains no more."""
@@ -343,7 +354,7 @@ class VLMExplainCallback(ValidationWatcher):
         """
         own: dict[str, Any] = {"_run": None, "_fit": None, "_collector": self._make_collector()}
         own["_directory"] = RunDirectory(self._directory.given)
-        return {**vars(self), **own, **({} if self._fit is None else _nothing_yet())}
+        return {**vars(self), **own, **({} if self._fit is None else nothing_yet())}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs to go on, open rounds included: values and tensors."""
@@ -381,17 +392,3 @@ class VLMExplainCallback(ValidationWatcher):
         if self._run is not None:
             self._run.close()
         self._directory.release()
-
-
-def _nothing_yet() -> dict[str, Any]:
-    """Return the state of a callback that has seen no round."""
-    return {
-        "_latest_round": None,
-        "_loaded": {},
-        "_next_number": {"fit": 0, "validate": 0, "test": 0},
-        "_validations": 0,
-    }
-
-
-def _ranks(trainer: pl.Trainer) -> Ranks:
-    return Ranks(rank=trainer.global_rank, size=trainer.world_size)

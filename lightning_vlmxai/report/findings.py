@@ -9,6 +9,7 @@ from ..records import Quadrant, Round
 from ..rounds import Finding, Outcome, Outcomes, find
 from ..trust import mask_agreement, say_partly
 from .run import Run, RunRound
+from .shortcuts import find_shortcut_lines
 from .text import one_line
 
 
@@ -84,7 +85,7 @@ def say_gates(run: Run) -> list[str]:
 def describe_findings(run: Run) -> list[dict[str, Any]]:
     """Return the sentences as a page's scripts read them, with the gallery that shows each."""
     stage = run.curve[-1].stage if run.curve else ""
-    found = []
+    found = find_shortcut_lines(run)
     for of in find_in_run(run):
         shown: dict[str, str] = {}
         if of.number is not None:

@@ -57,6 +57,19 @@ class Reading:
             was = "was" if broken == 1 else "were"
             self.notices.append(f"{lines} of {name} can't be read and {was} left out.")
 
+    def record(self, name: str) -> dict[str, Any]:
+        """Return what a JSON file holds; nothing without it, and said if it can't be read."""
+        try:
+            record = json.loads(in_folder(self.path, name).read_bytes())
+        except OSError:
+            return {}
+        except (ValueError, RecursionError):
+            record = None
+        if isinstance(record, dict):
+            return record
+        self.notices.append(f"{name} can't be read and was left out.")
+        return {}
+
     def settings(self) -> dict[str, Any]:
         """Return `run.json`, or nothing and say why."""
         try:

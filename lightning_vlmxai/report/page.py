@@ -24,6 +24,7 @@ from .ratings import load_ratings
 from .reader import read_run
 from .run import Run, RunRound, RunSample
 from .sending import write_zip
+from .shortcuts import describe_shortcuts
 from .text import one_line
 
 SCRIPTS = (
@@ -39,6 +40,7 @@ SCRIPTS = (
     "gallery.js",
     "changes.js",
     "asked.js",
+    "shortcuts.js",
     "probe.js",
     "rate.js",
     "main.js",
@@ -141,6 +143,7 @@ def make_report(
             "exports": describe_exports(run),
             "asked": describe_asked(run),
             "outlines": describe_outlines(run_dir, samples, numbers),
+            "shortcuts": describe_shortcuts(run, numbers),
             "isAudit": run.is_audit,
             "grouped": grouped.columns,
         },

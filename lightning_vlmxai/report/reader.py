@@ -96,6 +96,7 @@ def read_run(path: Path) -> Run:
         _note_unended(reading, rounds, unended)
     else:
         _note_gaps(reading, rounds, order)
+    shortcuts = reading.record("shortcuts.json")
     return Run(
         path=path,
         settings=settings,
@@ -104,6 +105,7 @@ def read_run(path: Path) -> Run:
         gates=tuple(reading.lines("gate.jsonl")),
         notices=tuple(reading.notices),
         is_audit=is_audit,
+        shortcuts=shortcuts,
     )
 
 

@@ -117,6 +117,7 @@ class Run:
         notices: What is missing or broken, in sentences.
         gates: Lines of `gate.jsonl`: when a gate ended the run, and why.
         is_audit: A trained model on a whole data set, rather than probes while it trained.
+        shortcuts: `shortcuts.json`: the last look for them; empty if there was none.
     """
 
     path: Path
@@ -126,6 +127,7 @@ class Run:
     notices: tuple[str, ...]
     gates: tuple[Mapping[str, Any], ...] = ()
     is_audit: bool = False
+    shortcuts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def threshold(self) -> float:

@@ -20,6 +20,7 @@ from .metadata import read_metadata
 from .ratings import load_ratings
 from .reader import read_run
 from .run import Run, RunRound
+from .shortcuts import say_shortcuts
 from .text import one_line
 
 
@@ -80,7 +81,7 @@ def _say_round(
         say(f"  {notice}")
     for finding in find_in_run(run, of.stage):
         say(f"  {finding.text}")
-    for line in say_gates(run) if of.stage == "fit" else ():
+    for line in (*say_shortcuts(run), *say_gates(run)) if of.stage == "fit" else ():
         say(f"  {line}")
     if now.judged:
         console.print(_table(judged))

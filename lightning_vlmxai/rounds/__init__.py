@@ -3,9 +3,9 @@
 from .book import RoundBook
 from .faults import Faults
 from .findings import Finding, Outcome, Outcomes, find
-from .groups import Group, Member, bin_confidence, compare_groups
+from .groups import Group, Member, Share, bin_confidence, compare_groups, stand_out
 from .open_round import with_probe, without_probe
-from .paired import Pairs, fisher_p, holm, mcnemar_p, paired_interval
+from .paired import Pairs, benjamini_hochberg, fisher_p, holm, mcnemar_p, paired_interval
 from .quadrants import (
     BOUNDED_METRICS,
     QUADRANT_METRICS,
@@ -18,7 +18,7 @@ from .quadrants import (
     wilson_interval,
 )
 from .ranks import Ranks
-from .source import RoundSource
+from .source import RoundSource, ShortcutSource
 from .telling import LETTERS, MEANINGS, NAMES, PALETTE, Shades, is_borderline, show_score
 
 __all__ = [
@@ -41,7 +41,10 @@ __all__ = [
     "RoundBook",
     "RoundSource",
     "Shades",
+    "Share",
+    "ShortcutSource",
     "assign_quadrant",
+    "benjamini_hochberg",
     "bin_confidence",
     "compare_groups",
     "faithfulness_names",
@@ -54,6 +57,7 @@ __all__ = [
     "paired_interval",
     "quadrant_metrics",
     "show_score",
+    "stand_out",
     "wilson_interval",
     "with_probe",
     "without_probe",

@@ -118,3 +118,20 @@ def holm(values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(values) - rank) * values[i]))
         adjusted[i] = largest
     return adjusted
+
+
+def benjamini_hochberg(values: Sequence[float]) -> list[float]:
+    """Return p-values corrected so that of those at most q a share q is chance, in their order.
+
+    Example:
+        >>> benjamini_hochberg([0.04, 0.01, 0.5])
+        [0.06, 0.03, 0.5]
+
+    Source: Benjamini and Hochberg, 1995, "Controlling the false discovery rate".
+    """
+    adjusted, least = [0.0] * len(values), 1.0
+    order = sorted(range(len(values)), key=lambda i: values[i], reverse=True)
+    for place, i in enumerate(order):
+        least = min(least, values[i] * len(values) / (len(values) - place))
+        adjusted[i] = least
+    return adjusted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from ..records import Round
 
@@ -25,4 +25,13 @@ class RoundSource(Protocol):
     @property
     def run_dir(self) -> Path | None:
         """Where its rounds are written; None before it has begun."""
+        ...
+
+
+@runtime_checkable
+class ShortcutSource(Protocol):
+    """A callback that can say what its latest round's right answers rest on."""
+
+    def look_for_shortcuts(self, trainer: Any, pl_module: Any) -> None:
+        """Look for shortcuts, if that was asked for; what fails costs a warning."""
         ...

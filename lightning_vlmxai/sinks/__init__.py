@@ -3,6 +3,7 @@
 from .audit_count import AuditCount, close_again, close_audit, count_audit
 from .audit_folder import AuditFolder, Judged, find_done
 from .base import (
+    AlertSink,
     ReportSink,
     Sink,
     finish_sinks,
@@ -13,14 +14,18 @@ from .base import (
 from .batch_answers import Filled, fill_answers
 from .loggers import make_sinks
 from .run_folder import RunFolderSink, add_gate, claim_folder, read_settings
+from .shortcuts import ShortcutsFound, write_shortcuts
+from .words import printable
 
 __all__ = [
+    "AlertSink",
     "AuditCount",
     "AuditFolder",
     "Filled",
     "Judged",
     "ReportSink",
     "RunFolderSink",
+    "ShortcutsFound",
     "Sink",
     "add_gate",
     "claim_folder",
@@ -34,5 +39,7 @@ __all__ = [
     "make_sinks",
     "metric_name",
     "prefixed_metrics",
+    "printable",
     "read_settings",
+    "write_shortcuts",
 ]

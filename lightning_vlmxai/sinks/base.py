@@ -29,6 +29,21 @@ class ReportSink(Sink, Protocol):
         ...
 
 
+@runtime_checkable
+class AlertSink(Sink, Protocol):
+    """A sink that can tell people of something at once."""
+
+    def alert(self, title: str, text: str, *, step: int) -> None:
+        """Tell of something that was found.
+
+        Args:
+            title: A few words.
+            text: Sentences; they may hold anything that data and judges say.
+            step: Of the round in which it was found.
+        """
+        ...
+
+
 def is_lightning(thing: object, *names: str) -> bool:
     """Return whether an object is of one of Lightning's classes, under either of its names.
 

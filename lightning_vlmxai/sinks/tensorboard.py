@@ -59,6 +59,11 @@ class TensorBoardSink:
         for name, text in texts.items():
             writer.add_text(metric_name(name, closed.stage), text, global_step=closed.step)
 
+    def alert(self, title: str, text: str, *, step: int) -> None:
+        """Write a text under `alerts`."""
+        told = f"**{escape_markdown(title)}**\n\n{escape_markdown(text)}"
+        self._logger.experiment.add_text(metric_name("alerts"), told, global_step=step)
+
 
 def make_layout(watch_classes: Sequence[str]) -> Layout:
     r"""Return the charts of the custom scalars tab.

@@ -88,6 +88,12 @@ class WandbSink:
         for row in table.data[len(table.data) - len(closed.samples) :]:
             row.clear()  # uploaded once; the table only counts it from here on
 
+    def alert(self, title: str, text: str, *, step: int) -> None:
+        """Send an alert, as the user's settings have it: by mail or into a chat."""
+        self._logger.experiment.alert(
+            title=printable(title), text=f"Step {step}: {printable(text)}"
+        )
+
     def finish(self, report: Path) -> None:
         """Keep the report as an artifact of the run."""
         import wandb

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_vlmxai import VLMExplainCallback
+from lightning_vlmxai import Sample, VLMExplainCallback
+from lightning_vlmxai.callbacks import shortcutting
+from lightning_vlmxai.shortcuts import Box, Place, Shortcut, try_cause
 from neutral_fit import HAS_AVERAGING, Combination
 from neutral_state import find_difference
 from neutrality import AXES, compare, describe, make_cover, make_matrix, make_pairwise
@@ -153,6 +155,44 @@ def test_an_equality_that_proves_nothing_is_an_error(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError, match=r"2 validations of 6 probes, but explained were {0: 6}"):
         compare(Combination(), tmp_path, make=Idle)
+
+
+@pytest.mark.filterwarnings("ignore:.*right answers rest on")
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_trying_shortcuts_amid_a_training_leaves_no_bit(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every validation, as where a gate fires, and at the end: erased and pasted each time."""
+    tried = []
+
+    def all_rest(samples: Sequence[Sample]) -> list[Shortcut]:
+        e = samples[0].explanation
+        bearers = tuple(s.explanation.probe_index for s in samples)
+        of = Shortcut(
+            label=e.label_name, number=e.label, low=1, right=1, other_low=0, other_right=1,
+            place=Place(Box(0.0, 0.0, 0.25, 0.25), 1.0, 0.0, 0.01), bearers=bearers,
+        )  # fmt: skip
+        return [of]
+
+    def note(*args: Any, **options: Any) -> Shortcut:
+        tried.append(try_cause(*args, **options))
+        return tried[-1]
+
+    monkeypatch.setattr(shortcutting, "find_shortcuts", all_rest)
+    monkeypatch.setattr(shortcutting, "try_cause", note)
+
+    class Trying(VLMExplainCallback):
+        def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            self.look_for_shortcuts(trainer, pl_module)
+
+    combination = Combination(
+        find_shortcuts=True, augment="global", precision=precision, habit="draws", lag=0
+    )
+    found = compare(combination, tmp_path, make=Trying)
+    assert found.differences == []
+    assert found.largest == 0
+    assert len(tried) == found.rounds
+    assert any(of.erased or of.pasted for of in tried)
 
 
 @pytest.mark.parametrize(

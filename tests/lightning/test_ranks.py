@@ -24,7 +24,7 @@ HERE = Path(ranks_script.__file__).parent
 SCENARIOS = [
     "validate", "fit", "neutral", "judge_fails", "explaining_fails", "one_probe", "stream",
     "resume", "sync_batch_norm", "paid", "faults", "controls", "audit",
-    "image_text",
+    "image_text", "shortcuts",
 ]  # fmt: skip
 
 Told = dict[str, Any]
@@ -94,6 +94,24 @@ def test_two_ranks_share_the_controls_of_one(
         assert len(read_lines(run / "controls.jsonl")) == 5
     without = told[0]["validate"]["metrics"]
     assert {k: v for k, v in first["metrics"].items() if "judge/" not in k} == without
+
+
+@pytest.mark.filterwarnings("ignore:.*right answers rest on")
+def test_two_ranks_find_the_shortcut_of_one(told: list[Told], folder: Path, tmp_path: Path) -> None:
+    """Rank 0 tries it on the probes of both; the other waits, and both end together."""
+    alone = ranks_script.shortcuts(ranks_script.Scene(tmp_path, 1, ""))
+    first, second = (rank["shortcuts"] for rank in told)
+    assert first == second
+    assert first["epochs"] == alone["epochs"]
+    texts, bearers = [], []
+    for run in (folder / "shortcuts" / "run", tmp_path / "run"):
+        (found,) = json.loads((run / "shortcuts.json").read_text())["shortcuts"]
+        texts.append(found["text"])
+        bearers.append([of["probe"] for of in found["bearers"]])
+        assert len(read_lines(run / "gate.jsonl")) == 1
+    assert texts[0] == texts[1]
+    assert "Erasing it turns 12 of 12 predictions" in texts[0]
+    assert bearers[0] == bearers[1]
 
 
 @pytest.mark.parametrize(

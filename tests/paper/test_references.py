@@ -181,46 +181,56 @@ def test_ratings_that_are_none_end_it(
     assert "Its first line has to be: file,score" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_a_judge_is_asked_over_the_network_by_each_script(tmp_path: Path) -> None:
-    """Every picture is decoded there; the same command asks nothing again."""
-    write_folder(tmp_path)
+def call(folder: Path, server: OpenAIServer, script: str, *given: str) -> str:
+    """Run a script from the command line with the server as its judge; return what it prints."""
+    own = [
+        "--data", "pictures", "--masks", "masks", "--crop", "32", "--mean", "[0, 0, 0]",
+        "--std", "[1, 1, 1]", "--trainer.accelerator", "cpu",
+        "--trainer.enable_progress_bar", "false", "--base-url", server.base_url,
+        "--api-key-env", "",
+    ]  # fmt: skip
     places = [str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places), "COLUMNS": "150"}
+    done = subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, str(ROOT / "examples/paper" / script), *own, *given],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_a_judge_is_asked_about_views_and_prompts(tmp_path: Path) -> None:
+    """Every picture is decoded there; the same command asks nothing again."""
+    write_folder(tmp_path)
+    one = ["--model", "audit_models.right", "--least", "0"]
     with OpenAIServer() as server:
-        own = [
-            "--data", "pictures", "--masks", "masks", "--crop", "32", "--mean", "[0, 0, 0]",
-            "--std", "[1, 1, 1]", "--trainer.accelerator", "cpu",
-            "--trainer.enable_progress_bar", "false", "--base-url", server.base_url,
-            "--api-key-env", "",
-        ]  # fmt: skip
-
-        def run(script: str, *given: str) -> str:
-            done = subprocess.run(  # noqa: S603 - our own script
-                [sys.executable, str(ROOT / "examples/paper" / script), *own, *given],
-                cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-            )  # fmt: skip
-            assert done.returncode == 0, done.stdout + done.stderr
-            return done.stdout
-
-        one = ["--model", "audit_models.right", "--least", "0"]
-        judge = ["--judge", "scripted"]
         first = [*one, "--judges", "scripted", "--root", "one"]
-        told = run("table1_judges.py", *first)
+        told = call(tmp_path, server, "table1_judges.py", *first)
         assert "scripted, overlay" in told
         assert len(server.requests) == 2 * 8
-        run("table1_judges.py", *first)
+        call(tmp_path, server, "table1_judges.py", *first)
         assert len(server.requests) == 2 * 8
-        told = run("table3_prompts.py", *one, *judge, "--root", "three")
+        last = [*one, "--judge", "scripted", "--root", "three"]
+        told = call(tmp_path, server, "table3_prompts.py", *last)
         assert len(server.requests) == 5 * 8
         assert "Largest less smallest score of a picture: 0.00" in told  # by light, not by words
         assert len({seen.text for seen in server.requests[2 * 8 :]}) >= 3
-        several = ["--models", "audit_models.right", *judge]
+        assert all(len(seen.pictures) == 1 for seen in server.requests)
+
+
+@pytest.mark.slow
+def test_a_judge_is_asked_about_masks_and_models(tmp_path: Path) -> None:
+    """A mask and the overlay, and a model; every picture is decoded there."""
+    write_folder(tmp_path)
+    several = ["--models", "audit_models.right", "--judge", "scripted"]
+    with OpenAIServer() as server:
         mask = ["--alphas", "15", "--betas", "0.6", "--least", "0"]
-        run("table2_masks.py", *several, *mask, "--root", "two")
-        assert len(server.requests) == 7 * 8  # a mask and the overlay
-        told = run("table4_models.py", *several, "--root", "four")
-        assert len(server.requests) == 8 * 8
+        told = call(tmp_path, server, "table2_masks.py", *several, *mask, "--root", "two")
+        assert "audit_models.right overlay" in told
+        assert len(server.requests) == 2 * 8
+        told = call(tmp_path, server, "table4_models.py", *several, "--root", "four")
+        assert len(server.requests) == 3 * 8
         assert "8 of 8" in told
         assert "Judge: scripted" in told
         assert all(len(seen.pictures) == 1 for seen in server.requests)

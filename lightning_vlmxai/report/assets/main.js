@@ -1,7 +1,7 @@
 // Which view an address means.
 
-const SECTIONS = { overview, gallery, changes, rate, probe };
-const TITLES = { overview: "Overview", gallery: "Gallery", changes: "What changed", figures: "Figures", rate: "Rate", made: "Settings", probe: "Probe" };
+const SECTIONS = { overview, gallery, changes, shortcuts, rate, probe };
+const TITLES = { overview: "Overview", gallery: "Gallery", changes: "What changed", shortcuts: "Shortcuts", figures: "Figures", rate: "Rate", made: "Settings", probe: "Probe" };
 
 let opened = null; // the sample whose card was followed, to come back to
 let title = document.title;
@@ -48,6 +48,7 @@ function route() {
     if (link.dataset.view === name || (name === "probe" && link.dataset.view === "gallery")) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   });
+  $('nav a[data-view="shortcuts"]').hidden = !page.shortcuts;
   const section = $(`#${name}`);
   if (name === "probe") probe(section, at.number, parameters);
   else if (SECTIONS[name]) SECTIONS[name](section, parameters);

@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 
 from lightning_vlmxai.records import Round, UnscoredReason
-from lightning_vlmxai.sinks import make_sinks
+from lightning_vlmxai.sinks import AlertSink, make_sinks
 from lightning_vlmxai.sinks.sheets import round_sheets
 from lightning_vlmxai.sinks.words import escape_markdown, markdown_table
 from samples import make_round, make_sample
@@ -170,6 +170,18 @@ def test_what_is_to_be_looked_at_stands_first(logger: TensorBoardLogger) -> None
     assert step == 7
     assert shown_by_tensorboard(finding).split("\n") == ["zero: *20* of 20", "<b>nothing</b> else"]
     assert markdown_to_safe_html(finding).count("<li>") == 2
+
+
+def test_an_alert_is_a_text_of_its_own(logger: TensorBoardLogger) -> None:
+    """At its round's step; what a class is called is shown as it is."""
+    (sink, _) = make_sinks([logger], SETTINGS)
+    assert isinstance(sink, AlertSink)
+    sink.alert("Shortcut: <b>", "<b>: *9* of 20", step=7)
+    ((step, text),) = text_of(read(logger), "vlmxai/alerts")
+    assert step == 7
+    assert [line for line in shown_by_tensorboard(text).split("\n") if line] == [
+        "Shortcut: <b>", "<b>: *9* of 20",
+    ]  # fmt: skip
 
 
 def test_texts_can_hold_no_pictures() -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from lightning_vlmxai import VLMExplainCallback
 from lightning_vlmxai.records import Round
 from lightning_vlmxai.rounds.quadrants import DRIFTS, ROUND_METRICS
-from lightning_vlmxai.sinks import finish_sinks, make_sinks
+from lightning_vlmxai.sinks import AlertSink, finish_sinks, make_sinks
 from lightning_vlmxai.sinks.wandb import COLUMNS
 from samples import make_round, make_sample
 from tiny import Separable, Squares, loader, make_trainer
@@ -204,6 +204,16 @@ def test_figures_have_panels_and_the_ends_of_their_intervals_have_none(
     told = summary(records)
     for name, value in rounds[1].metrics.items():
         assert told[f"vlmxai/{name}"] == pytest.approx(value), name
+
+
+def test_an_alert_is_sent_as_one_line(logger: WandbLogger, tmp_path: Path) -> None:
+    """With the step of its round; what acts in a terminal or a chat's line doesn't."""
+    (sink, _) = make_sinks([logger])
+    assert isinstance(sink, AlertSink)
+    sink.alert("Shortcut: a\n\x1b[31mcat", "a cat: 9 of 20\nright answers", step=25)
+    (alert,) = [r.alert for r in end(logger, tmp_path) if r.WhichOneof("record_type") == "alert"]
+    assert alert.title == "Shortcut: a [31mcat"
+    assert alert.text == "Step 25: a cat: 9 of 20 right answers"
 
 
 def test_the_finding_is_a_field_of_the_run_and_a_panel(logger: WandbLogger, tmp_path: Path) -> None:

@@ -1,0 +1,123 @@
+"""Looks for shortcuts in a closed round, tries them on the live model, and tells of them once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import nn
+
+from ..explain import Explainer, LiveModel
+from ..records import Probe, Round
+from ..rounds import Faults, Ranks
+from ..shortcuts import Shortcut, find_shortcuts, try_cause
+from ..sinks import ShortcutsFound, printable
+from ..tasks import MultiLabelClassification
+from .explaining import Explaining
+from .isolating import Isolation
+from .publishing import Publisher
+
+_NOT_FOR = "Shortcuts are looked for in single-label classifiers; this one {}: none was looked for."
+
+
+class Shortcutting:
+    """Looks once at a round. What fails costs a warning, and never the fit.
+
+    Rank 0 looks, at the samples and on the probes of all ranks, and the others wait for it.
+
+    Args:
+        ranks: The processes that share the work.
+        faults: Passes over what fails.
+        publisher: Takes what was found.
+        doubt: Told what was not looked for, in words.
+    """
+
+    def __init__(
+        self, *, ranks: Ranks, faults: Faults, publisher: Publisher, doubt: Callable[[str], None]
+    ) -> None:
+        self._ranks = ranks
+        self._faults = faults
+        self._publisher = publisher
+        self._doubt = doubt
+        self._seen = -1
+        self._told: set[str] = set()
+
+    def look(
+        self, live: LiveModel, closed: Round, explaining: Explaining, isolation: Isolation
+    ) -> None:
+        """Look at a round, if it wasn't yet; called on every rank alike.
+
+        Args:
+            live: The model, as it is by now; it is left as it was.
+            closed: The round.
+            explaining: By which it was explained.
+            isolation: How the model is kept from it.
+        """
+        if closed.number != self._seen:
+            self._seen = closed.number
+            isolation.run(live, partial(self._look, closed=closed, explaining=explaining))
+
+    def _look(self, live: LiveModel, *, closed: Round, explaining: Explaining) -> None:
+        with self._ranks.together():
+            if self._ranks.rank == 0:
+                with self._faults.passed_over("Looking for shortcuts", "so none is told"):
+                    found = self._find(live, closed, explaining)
+                    self._tell(found)
+
+    def _find(self, live: LiveModel, closed: Round, explaining: Explaining) -> ShortcutsFound:
+        bound = explaining.bound
+        if bound is None:
+            return ShortcutsFound(closed=closed, note="Nothing was explained: none was looked for.")
+        found = ShortcutsFound(closed=closed, class_names=bound.explainer.class_names)
+        is_many = isinstance(bound.explainer.task, MultiLabelClassification)
+        if is_many or any(s.explanation.part is not None for s in closed.samples):
+            return replace(found, note=_NOT_FOR.format("has several labels a picture"))
+        if explaining.has_captions:
+            return replace(found, note=_NOT_FOR.format("has a caption a picture and no classes"))
+        with live.lent() as network:
+            if _is_dense(network, bound.explainer, bound.probes):
+                return replace(found, note=_NOT_FOR.format("has a class a pixel"))
+            shortcuts = [
+                self._try(one, closed, bound.explainer, bound.probes, network)
+                for one in find_shortcuts(closed.samples)
+            ]
+        return replace(found, shortcuts=shortcuts)
+
+    def _try(
+        self,
+        one: Shortcut,
+        closed: Round,
+        explainer: Explainer,
+        probes: Sequence[Probe],
+        network: nn.Module,
+    ) -> Shortcut:
+        """Return a shortcut with its effect; what fails is said in its stead."""
+        tried: Shortcut | None = None
+        with self._faults.passed_over("Trying a shortcut", "so its effect is not known"):
+            tried = try_cause(
+                one,
+                closed.samples,
+                probes,
+                module=network,
+                prepare=lambda call: explainer.prepared(call, network),
+                task=explainer.task,
+            )
+        return tried or replace(one, untried=(f"It was not tried: {self._faults.last}",))
+
+    def _tell(self, found: ShortcutsFound) -> None:
+        self._publisher.write_shortcuts(found)
+        if found.note:
+            self._doubt(found.note)
+        for one in found.shortcuts:
+            if one.label not in self._told:
+                self._told.add(one.label)
+                self._publisher.alert(f"Shortcut: {one.label}", one.text, step=found.closed.step)
+                rank_zero_warn(f"vlmxai: {printable(one.text)}")
+
+
+def _is_dense(network: nn.Module, explainer: Explainer, probes: Sequence[Probe]) -> bool:
+    """Return whether the model predicts a class a pixel: it is asked about one probe."""
+    answer = explainer.prepared(probes[0].call, network).run(network)
+    return explainer.task.predict(answer).class_maps is not None

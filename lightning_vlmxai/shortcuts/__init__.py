@@ -1,0 +1,37 @@
+"""Judged samples and the live model go in; the cue a class rests on, and its effect, come out."""
+
+from .finding import LIMIT, Shortcut, find_shortcuts, rests_elsewhere, try_cause
+from .interventions import Change, Effect, draw_elsewhere, erase, erase_effect, paste, paste_effect
+from .places import Box, Place, find_place
+from .topics import (
+    Spoken,
+    Topic,
+    find_topics,
+    merge_variants,
+    normalize_phrase,
+    ratio_interval,
+)
+
+__all__ = [
+    "LIMIT",
+    "Box",
+    "Change",
+    "Effect",
+    "Place",
+    "Shortcut",
+    "Spoken",
+    "Topic",
+    "draw_elsewhere",
+    "erase",
+    "erase_effect",
+    "find_place",
+    "find_shortcuts",
+    "find_topics",
+    "merge_variants",
+    "normalize_phrase",
+    "paste",
+    "paste_effect",
+    "ratio_interval",
+    "rests_elsewhere",
+    "try_cause",
+]

@@ -1,0 +1,162 @@
+"""From judged samples and a model to the sentence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_vlmxai.calls import Call
+from lightning_vlmxai.records import Explanation, Probe, Quadrant, Sample, Verdict
+from lightning_vlmxai.shortcuts import find_shortcuts, try_cause
+from lightning_vlmxai.tasks import Classification
+
+SIDE, NAMES = 28, ("cat", "dog", "cow")
+
+
+class ReadsDot(nn.Module):
+    """Says cat where the corner is bright, else what the middle's brightness says."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits `[B, 3]`."""
+        dot = images[:, 0, :4, -4:].amax(dim=(1, 2))
+        middle = images[:, 0, 12:16, 12:16].mean(dim=(1, 2))
+        return torch.stack([20 * dot - 5, 5 - 10 * middle, 10 * middle - 5], dim=1)
+
+
+def picture(label: int, dotted: bool) -> Tensor:
+    """Return a picture `[1, 28, 28]` of a class."""
+    image = torch.zeros(1, SIDE, SIDE)
+    image[:, 12:16, 12:16] = {0: 0.4, 1: 0.2, 2: 0.9}[label]
+    if dotted:
+        image[:, :4, -4:] = 1.0
+    return image
+
+
+def case(
+    index: int, label: int, *, low: bool, dotted: bool, on_object: bool = False
+) -> tuple[Sample, Probe]:
+    """Return a right sample whose mask lies on the dot if it is Low, else on the object."""
+    image = picture(label, dotted)
+    where = torch.zeros(SIDE, SIDE)
+    if low and not on_object:
+        where[:4, -4:] = 1.0
+    else:
+        where[12:16, 12:16] = 1.0
+    object_ = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    object_[11:17, 11:17] = True
+    pixels = image.expand(3, -1, -1)
+    explanation = Explanation(
+        probe_index=index,
+        label=label,
+        label_name=NAMES[label],
+        prediction=label,
+        prediction_name=NAMES[label],
+        confidence=0.9,
+        is_correct=True,
+        pixels=pixels,
+        saliency=where,
+        mask=where,
+        reference_mask=object_,
+    )
+    quadrant = Quadrant.CORRECT_LOW if low else Quadrant.CORRECT_HIGH
+    sample = Sample(
+        explanation=explanation, verdict=Verdict.scored(1.0 if low else 5.0), quadrant=quadrant
+    )
+    probe = Probe(
+        index=index,
+        call=Call.of_images(image[None]),
+        pixels=pixels,
+        target=torch.tensor(label),
+        reference_mask=object_,
+    )
+    return sample, probe
+
+
+def cases(low_cats: int) -> tuple[list[Sample], list[Probe]]:
+    """Return 12 cats of which some are Low and dotted, and 30 others."""
+    made = [case(i, 0, low=i < low_cats, dotted=i < low_cats) for i in range(12)]
+    made += [case(20 + i, 1 + i % 2, low=False, dotted=False) for i in range(30)]
+    return [s for s, _ in made], [p for _, p in made]
+
+
+def test_a_planted_dot_is_named_with_its_place_and_its_effect() -> None:
+    """Every figure with its denominator."""
+    samples, probes = cases(10)
+    phrases = {s.explanation.probe_index: ("the object",) for s in samples}
+    phrases |= dict.fromkeys(range(10), ("A red dot",))
+    (found,) = find_shortcuts(samples, phrases=phrases)
+    assert (found.label, found.low, found.right, found.other_low, found.other_right) == (
+        "cat", 10, 12, 0, 30,
+    )  # fmt: skip
+    tried = try_cause(
+        found, samples, probes, module=ReadsDot(), prepare=lambda c: c, task=Classification()
+    )
+    assert tried.text == (
+        "cat: 10 of 12 right answers rest on red dot, top right (95 %: 55 to 95 %; other classes 0 "
+        "of 30). Erasing it turns 10 of 10 predictions, erasing as much elsewhere 0. Pasting it "
+        "onto other classes makes 30 of 30 a cat, pasting as much from elsewhere 0."
+    )
+
+
+def test_without_words_the_place_is_told() -> None:
+    """The reference judge has no words."""
+    (found,) = find_shortcuts(cases(10)[0])
+    assert found.topic is None
+    assert "rest on what lies top right (" in found.text
+
+
+@pytest.mark.parametrize("low_cats", [0, 2])
+def test_few_are_no_finding(low_cats: int) -> None:
+    """Chance is not named."""
+    assert find_shortcuts(cases(low_cats)[0]) == []
+
+
+def test_little_of_the_object_is_no_shortcut() -> None:
+    """Low, but the kept region is the object's."""
+    samples = [case(i, 0, low=True, dotted=False, on_object=True)[0] for i in range(12)]
+    samples += cases(0)[0][12:]
+    assert find_shortcuts(samples) == []
+
+
+def test_where_all_classes_are_low_none_is_named() -> None:
+    """A strict judge is no shortcut."""
+    samples = [replace(s, quadrant=Quadrant.CORRECT_LOW) for s in cases(12)[0]]
+    for sample in samples:
+        sample.explanation.mask.copy_(cases(12)[0][0].explanation.mask)
+    assert find_shortcuts(samples) == []
+
+
+def test_a_map_that_misleads_is_told() -> None:
+    """The model reads the middle, whatever the maps say: erasing the corner changes nothing."""
+
+    class ReadsMiddle(ReadsDot):
+        def forward(self, images: Tensor) -> Tensor:
+            middle = images[:, 0, 12:16, 12:16].mean(dim=(1, 2))
+            return -50 * (middle[:, None] - torch.tensor([0.4, 0.2, 0.9])).abs()
+
+    samples, probes = cases(10)
+    (found,) = find_shortcuts(samples)
+    tried = try_cause(
+        found, samples, probes, module=ReadsMiddle(), prepare=lambda c: c, task=Classification()
+    )
+    assert tried.erased is not None
+    assert tried.erased.flipped == 0
+    assert "the maps are in doubt" in tried.text
+
+
+def test_no_room_is_said() -> None:
+    """Without a control nothing is claimed."""
+    samples, probes = cases(10)
+    full = [
+        replace(s, explanation=replace(s.explanation, reference_mask=torch.ones(SIDE, SIDE) > 0))
+        for s in samples
+    ]
+    (found,) = find_shortcuts(samples)
+    tried = try_cause(
+        found, full, probes, module=ReadsDot(), prepare=lambda c: c, task=Classification()
+    )
+    assert tried.erased is None
+    assert "no region of its size is free" in tried.text
