@@ -48,6 +48,16 @@ def tokenize(captions: list[str]) -> Tensor:
     return tokens
 
 
+def decode(tokens: list[int]) -> str:
+    """Return the words of tokens.
+
+    Example:
+        >>> decode([1, 5])
+        'a red'
+    """
+    return " ".join(WORDS[token] for token in tokens)
+
+
 class CaptionedDigits(Dataset[dict[str, Any]]):
     """Digits with captions.
 

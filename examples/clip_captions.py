@@ -32,7 +32,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from captioned_digits import CaptionData, CaptionModule
+from captioned_digits import CaptionData, CaptionModule, decode
 from lightning_vlmxai import (
     ImageText,
     Judge,
@@ -58,7 +58,7 @@ def train(name: str, *, judge: Judge, args: argparse.Namespace) -> Sequence[Samp
     pl.seed_everything(args.seed, workers=True, verbose=False)
     explain = VLMExplainCallback(
         judge,
-        task=ImageText(),
+        task=ImageText(decode=decode),
         method="occlusion",
         normalization=([0.45] * 3, [0.25] * 3),
         probe_size=args.probes,
@@ -143,7 +143,9 @@ def validate(args: argparse.Namespace) -> None:
     )
     tokenize = open_clip.get_tokenizer(args.model)
     data = Captions(args.images, args.captions, transform, tokenize)
-    explain = VLMExplainCallback(make_judge(args), task=ImageText(), probe_size=args.probes)
+    own = getattr(tokenize, "tokenizer", tokenize)  # open_clip holds transformers' own
+    task = ImageText(decode=own.decode)
+    explain = VLMExplainCallback(make_judge(args), task=task, probe_size=args.probes)
     trainer = pl.Trainer(callbacks=[explain], logger=False, default_root_dir=args.root)
     trainer.validate(Retrieval(model), DataLoader(data, args.probes))
 

@@ -27,7 +27,7 @@ from captioned import (
     scripted,
     tokenize,
 )
-from lightning_vlmxai import ConfigurationError, ImageText, VLMExplainCallback
+from lightning_vlmxai import ConfigurationError, ImageText, Item, VLMExplainCallback
 from lightning_vlmxai.attribution import explain_words
 from lightning_vlmxai.explain.live import borrowed
 from lightning_vlmxai.records import Explanation
@@ -173,3 +173,28 @@ def test_each_picture_is_embedded_once_more(
         counts.append(sum(calls))
     # The rehearsal and two rounds of twelve probes.
     assert counts[0] - counts[1] == 36
+
+
+def test_without_decode_whole_words_behind_a_sure_start_are_told(tmp_path: Path) -> None:
+    """Tokens all start with "a" and captions don't: the start is one, and each word a token."""
+
+    def unpack(row: Any) -> Item:
+        return Item(image=row["image"], target=None, caption=row["caption"][2:])
+
+    module = Towers(make_clip())
+    found = run(tmp_path, module, ImageText(), unpack=unpack)
+    with borrowed(module):
+        for one in found:
+            picture = Captioned(20, seed=1)[one.probe_index]["image"][None]
+            fixed = F.normalize(module.model.encode_image(picture), dim=1).detach()
+            made = explain_words(
+                module,
+                tokenize([f"a {one.prediction_name}"]),
+                lambda t, fixed=fixed: (
+                    F.normalize(module.model.encode_text(t), dim=1) * fixed
+                ).sum(dim=1),
+            )
+            assert [word for word, _ in one.words] == one.prediction_name.split()
+            assert [share for _, share in one.words] == pytest.approx(
+                made.relevance[0, 1:4].tolist(), abs=1e-6
+            )
