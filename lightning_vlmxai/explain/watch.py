@@ -19,7 +19,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from ..calls import Call, MethodCall, StepCall
 from ..tasks import is_detection
-from .parts import parts_of, shares
+from .parts import parts_of, put, shares
 
 Reads = Callable[[Any, int, Call | None], str]
 """Why a task can't read an output as predictions of so many samples; empty if it can.
@@ -272,8 +272,6 @@ class Watch:
         self, name: str, module: nn.Module, attribute: str, method: str = ""
     ) -> Callable[[], None]:
         inner = getattr(module, attribute)
-        own = vars(module)
-        had, was = attribute in own, own.get(attribute)
 
         @wraps(inner)
         def watched(*args: Any, **kwargs: Any) -> Any:
@@ -282,15 +280,7 @@ class Watch:
             self._leave(name, module, args, kwargs, output, method)
             return output
 
-        own[attribute] = watched
-
-        def undo() -> None:
-            if had:
-                own[attribute] = was
-            else:
-                own.pop(attribute, None)
-
-        return undo
+        return put(module, attribute, watched)
 
     def _can_read(self, name: str, output: Any, call: Call | None) -> bool:
         assert self._step is not None  # noqa: S101 - asked during a step

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 
 from ..calls import TextCall
 from ..tasks import tensors_in
-from .parts import parts_of, shares
+from .parts import parts_of, put, shares
 
 TEXT_METHODS = ("encode_text", "get_text_features")
 """Of open_clip and the first CLIP, and of transformers."""
@@ -109,8 +109,7 @@ class TextWatch:
         self._found.append((call, output))
 
     def _wrap(self, name: str, module: nn.Module, method: str) -> Callable[[], None]:
-        inner, own = getattr(module, method), vars(module)
-        had, was = method in own, own.get(method)
+        inner = getattr(module, method)
 
         @wraps(inner)
         def watched(*args: Any, **kwargs: Any) -> Any:
@@ -123,15 +122,7 @@ class TextWatch:
             self._leave(name, method, args, kwargs, output)
             return output
 
-        own[method] = watched
-
-        def undo() -> None:
-            if had:
-                own[method] = was
-            else:
-                own.pop(method, None)
-
-        return undo
+        return put(module, method, watched)
 
     def _hook(self, name: str, module: nn.Module) -> Callable[[], None]:
         has_weights = next(module.parameters(), None) is not None
