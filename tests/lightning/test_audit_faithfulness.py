@@ -42,6 +42,7 @@ def test_figures_are_those_of_the_function_for_each_row(tmp_path: Path) -> None:
             assert line["faithfulness"][name] == pytest.approx(float(wanted[name][0]), abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*blank_saliency")
 def test_rows_without_a_figure_say_so(tmp_path: Path) -> None:
     """A blank map has none, whatever else its batch holds; without names there is no field."""
@@ -60,6 +61,7 @@ def test_rows_without_a_figure_say_so(tmp_path: Path) -> None:
     assert all("faithfulness" not in line for line in lines_of(tmp_path / "plain"))
 
 
+@pytest.mark.slow
 def test_each_explained_label_has_its_own(tmp_path: Path) -> None:
     """Average Drop of several labels, counted by hand."""
 
@@ -98,6 +100,7 @@ def test_each_explained_label_has_its_own(tmp_path: Path) -> None:
         assert told == pytest.approx(wanted, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_an_audit_that_goes_on_measures_the_rest_and_nothing_else(tmp_path: Path) -> None:
     """All rows have their figures; with other ones it is another audit."""
     judge, given = ScriptedJudge(by_index), {"data": Squares(ROWS), "max_pending": 8}

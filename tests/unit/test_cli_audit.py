@@ -177,6 +177,7 @@ def test_what_can_not_be_done_ends_in_one_sentence(
     assert not Path("run", "samples.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_a_perturbation_is_bounded_and_is_not_mixed_with_another(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -67,6 +67,7 @@ def draw(generator: np.random.Generator, rate: float, base: float) -> list[Spoke
     ]
 
 
+@pytest.mark.slow
 def test_the_interval_holds_a_planted_lift() -> None:
     """Of 400 rounds with a lift of 3, 93 to 97 % (three standard errors beside the nominal 95)."""
     generator, held = np.random.default_rng(0), 0
