@@ -7,7 +7,6 @@ from .topics import (
     Spoken,
     Topic,
     find_topics,
-    merge_variants,
     normalize_phrase,
     ratio_interval,
 )
@@ -27,7 +26,6 @@ __all__ = [
     "find_place",
     "find_shortcuts",
     "find_topics",
-    "merge_variants",
     "normalize_phrase",
     "paste",
     "paste_effect",

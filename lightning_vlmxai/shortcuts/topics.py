@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ..rounds import Interval, benjamini_hochberg, fisher_p
@@ -121,33 +121,6 @@ def normalize_phrase(phrase: str) -> str:
     if kept and len(kept[-1]) > 3 and kept[-1].endswith("s") and kept[-1][-2] not in "sui":
         kept[-1] = kept[-1][:-1]
     return " ".join(kept)
-
-
-def merge_variants(phrases: Iterable[str], *, apart: float = 0.5) -> Mapping[str, str]:
-    """Return what each phrase is counted as: the most frequent one of those written much alike.
-
-    Args:
-        phrases: As they were given, each as often as it was; "small red dot" goes to "red dot".
-        apart: Cosine distance of character n-grams (TF-IDF) beyond which phrases stay two.
-
-    Raises:
-        ImportError: Without scikit-learn.
-    """
-    from sklearn.cluster import AgglomerativeClustering  # an extra
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    counts = Counter(filter(None, map(normalize_phrase, phrases)))
-    names = sorted(counts)
-    if len(names) < 2:
-        return {name: name for name in names}
-    grams = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4)).fit_transform(names)
-    found = AgglomerativeClustering(
-        n_clusters=None, distance_threshold=apart, metric="cosine", linkage="average"
-    ).fit_predict(grams.toarray())
-    first: dict[int, str] = {}
-    for name in sorted(names, key=lambda n: (-counts[n], n)):
-        first.setdefault(int(found[names.index(name)]), name)
-    return {name: first[int(group)] for name, group in zip(names, found, strict=True)}
 
 
 def ratio_interval(first: int, of_first: int, second: int, of_second: int) -> Interval:
