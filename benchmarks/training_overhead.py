@@ -1,8 +1,9 @@
 """What the callback costs a training: time by part, and memory, beside the same fit without it.
 
 `python benchmarks/training_overhead.py [--quick]` prints Markdown tables. ResNet18 learns coloured
-squares; the judge is a server on loopback, a process of its own, that takes a second a picture.
-Fits with and without the callback alternate, each in a fresh process, and medians are quoted.
+squares and logs to TensorBoard and, offline, to W&B; the judge is a server on loopback, a process
+of its own, that takes a second a picture. Fits with and without the callback alternate, each in a
+fresh process, and medians are quoted.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
 import torchvision
-from lightning.pytorch.loggers import TensorBoardLogger
+import wandb
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from lightning_vlmxai import VLMExplainCallback
+from lightning_vlmxai.callbacks.publishing import Publisher
 from lightning_vlmxai.callbacks.stage_run import StageRun
 from lightning_vlmxai.explain.explainer import Explainer
 from lightning_vlmxai.judges import VLMJudge
@@ -145,6 +148,8 @@ def fit(base_url: str, epochs: int, batches: int, folder: str) -> dict[str, floa
         clock.wrap(RoundBook, "open", "submission")
         clock.wrap(RoundBook, "collect", "collection")
         clock.wrap(StageRun, "_publish", "logging")
+        for name in ("_write_folder", "_write_pictures"):
+            clock.wrap(Publisher, name, "writing")
         judge = VLMJudge("bench", base_url=base_url, api_key_env=None)
         callbacks.append(VLMExplainCallback(judge, probe_size=PROBES, lag=1))
     pl.seed_everything(0, verbose=False)
@@ -155,7 +160,10 @@ def fit(base_url: str, epochs: int, batches: int, folder: str) -> dict[str, floa
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=False,
-        logger=TensorBoardLogger(folder),
+        logger=[
+            TensorBoardLogger(folder),
+            WandbLogger(save_dir=folder, offline=True, settings=wandb.Settings(silent=True)),
+        ],
         max_epochs=epochs,
     )
     training = DataLoader(Squares(batches * BATCH, 0), BATCH, shuffle=True)
@@ -235,6 +243,7 @@ def report(without: list[dict[str, float]], with_it: list[dict[str, float]]) -> 
         *((f"training {part}", waits) for part in WAITED_FOR),
         ("training rest", f"{waits}: what else the callback's hooks do"),
         ("training encoding", "beside the training, on the judge's own thread"),
+        ("training writing", "beside the training, on the writer's thread"),
         ("before rehearsal", "once, before: imports, all explained, one judged"),
         ("after drain", "once, after: the last round's verdicts"),
     ):
