@@ -100,8 +100,8 @@ class Publisher:
     def write_shortcuts(self, found: ShortcutsFound) -> None:
         """Keep in the run folder what a look for shortcuts came to."""
         if self._folder is not None:
-            write = partial(write_shortcuts, self._run_dir, found)
-            self._beside(write, "Writing shortcuts", "so the report lacks them")
+            with self._faults.passed_over("Writing shortcuts", "so the report lacks them"):
+                write_shortcuts(self._run_dir, found)
 
     def finish(self) -> None:
         """Write the report, print the summary, hand the report to the loggers."""
