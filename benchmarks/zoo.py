@@ -166,9 +166,7 @@ def corners_hit(
     place: Place | None = None,
 ) -> int:
     """Return at how many of four corners the map moves most in the quarter that was changed."""
-    height, width = size
-    images = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(3))
-    tall, wide = height // 4, width // 4
+    images = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(3))
     seen: list[Tensor] = []
     hits = 0
 
@@ -180,13 +178,7 @@ def corners_hit(
     look_at(images)
     for down in (0, 1):
         for right in (0, 1):
-            noisy = images.clone()
-            top, left = down * (height - tall), right * (width - wide)
-            noise = torch.Generator().manual_seed(down * 2 + right)
-            noisy[..., top : top + tall, left : left + wide] = 3 * torch.randn(
-                1, 3, tall, wide, generator=noise
-            )
-            look_at(noisy)
+            look_at(_planted(images, down, right, seed=down * 2 + right))
             moved = (read(seen[-1]) - read(seen[0])).abs().sum(dim=1)[0]
             row, column = divmod(int(moved.argmax()), moved.shape[1])
             middle = (moved.shape[0] - 1) / 2, (moved.shape[1] - 1) / 2
@@ -196,15 +188,36 @@ def corners_hit(
     return int(hits)
 
 
+def _planted(images: Tensor, down: int, right: int, seed: int) -> Tensor:
+    """Return pictures with a corner, a sixteenth of each, of three times louder noise."""
+    height, width = images.shape[2:]
+    tall, wide = height // 4, width // 4
+    top, left = down * (height - tall), right * (width - wide)
+    noise = torch.randn(len(images), 3, tall, wide, generator=torch.Generator().manual_seed(seed))
+    changed_ones = images.clone()
+    changed_ones[..., top : top + tall, left : left + wide] = 3 * noise
+    return changed_ones
+
+
 def _calibrate(model: nn.Module, size: tuple[int, int]) -> None:
-    """Give batch norms the statistics of noise; also the first forward, which is slow."""
+    """Give batch norms the statistics of noise; also the first forward, which is slow.
+
+    Of pictures like those that are shown later, plain and with a loud corner: of plain ones alone
+    a norm behind a global pool sees no two that differ, and one in front of a channel's gate
+    nothing as loud; either magnifies the first loud corner with each block, without bound.
+    """
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         norm.train()
         norm.reset_running_stats()
         norm.momentum = None
+    plain = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(5))
+    corners = [(down, right) for down in (0, 1) for right in (0, 1)]
+    loud = [
+        _planted(plain[n % 2 : n % 2 + 1], *corner, seed=6 + n) for n, corner in enumerate(corners)
+    ]
     with torch.no_grad():
-        model(torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(5)))
+        model(torch.cat([plain, *loud]))
     model.eval()
 
 

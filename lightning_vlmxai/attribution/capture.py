@@ -80,7 +80,7 @@ def capture(
                 )
             with torch.enable_grad():
                 scores = target(output)
-            activations = _join([_to_map(as_map, leaf.detach()) for leaf in leaves])
+            activations = _join([_to_map(leaf.detach(), reshape, as_map) for leaf in leaves])
             gradient = None
             if gradients:
                 found = (
@@ -172,10 +172,12 @@ def _join(maps: list[Tensor]) -> Tensor:
     return maps[0] if len(maps) == 1 else torch.cat(maps, dim=1)
 
 
-def _to_map(as_map: Reshape, features: Tensor) -> Tensor:
+def _to_map(features: Tensor, reshape: Reshape | None, as_map: Reshape) -> Tensor:
     try:
         activations = as_map(features)
     except AttributionError:
+        if reshape is not None:
+            raise  # the layer lies otherwise than before, and so may those that could be named
         raise _UnusableError(
             "a layer whose output is a feature map [B, C, h, w], [B, h, w, C] or [B, N, C]",
             f"a tensor {list(features.shape)}",

@@ -132,14 +132,16 @@ def locate(module: nn.Module, inputs: Tensor | Call, name: str | None = None) ->
 
 
 def candidates(module: nn.Module, inputs: Tensor | Call, *, most: int = 8) -> list[Target]:
-    """Return layers that could be explained, the last first: all of the picture passes each.
+    """Return layers that could be explained, the last first: what all of the picture passes.
+
+    Behind each stands the norm of it that only a branch is given, as in front of attention.
 
     Call it inside `live.borrowed`.
 
     Args:
         module: The model.
         inputs: As for `locate`.
-        most: At most so many, evenly from all.
+        most: At most so many, evenly from all, their norms not counted.
     """
     search = Search(module, look(module, as_call(inputs)))
     return [_target(module, search, choice) for choice in search.candidates(most)]

@@ -76,12 +76,31 @@ class Search:
         return self._choose_stream() if choice is None else self._doubt_early(choice)
 
     def candidates(self, most: int) -> list[Choice]:
-        """Return layers that all influence passes, the last first, at most so many of them."""
+        """Return layers that all influence passes, at most so many, and norms of them; last first.
+
+        A norm that only a branch is given sees what that branch, attention say, takes from there.
+        """
         groups = (self._groups[step] for step in sorted(self._groups, reverse=True))
         read = (choice for sites in groups if (choice := self._read_group(sites)) is not None)
         found = list(self._without_samplers(read))
         some = [found[i * len(found) // most] for i in range(most)] if len(found) > most else found
-        return [choice for choice in some if self.matters(choice)]
+        both = (one for choice in some for one in (*self._norms_of(choice), choice))
+        return [choice for choice in both if self.matters(choice)]
+
+    def _norms_of(self, choice: Choice) -> list[Choice]:
+        """Return the first norm that a branch is given before the next passage, if there is one."""
+        passages = self.layouts.passages
+        for site in self._outputs:
+            if site.step in passages and self._flow.source(site.step) > choice.step:
+                break
+            is_branch = site.step in self._influential and site.step not in passages
+            if site.step <= choice.step or not is_branch:
+                continue
+            read = self.layouts.of(site)
+            before = max(step for step in passages if step < site.step)
+            if read is not None and self._is_norm(before, site.step):
+                return [Choice(site=self._named(site), layout=read[0], sure=read[1])]
+        return []
 
     @cached_property
     def _influential(self) -> set[int]:
@@ -197,12 +216,15 @@ class Search:
 
     def _is_same_map(self, before: Choice, choice: Choice) -> bool:
         steps = self._flow.between(before.step, choice.step)
-        mixes, samples, norms, bends = (
-            any(part in step for part in parts for step in steps)
-            for parts in (_PRODUCTS, _SAMPLERS, _NORMS, _BENDS)
-        )
-        is_norm = norms and not bends and not before.steps and before.layout == choice.layout
-        return not mixes and (samples or is_norm)
+        if _has(steps, _SAMPLERS) and not _has(steps, _PRODUCTS):
+            return True
+        is_alike = not before.steps and before.layout == choice.layout
+        return is_alike and self._is_norm(before.step, choice.step)
+
+    def _is_norm(self, before: int, step: int) -> bool:
+        """Return whether a passage is only normalised, with nothing learned from other places."""
+        steps = self._flow.between(before, step)
+        return _has(steps, _NORMS) and not _has(steps, (*_PRODUCTS, *_BENDS))
 
     def _refine(self, choice: Choice) -> Choice:
         """Return what comes last behind a choice among which the patches still count alone.
@@ -321,6 +343,10 @@ class Search:
         if not choice.layout.has_others and choice.step in self.layouts.passages:
             return True  # all of the picture's influence passes, and all of it is places
         return self._trials.matters(self.name_of(choice), choice.layout)
+
+
+def _has(steps: Sequence[str], parts: Sequence[str]) -> bool:
+    return any(part in step for part in parts for step in steps)
 
 
 def _is_container(layer: nn.Module) -> bool:

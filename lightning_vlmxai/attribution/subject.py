@@ -77,8 +77,12 @@ class Subject:
     @property
     def as_map(self) -> Reshape:
         """From the layer's output to a feature map."""
+        return self._known_map or make_reshape(self.picture_size)
+
+    @property
+    def _known_map(self) -> Reshape | None:
         by_evidence = None if self.layout is None else self.layout.to_map
-        return self.reshape or by_evidence or make_reshape(self.picture_size)
+        return self.reshape or by_evidence
 
     def capture(self, *, gradients: bool = True) -> tuple[Capture, Prediction]:
         """Return the layer's activations, perhaps the score's gradients there, the prediction."""
@@ -94,7 +98,7 @@ class Subject:
             self.inputs,
             target,
             place=self.place,
-            reshape=self.as_map,
+            reshape=self._known_map,
             gradients=gradients,
         )
         (prediction,) = predictions

@@ -96,7 +96,7 @@ class Explaining:
             self._doubt(bound.doubt)
         if self._settled is None:
             # Found once: a layer that changed between rounds would be a drift of its own.
-            settled = bound.explainer.settle(live, spread(bound.probes, 16))
+            settled = bound.explainer.settle(live, spread(bound.probes, 32))
             bound = replace(bound, explainer=settled)
             asked = replace(settled, task=asked.task, class_names=names)
         self._settled, self._bound = asked, bound

@@ -71,7 +71,7 @@ class Explainer:
         method: Name of a method in `attribution.METHODS`, or the path of a pytorch-grad-cam class,
             such as "pytorch_grad_cam.FinerCAM"; "auto" is the first of `AUTO` that is possible
             (of image-text models "clip_exact" before these),
-            at the last layer whose maps show what the predictions of 16 probes hang on.
+            at the last layer whose maps show what the predictions of 32 probes hang on.
         target_layer: Dotted name of the layer; found once a call if None. RISE and Occlusion need
             none.
         reshape_transform: From the layer's output to a feature map `[B, C, h, w]`, where
@@ -135,7 +135,7 @@ class Explainer:
 
         Args:
             live: The model; it is left as it was.
-            probes: The first is looked at, for "auto" up to 16; without any, or where the method
+            probes: The first is looked at, for "auto" up to 32; without any, or where the method
                 needs no layer, one that wasn't given stays None.
 
         Raises:

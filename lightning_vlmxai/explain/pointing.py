@@ -26,8 +26,11 @@ from ..records import Explanation, Probe
 from .explainer import Explainer
 from .live import LiveModel
 
-FEW, MANY = 8, 16
-"""Probes that are asked about at first, and where these look bad."""
+FEW, MANY, START = 8, 16, 32
+"""Probes that are asked about at first, where these look bad, and where "auto" chooses, once."""
+
+NEAR = 0.05
+"""Shares that are less apart count as equal: the last layer of them is taken."""
 
 LEAST = 0.1
 """Below so much confidence lost by the worst window nothing is known: no place matters much."""
@@ -103,16 +106,18 @@ def find_fault(
     alike = [(p, found) for p, found in shown if p.call.shapes == shown[0][0].call.shapes]
     if explainer.method in LAYERLESS - OF_ATTENTION or len(alike) < FEW:
         return ""
-    here = _point(explainer, live, spread(alike, FEW))
-    if here is None or here.share >= 0.5:
+    first = _point(explainer, live, spread(alike, FEW))
+    if first is None or first[1].share >= 0.5:
         return ""
     some = spread(alike, MANY)
-    here = _point(explainer, live, some)
-    if here is None:
+    seen = _point(explainer, live, some)
+    if seen is None:
         return ""
+    losses, here = seen
     is_fixed = explainer.method in (*SLOW, *OF_ATTENTION)
     can_compare = not is_fixed and explainer.reshape_transform is None
-    layers = compare_layers(explainer, live, [probe for probe, _ in some]) if can_compare else []
+    asked = [probe for probe, _ in some]
+    layers = compare_layers(explainer, live, asked, losses) if can_compare else []
     better = [(name, there) for name, there in layers if here.is_worse_than(there)]
     if not better and not here.is_blind:
         return ""
@@ -133,8 +138,25 @@ def find_fault(
     return told + at_any
 
 
+def ask(explainer: Explainer, live: LiveModel, probes: Sequence[Probe]) -> Losses | None:
+    """Return what predictions lose by each window; None where none matters much.
+
+    Args:
+        explainer: How the output is read.
+        live: The model; it is left as it was.
+        probes: Of one shape.
+    """
+    with live.lent() as module:
+        call = explainer.prepared(join_calls([probe.call for probe in probes]), module)
+        nowhere = Target(name="", layer=module)
+        found = [find_losses(explainer.subject(module, nowhere, part)) for part in _parts(call)]
+    values = torch.cat([losses.values for losses in found])
+    losses = replace(found[0], values=values)
+    return None if float(losses.most.mean()) < LEAST else losses
+
+
 def compare_layers(
-    explainer: Explainer, live: LiveModel, probes: Sequence[Probe]
+    explainer: Explainer, live: LiveModel, probes: Sequence[Probe], losses: Losses
 ) -> list[tuple[str, Pointing]]:
     """Return where the maps of the layers that could be explained point.
 
@@ -142,17 +164,15 @@ def compare_layers(
         explainer: How maps are made.
         live: The model; it is left as it was.
         probes: Of one shape.
+        losses: Of these, as `ask` found them.
 
     Returns:
         Name and what was seen: of the layer that is explained by default first, then of others,
-        the last first; nothing where no window matters much.
+        the last first.
     """
     with live.lent() as module:
         call = explainer.prepared(join_calls([probe.call for probe in probes]), module)
         own = explainer.target_of(module, call)
-        losses = find_losses(explainer.subject(module, own, call))
-        if float(losses.most.mean()) < LEAST:
-            return []
         found = []
         for target in [own, *(c for c in candidates(module, call) if c.name != own.name)]:
             pointing = _look(explainer, module, target, call, losses)
@@ -170,11 +190,12 @@ def choose_by_pointing(explainer: Explainer, live: LiveModel, probes: Sequence[P
     Args:
         explainer: Whose layer was found.
         live: The model; it is left as it was.
-        probes: Those like the first are asked about, 16 at most.
+        probes: Those like the first are asked about, 32 at most.
     """
     alike = [probe for probe in probes if probe.call.shapes == probes[0].call.shapes]
-    enough = len(alike) >= FEW
-    layers = compare_layers(explainer, live, spread(alike, MANY)) if enough else []
+    some = spread(alike, START)
+    losses = ask(explainer, live, some) if len(alike) >= FEW else None
+    layers = [] if losses is None else compare_layers(explainer, live, some, losses)
     if not layers:
         return explainer
     (found, here), (name, there) = layers[0], last_of_the_best(layers)
@@ -193,7 +214,7 @@ def choose_by_pointing(explainer: Explainer, live: LiveModel, probes: Sequence[P
 def last_of_the_best(layers: Sequence[tuple[str, Pointing]]) -> tuple[str, Pointing]:
     """Return the first in that order whose maps point nearly as well as the best ones."""
     best = max(there.share for _, there in layers)
-    return next((name, there) for name, there in layers if there.share >= best - 0.15)
+    return next((name, there) for name, there in layers if there.share >= best - NEAR)
 
 
 def spread(things: Sequence[_T], most: int) -> list[_T]:
@@ -211,25 +232,32 @@ def _look(
     explainer: Explainer, module: nn.Module, target: Target, call: Call, losses: Losses
 ) -> Pointing | None:
     """Return where a layer's maps point; None if it has none."""
-    try:
-        subject = explainer.subject(module, target, call)
-        raw = attribute(subject, explainer.method, perturbation=explainer.perturbation).raw
-    except AttributionError:
-        return None
-    return Pointing.of(losses, normalize_saliency(raw, size=subject.picture_size))
+    maps = []
+    for part in _parts(call):
+        subject = explainer.subject(module, target, part)
+        try:
+            raw = attribute(subject, explainer.method, perturbation=explainer.perturbation).raw
+        except AttributionError:
+            return None
+        maps.append(normalize_saliency(raw, size=subject.picture_size))
+    return Pointing.of(losses, torch.cat(maps))
 
 
 def _point(
     explainer: Explainer, live: LiveModel, explained: Sequence[tuple[Probe, Explanation]]
-) -> Pointing | None:
-    """Return where the maps of explanations point; None if no window matters much."""
-    with live.lent() as module:
-        call = explainer.prepared(join_calls([probe.call for probe, _ in explained]), module)
-        nowhere = Target(name="", layer=module)
-        losses = find_losses(explainer.subject(module, nowhere, call))
-    if float(losses.most.mean()) < LEAST:
+) -> tuple[Losses, Pointing] | None:
+    """Return what windows take, and where the maps of explanations point; None as `ask`."""
+    losses = ask(explainer, live, [probe for probe, _ in explained])
+    if losses is None:
         return None
-    return Pointing.of(losses, torch.stack([found.saliency for _, found in explained]))
+    return losses, Pointing.of(losses, torch.stack([found.saliency for _, found in explained]))
+
+
+def _parts(call: Call) -> list[Call]:
+    """Return a call in parts of 16 rows, which are run at a time."""
+    count = len(call.images)
+    starts = range(0, count, MANY)
+    return [call.take(torch.arange(start, min(start + MANY, count))) for start in starts]
 
 
 def _error(values: Tensor) -> float:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from traceback import walk_stack, walk_tb
 from typing import Any
 
 import pytest
@@ -14,11 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lightning_vlmxai import VLMExplainCallback
-from lightning_vlmxai.attribution import Perturbation
+from lightning_vlmxai import VLMExplainCallback, attribution
+from lightning_vlmxai.attribution import Perturbation, capture, fold
 from lightning_vlmxai.errors import AttributionError, ConfigurationError
 from lightning_vlmxai.explain.explainer import Explainer
 from lightning_vlmxai.explain.live import LiveModel
+from lightning_vlmxai.records import Probe
 from lightning_vlmxai.tasks import MultiLabelClassification
 from minis import MINIS
 from samples import make_probe
@@ -86,6 +90,16 @@ def _one_by_one(net: Any, images: Tensor) -> Tensor:
     )
 
 
+def _by_size_of_batch(net: Any, images: Tensor) -> Tensor:
+    maps = F.relu(net.stem(images))
+    return net.conv(maps if len(images) == 2 else F.avg_pool2d(maps, 2))
+
+
+def _not_alone(net: Any, images: Tensor) -> Tensor:
+    maps = F.relu(net.stem(images))
+    return net.conv(maps) if len(images) == 2 else maps
+
+
 def _flat(net: Any, images: Tensor) -> Tensor:
     return images.flatten(1)[:, :6] * images.mean(dim=(1, 2, 3))[:, None]
 
@@ -145,6 +159,13 @@ CASES: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
     "quantised": (_quantised, {}),
     "flipped": (lambda: _Net(_flipped), {"target_layer": "conv"}),
     "two sizes": (lambda: _Net(_two_sizes), {"target_layer": "conv"}),
+    "two sizes, reshape": (
+        lambda: _Net(_two_sizes),
+        {"target_layer": "conv", "reshape_transform": lambda features: features},
+    ),
+    "another grid later": (lambda: _Net(_by_size_of_batch), {"target_layer": "conv"}),
+    "another grid later, found": (lambda: _Net(_by_size_of_batch), {}),
+    "not run later": (lambda: _Net(_not_alone), {"target_layer": "conv"}),
     "crops batched": (lambda: _Net(_batched), {"target_layer": "conv"}),
     "crops batched, found": (lambda: _Net(_batched), {}),
     "crops one by one": (lambda: _Net(_one_by_one), {"target_layer": "conv"}),
@@ -181,26 +202,80 @@ def _pasted(message: str) -> list[dict[str, Any]]:
     return given + [beside | {"target_layer": name} for name in names]
 
 
-@pytest.mark.filterwarnings("ignore")  # torch's own, of scripts, quantisation and checkpoints
-@pytest.mark.parametrize("name", CASES)
-def test_what_a_message_names_works_when_it_is_pasted(name: str) -> None:
-    """Each argument, and each layer of a list, explains the model that could not be explained."""
+def _refused(name: str) -> tuple[AttributionError, Explainer, nn.Module, list[Probe]]:
+    """Return the error of a case, and what was asked."""
     make, options = CASES[name]
     net = make().eval()
     perturbation = Perturbation(masks=8, cells=3, batch_size=4)
     explainer = Explainer(perturbation=perturbation, **options)
-    probes = [make_probe(0, IMAGE, 1)]
-    if "task" in options:
-        probes = [make_probe(0, IMAGE, torch.tensor([1, 0, 1]))]
+    target = torch.tensor([1, 0, 1]) if "task" in options else 1
+    probes = [make_probe(0, IMAGE, target)]
     with pytest.raises(AttributionError) as caught:
         explainer(LiveModel(net), probes)
-    pastes = _pasted(str(caught.value))
-    assert pastes, caught.value
+    return caught.value, explainer, net, probes
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own, of scripts, quantisation and checkpoints
+@pytest.mark.parametrize("name", CASES)
+def test_what_a_message_names_works_when_it_is_pasted(name: str) -> None:
+    """Each argument, and each layer of a list, explains the model that could not be explained."""
+    error, explainer, net, probes = _refused(name)
+    pastes = _pasted(str(error))
+    assert pastes, error
     for paste in pastes:
         explained = replace(explainer, **paste)(LiveModel(net), probes)
         assert all(each.saliency.isfinite().all() for each in explained)
         assert paste.keys() <= inspect.signature(VLMExplainCallback).parameters.keys()
         VLMExplainCallback(**paste)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_every_refusal_of_a_layer_is_among_the_cases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read from the source: all that raises where `target_layer` is refused, reached by a case."""
+    reached: set[tuple[str, int]] = set()
+    plain = AttributionError.__init__
+
+    def note(error: AttributionError, *words: str) -> None:
+        reached.update(
+            (frame.f_code.co_filename, line) for frame, line in walk_stack(inspect.currentframe())
+        )
+        plain(error, *words)
+
+    monkeypatch.setattr(AttributionError, "__init__", note)
+    errors: list[BaseException | None] = [_refused(name)[0] for name in CASES]
+    net = _Net(_both).eval()
+    with pytest.raises(AttributionError) as by_shape:
+        fold(torch.zeros(1, 7), picture_size=(32, 48))
+    with pytest.raises(AttributionError) as unsearched:
+        capture(net, net.head, IMAGE[None], lambda output: output.amax(dim=1))
+    for caught in (by_shape, unsearched):
+        for paste in _pasted(str(caught.value)):
+            Explainer(**paste)(LiveModel(net), [make_probe(0, IMAGE, 1)])
+        errors.append(caught.value)
+    for error in errors:
+        while error is not None:
+            raised = walk_tb(error.__traceback__)
+            reached.update((frame.f_code.co_filename, line) for frame, line in raised)
+            error = error.__context__
+    missing = [
+        f"{file.name}:{node.lineno}"
+        for file in Path(attribution.__file__).parent.glob("*.py")
+        if '"target_layer"' in file.read_text()
+        for node in _raising(file)
+        if not reached & {(str(file), n) for n in range(node.lineno, (node.end_lineno or 0) + 1)}
+    ]
+    assert not missing
+
+
+def _raising(file: Path) -> list[ast.expr | ast.stmt]:
+    """Return what raises in a file, or makes an error for others to raise."""
+    nodes = list(ast.walk(ast.parse(file.read_text())))
+    raised = [n for n in nodes if isinstance(n, ast.Raise) and n.exc is not None]
+    made = [
+        n for n in nodes if isinstance(n, ast.Call) and ast.unparse(n.func) == "AttributionError"
+    ]
+    assert raised or made
+    return [*raised, *made]
 
 
 def test_layers_whose_patches_say_nothing_are_not_listed() -> None:

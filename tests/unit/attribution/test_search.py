@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_vlmxai.attribution import Target, find_target_layer, locate
+from lightning_vlmxai.attribution import Target, candidates, find_target_layer, locate
 from lightning_vlmxai.errors import AttributionError
 from lightning_vlmxai.explain.live import borrowed
 from minis import MINIS, draw
@@ -44,6 +44,33 @@ def test_the_last_layer_that_everything_passes_is_found(name: str) -> None:
     assert (found.name, found.layout.start, found.layout.rows) == LAYERS[name]
     assert found.layout.grid == ((8, 12) if name == "mvit" else (4, 6))
     assert not found.doubt
+
+
+@pytest.mark.parametrize(
+    ("name", "names"),
+    [
+        (
+            "vit_cls",
+            "blocks.2.norm1 blocks.1 blocks.1.norm1 blocks.0 blocks.0.norm1 patch_embed.proj",
+        ),
+        (
+            "mixer",
+            "blocks.2 blocks.2.norm1 blocks.1 blocks.1.norm1 blocks.0 blocks.0.norm1 stem.proj",
+        ),
+        ("convnext", "features.3.1 features.3.0 features.2.1 features.1.0 features.0.0"),
+    ],
+)
+def test_candidates_are_passages_and_the_norms_that_a_branch_is_given(
+    name: str, names: str
+) -> None:
+    """Not a norm behind something learned, as in ConvNeXt, nor one of the last block's tokens."""
+    module = MINIS[name]().eval()
+    with borrowed(module):
+        found = [target.name for target in candidates(module, draw(1, seed=0)[0])]
+        few = [target.name for target in candidates(module, draw(1, seed=0)[0], most=2)]
+    assert found == names.split()
+    assert few == [name for name in found if name in few]
+    assert 2 <= len(few) <= 4
 
 
 class _Branches(nn.Module):

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_vlmxai.attribution import Subject, find_losses, locate
+from lightning_vlmxai.attribution import Losses, Subject, find_losses, locate
 from lightning_vlmxai.explain import Explainer, LiveModel, find_fault, pointing
 from lightning_vlmxai.explain.live import borrowed
-from lightning_vlmxai.explain.pointing import Pointing, compare_layers, last_of_the_best
+from lightning_vlmxai.explain.pointing import Pointing, ask, compare_layers, last_of_the_best
 from lightning_vlmxai.tasks import Classification
 from samples import make_probe
 
@@ -169,7 +169,53 @@ def test_flat_maps_point_nowhere_and_chance_is_blind() -> None:
     assert worse.is_worse_than(good)
     assert not good.is_worse_than(good)
     assert last_of_the_best([("late", worse), ("mid", good), ("early", good)])[0] == "mid"
-    assert compare_layers(Explainer(), LiveModel(_Net(scale=0.01).eval()), _probes(4)) == []
+    assert ask(Explainer(), LiveModel(_Net(scale=0.01).eval()), _probes(4)) is None
+
+
+def test_the_last_of_shares_that_are_less_than_a_twentieth_apart_is_taken() -> None:
+    """A layer that is worse by more is passed over, however late it comes."""
+
+    def pointing_at(share: float) -> Pointing:
+        most = torch.full((16,), 0.8)
+        return Pointing(peak=share * most, most=most, mean=most / 16)
+
+    layers = [("late", pointing_at(0.84)), ("mid", pointing_at(0.86)), ("early", pointing_at(0.9))]
+    assert last_of_the_best(layers)[0] == "mid"
+    assert last_of_the_best(layers[:2])[0] == "late"
+
+
+def test_each_picture_is_asked_about_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 40: 8, and 16 where these look bad, in a round; 32 at the start, 16 at a time."""
+    asked: list[int] = []
+
+    def count(subject: Subject) -> Losses:
+        asked.append(len(subject.images))
+        return find_losses(subject)
+
+    monkeypatch.setattr(pointing, "find_losses", count)
+    live, probes = LiveModel(_Net(turned=True).eval()), _probes(40)
+    explainer = Explainer(target_layer="turn")
+    assert find_fault(explainer, live, list(zip(probes, explainer(live, probes), strict=True)))
+    assert asked == [8, 16]
+    asked.clear()
+    with pytest.warns(UserWarning, match="explains at"):
+        Explainer(method="auto").settle(live, probes)
+    assert asked == [16, 16]
+
+
+def test_parts_are_joined_in_order() -> None:
+    """What is lost, and where maps point, are those of one call."""
+    live, probes = LiveModel(_Net(turned=True).eval()), _probes(24)
+    losses = ask(Explainer(), live, probes)
+    assert losses is not None
+    images = torch.stack([p.input for p in probes])
+    subject = Subject(module=live.module, layer=live.module, inputs=images, task=Classification())
+    with borrowed(live.module):
+        assert torch.allclose(losses.values, find_losses(subject).values, atol=1e-6)
+    layers = dict(compare_layers(Explainer(), live, probes, losses))
+    maps = Explainer(target_layer="stem.1")(live, probes)
+    here = Pointing.of(losses, torch.stack([found.saliency for found in maps]))
+    assert torch.allclose(layers["stem.1"].peak, here.peak, atol=1e-6)
 
 
 def test_a_resumed_run_stays_at_what_auto_had_chosen() -> None:
