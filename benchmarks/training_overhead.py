@@ -24,6 +24,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
+from queue import SimpleQueue
 from statistics import median
 from typing import Any
 
@@ -38,6 +39,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from lightning_vlmxai import VLMExplainCallback
+from lightning_vlmxai.callbacks.explaining import Explaining
 from lightning_vlmxai.callbacks.publishing import Publisher
 from lightning_vlmxai.callbacks.stage_run import StageRun
 from lightning_vlmxai.explain.explainer import Explainer
@@ -48,14 +50,17 @@ from openai_server import OpenAIServer, verdict
 
 LATENCY_S = 1.0
 SIDE, BATCH, CLASSES, PROBES = 64, 32, 8, 32
-WAITED_FOR = ("attribution", "submission", "collection", "logging")
+WAITED_FOR = ("attribution", "check", "submission", "collection", "logging")
+
+
+COUNTED: SimpleQueue[tuple[str, float]] = SimpleQueue()
+"""Parts and seconds. Of what can be looked into, an explanation may leave nothing changed."""
 
 
 class Clock(pl.Callback):
     """Sums the seconds spent in functions that it wraps, by phase; listed before the callback."""
 
     def __init__(self) -> None:
-        self.seconds: defaultdict[str, float] = defaultdict(float)
         self.phase = "before"
         self._began = self._cpu_began = 0.0
 
@@ -68,7 +73,7 @@ class Clock(pl.Callback):
             try:
                 return inner(*args, **kwargs)
             finally:
-                self.seconds[f"{self.phase} {part}"] += time.perf_counter() - start
+                COUNTED.put((f"{self.phase} {part}", time.perf_counter() - start))
 
         setattr(owner, name, timed)
 
@@ -79,8 +84,8 @@ class Clock(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count no more: the drain follows."""
-        self.seconds["training"] = time.perf_counter() - self._began
-        self.seconds["cpu"] = time.process_time() - self._cpu_began
+        COUNTED.put(("training", time.perf_counter() - self._began))
+        COUNTED.put(("cpu", time.process_time() - self._cpu_began))
         self.phase = "after"
 
 
@@ -144,7 +149,8 @@ def fit(base_url: str, epochs: int, batches: int, folder: str) -> dict[str, floa
         clock.wrap(VLMExplainCallback, "on_train_end", "drain")
         clock.wrap(VLMExplainCallback, "teardown", "drain")
         clock.wrap(vlm_module, "encode_views", "encoding")
-        clock.wrap(StageRun, "_explain", "attribution")
+        clock.wrap(StageRun, "_explain_together", "attribution")
+        clock.wrap(Explaining, "look_at_maps", "check")
         clock.wrap(RoundBook, "open", "submission")
         clock.wrap(RoundBook, "collect", "collection")
         clock.wrap(StageRun, "_publish", "logging")
@@ -170,9 +176,14 @@ def fit(base_url: str, epochs: int, batches: int, folder: str) -> dict[str, floa
     validation = DataLoader(Squares(4 * BATCH, 1), BATCH)
     start = time.perf_counter()
     trainer.fit(Module(), training, validation)
-    clock.seconds["fit"] = time.perf_counter() - start
-    clock.seconds["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {**clock.seconds, **(beside_bare(*asked[-1]) if asked else {})}
+    seconds: defaultdict[str, float] = defaultdict(float)
+    seconds["fit"] = time.perf_counter() - start
+    while not COUNTED.empty():
+        part, took = COUNTED.get()
+        seconds[part] += took
+    seconds["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    of_rounds = [args for args in asked if len(args[-1]) == PROBES]
+    return {**seconds, **(beside_bare(of_rounds[-1]) if asked else {})}
 
 
 def beside_bare(args: Any, repeats: int = 15) -> dict[str, float]:
@@ -249,12 +260,14 @@ def report(without: list[dict[str, float]], with_it: list[dict[str, float]]) -> 
     ):
         part, seconds = name.split(maxsplit=1)[1], mid(with_it, name)
         print(f"| {part} | {seconds:.3f} | {share(seconds, trained)} | {where} |")
-    waited = median(row["training hooks"] - row["training attribution"] for row in with_it)
-    gap = mid(with_it, "training") - trained - mid(with_it, "training attribution")
+    asked = [row["training attribution"] + row["training check"] for row in with_it]
+    waited = median(row["training hooks"] - s for row, s in zip(with_it, asked, strict=True))
+    gap = mid(with_it, "training") - trained - median(asked)
     ratio = median(row["explained_s"] / row["bare_s"] for row in with_it)
     print(
-        f"\nBeyond attribution the training waited for {share(waited, trained)} % of its time; by "
-        f"the difference of the fits, with what runs beside it, {share(gap, trained)} %.\n"
+        "\nBeyond attribution and the check of its maps the training waited for "
+        f"{share(waited, trained)} % of its time; by the difference of the fits, with what runs "
+        f"beside it, {share(gap, trained)} %.\n"
         f"Attribution over a bare forward of the same {PROBES} probes: {ratio:.2f}."
     )
 
