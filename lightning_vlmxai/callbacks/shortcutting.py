@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import nn
 
 from ..explain import Explainer, LiveModel
@@ -104,14 +104,16 @@ class Shortcutting:
                 prepare=lambda call: explainer.prepared(call, network),
                 task=explainer.task,
             )
-        return tried or replace(one, untried=(f"It was not tried: {self._faults.last}",))
+        return tried or replace(one, untried=(f"It was not tried: {self._faults.last}.",))
 
     def _tell(self, found: ShortcutsFound) -> None:
         self._publisher.write_shortcuts(found)
         if found.note:
             self._doubt(found.note)
         for one in found.shortcuts:
-            if one.label not in self._told:
+            if not one.is_proven:
+                rank_zero_info(f"vlmxai: {printable(one.text)}")
+            elif one.label not in self._told:
                 self._told.add(one.label)
                 self._publisher.alert(f"Shortcut: {one.label}", one.text, step=found.closed.step)
                 rank_zero_warn(f"vlmxai: {printable(one.text)}")

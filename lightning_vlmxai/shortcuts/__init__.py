@@ -2,6 +2,7 @@
 
 from .finding import LIMIT, Shortcut, find_shortcuts, rests_elsewhere, try_cause
 from .interventions import Change, Effect, draw_elsewhere, erase, erase_effect, paste, paste_effect
+from .likeness import Likeness, measure_likeness
 from .places import Box, Place, find_place
 from .topics import (
     Spoken,
@@ -16,6 +17,7 @@ __all__ = [
     "Box",
     "Change",
     "Effect",
+    "Likeness",
     "Place",
     "Shortcut",
     "Spoken",
@@ -26,6 +28,7 @@ __all__ = [
     "find_place",
     "find_shortcuts",
     "find_topics",
+    "measure_likeness",
     "normalize_phrase",
     "paste",
     "paste_effect",

@@ -15,6 +15,7 @@ from ..records import Explanation, Probe, Quadrant, Sample
 from ..rounds import Share, stand_out, wilson_interval
 from ..tasks import Task
 from .interventions import Effect, draw_elsewhere, erase_effect, paste_effect
+from .likeness import Likeness, measure_likeness
 from .places import CELLS, Place, find_place, to_cells
 from .topics import Spoken, Topic, find_topics
 
@@ -37,6 +38,7 @@ class Shortcut:
         other_right: Likewise.
         place: Where they look and others don't; None if that is no more than chance.
         topic: What they look at, in the judge's words; None likewise.
+        likeness: Pictures of other classes that look there as these do; None if not known.
         bearers: Indices of the probes that bear the cue.
         erased: What erasing it does to these; None where it was not tried.
         pasted: What pasting it onto other classes does. The rows of the changes of both are
@@ -52,24 +54,42 @@ class Shortcut:
     other_right: int
     place: Place | None = None
     topic: Topic | None = None
+    likeness: Likeness | None = None
     bearers: tuple[int, ...] = ()
     erased: Effect | None = None
     pasted: Effect | None = None
     untried: tuple[str, ...] = field(default=())
 
     @property
+    def is_proven(self) -> bool:
+        """Whether it is more than a place that the model looks at.
+
+        Either pasting what is there makes the class of others beyond the control, or what is there
+        is alike in the class's pictures and rare in the others'. Erasing alone proves nothing: a
+        thin object needs the ground beside it.
+        """
+        is_there = self.likeness is not None and self.likeness.is_own
+        return is_there or (self.pasted is not None and self.pasted.is_cause)
+
+    @property
     def text(self) -> str:
         """What was found, in sentences, every figure with its denominator."""
         ends = wilson_interval(self.low, self.right)
-        what = [self.topic.phrase] if self.topic else []
-        what += [self.place.box.words] if self.place else []
+        where = self.place.box.words if self.place else ""
+        what = [self.topic.phrase] if self.topic and self.topic.phrase != where else []
+        what += [where] if where else []
         rest = ", ".join(what) or "something else than the object"
-        if self.place and not self.topic:
-            rest = f"what lies {rest}" if self.place.box.words != "the whole picture" else rest
+        if what == [where] and where != "the whole picture":
+            rest = f"what lies {rest}"
         rates = f"95 %: {100 * ends.lower:.0f} to {100 * ends.upper:.0f} %"
         others = f"other classes {self.other_low} of {self.other_right}"
-        share = f"{self.low} of {self.right} right answers"
-        said = [f"{self.label}: {share} rest on {rest} ({rates}; {others})."]
+        verb = "rest on" if self.is_proven else "look at"
+        share = f"{self.low} of {self.right} right answers {verb} {rest}"
+        said = [f"{self.label}: {share} ({rates}; {others})."]
+        if self.likeness:
+            like, total = self.likeness
+            there = " there" if where else ""
+            said.append(f"{like} of {total} pictures of other classes look like theirs{there}.")
         if self.erased:
             e = self.erased
             said.append(
@@ -87,7 +107,8 @@ class Shortcut:
                 f"Pasting it onto other classes makes {p.flipped} of {p.total} a {self.label}, "
                 f"pasting as much from elsewhere {p.control}."
             )
-        return " ".join([*said, *self.untried])
+        end = [] if self.is_proven else ["That it is a shortcut was not shown."]
+        return " ".join([*said, *self.untried, *end])
 
 
 def find_shortcuts(
@@ -97,8 +118,9 @@ def find_shortcuts(
     limit: float = LIMIT,
     seed: int = 0,
 ) -> list[Shortcut]:
-    """Return classes whose right answers rest on something else, the highest rate first.
+    """Return classes whose right answers look at something else, the highest rate first.
 
+    Whether that is a shortcut (`Shortcut.is_proven`) is seen by what is there, or by `try_cause`.
     A class is named where Low among its right answers stands out from the other classes (Fisher's
     exact test, Holm's correction) and the lower end of its rate is at least `limit`. Samples whose
     kept region lies on the object, where that is known, rest on the object, however little of it.
@@ -133,6 +155,12 @@ def find_shortcuts(
         place = find_place(
             _masks(bearers), _masks([s for s in right if id(s) not in chosen]), seed=seed
         )
+        place = place if place and place.stands_out else None
+        likeness = measure_likeness(
+            [s.explanation for s in bearers],
+            [s.explanation for s in right if s.explanation.label_name != name],
+            place and place.box,
+        )
         found.append(
             Shortcut(
                 label=name,
@@ -141,8 +169,9 @@ def find_shortcuts(
                 right=share.total,
                 other_low=sum(s.low for s in shares.values()) - share.low,
                 other_right=sum(s.total for s in shares.values()) - share.total,
-                place=place if place and place.stands_out else None,
+                place=place,
                 topic=topics.get(name),
+                likeness=likeness,
                 bearers=tuple(s.explanation.probe_index for s in bearers),
             )
         )
