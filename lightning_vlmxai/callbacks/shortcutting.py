@@ -12,7 +12,7 @@ from torch import nn
 from ..explain import Explainer, LiveModel
 from ..records import Probe, Round
 from ..rounds import Faults, Ranks
-from ..shortcuts import Shortcut, find_shortcuts, try_cause
+from ..shortcuts import Shortcut, Spoken, find_shortcuts, spoken_of, try_cause
 from ..sinks import ShortcutsFound, printable
 from ..tasks import MultiLabelClassification
 from .explaining import Explaining
@@ -43,6 +43,15 @@ class Shortcutting:
         self._doubt = doubt
         self._seen = -1
         self._told: set[str] = set()
+        self._spoken: dict[int, Spoken] = {}
+
+    def hear(self, closed: Round) -> None:
+        """Keep what the judge saw in a round.
+
+        A probe speaks once, by the last round in which it was right and the judge told: its rounds
+        are no independent samples.
+        """
+        self._spoken |= spoken_of(closed.samples)
 
     def look(
         self, live: LiveModel, closed: Round, explaining: Explaining, isolation: Isolation
@@ -81,7 +90,7 @@ class Shortcutting:
                 return replace(found, note=_NOT_FOR.format("has a class a pixel"))
             shortcuts = [
                 self._try(one, closed, bound.explainer, bound.probes, network)
-                for one in find_shortcuts(closed.samples)
+                for one in find_shortcuts(closed.samples, spoken=self._spoken)
             ]
         return replace(found, shortcuts=shortcuts)
 

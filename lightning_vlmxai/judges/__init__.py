@@ -14,7 +14,7 @@ from .cache import KEPT_REASONS
 from .failures import FailureReporter, describe_failures
 from .prices import price_of
 from .prompts import STYLES, VIEWS
-from .reference import ReferenceMaskJudge, name_place, overlap_score
+from .reference import PLACE_NAMES, ReferenceMaskJudge, name_place, overlap_score
 from .vlm import VLMJudge
 from .worker import INTERRUPTED_S, JudgeWorker, Ticket
 
@@ -22,6 +22,7 @@ __all__ = [
     "BATCH_PRICE",
     "INTERRUPTED_S",
     "KEPT_REASONS",
+    "PLACE_NAMES",
     "STYLES",
     "VIEWS",
     "BatchFileJudge",

@@ -78,6 +78,10 @@ def name_place(y: float, x: float) -> str:
     return " ".join(dict.fromkeys((row, column))).replace("middle centre", "centre")
 
 
+PLACE_NAMES = frozenset(name_place(y / 2, x / 2) for y in range(3) for x in range(3))
+"""Of the nine."""
+
+
 def find_places(
     mask: Tensor, reference: Tensor, *, tolerance: float
 ) -> tuple[tuple[str, bool], ...]:

@@ -1,6 +1,6 @@
 """Judged samples and the live model go in; the cue a class rests on, and its effect, come out."""
 
-from .finding import LIMIT, Shortcut, find_shortcuts, rests_elsewhere, try_cause
+from .finding import LIMIT, Shortcut, find_shortcuts, rests_elsewhere, spoken_of, try_cause
 from .interventions import Change, Effect, draw_elsewhere, erase, erase_effect, paste, paste_effect
 from .likeness import Likeness, measure_likeness
 from .places import Box, Place, find_place
@@ -34,5 +34,6 @@ __all__ = [
     "paste_effect",
     "ratio_interval",
     "rests_elsewhere",
+    "spoken_of",
     "try_cause",
 ]

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..calls import Call, join_calls
+from ..judges import PLACE_NAMES
 from ..records import Explanation, Probe, Quadrant, Sample
 from ..rounds import Share, stand_out, wilson_interval
 from ..tasks import Task
@@ -76,16 +77,23 @@ class Shortcut:
         """What was found, in sentences, every figure with its denominator."""
         ends = wilson_interval(self.low, self.right)
         where = self.place.box.words if self.place else ""
-        what = [self.topic.phrase] if self.topic and self.topic.phrase != where else []
-        what += [where] if where else []
-        rest = ", ".join(what) or "something else than the object"
-        if what == [where] and where != "the whole picture":
+        named = self.topic.phrase if self.topic else ""
+        if named in PLACE_NAMES:  # as the reference judge tells
+            where, named = where or named, ""
+        rest = ", ".join(filter(None, (named, where))) or "something else than the object"
+        if where and not named and where != "the whole picture":
             rest = f"what lies {rest}"
         rates = f"95 %: {100 * ends.lower:.0f} to {100 * ends.upper:.0f} %"
         others = f"other classes {self.other_low} of {self.other_right}"
         verb = "rest on" if self.is_proven else "look at"
         share = f"{self.low} of {self.right} right answers {verb} {rest}"
         said = [f"{self.label}: {share} ({rates}; {others})."]
+        if self.topic and named:
+            t = self.topic
+            said.append(
+                f"The judge saw it in {t.low} of {t.of_low} of them, and in {t.other} of "
+                f"{t.of_other} others."
+            )
         if self.likeness:
             like, total = self.likeness
             there = " there" if where else ""
@@ -114,7 +122,7 @@ class Shortcut:
 def find_shortcuts(
     samples: Sequence[Sample],
     *,
-    phrases: Mapping[int, Sequence[str]] | None = None,
+    spoken: Mapping[int, Spoken] | None = None,
     limit: float = LIMIT,
     seed: int = 0,
 ) -> list[Shortcut]:
@@ -127,12 +135,11 @@ def find_shortcuts(
 
     Args:
         samples: Of a round, of one class a picture.
-        phrases: What the judge saw in the attended region of a probe, by its index.
+        spoken: What the judge saw in pictures; those of `samples` if None.
         limit: In [0, 1].
         seed: Of permutations.
     """
-    right = [s for s in samples if s.quadrant in (Quadrant.CORRECT_LOW, Quadrant.CORRECT_HIGH)]
-    right = [s for s in right if s.explanation.part is None]
+    right = _right(samples)
     members: defaultdict[str, list[Sample]] = defaultdict(list)
     for sample in right:
         members[sample.explanation.label_name].append(sample)
@@ -140,12 +147,8 @@ def find_shortcuts(
         name: Share(sum(map(rests_elsewhere, own)), len(own)) for name, own in members.items()
     }
     tested = stand_out({"": shares})[""] if shares else {}
-    spoken = [
-        Spoken(s.explanation.label_name, rests_elsewhere(s), tuple(said))
-        for s in right
-        if (said := (phrases or {}).get(s.explanation.probe_index))
-    ]
-    topics = {t.label: t for t in reversed(find_topics(spoken)) if t.stands_out}
+    told = spoken_of(samples) if spoken is None else spoken
+    topics = {t.label: t for t in reversed(find_topics(list(told.values()))) if t.stands_out}
     found = []
     for name, share in shares.items():
         if not tested[name][1] or wilson_interval(*share).lower < limit:
@@ -176,6 +179,29 @@ def find_shortcuts(
             )
         )
     return sorted(found, key=lambda s: -s.low / s.right)
+
+
+def spoken_of(samples: Sequence[Sample]) -> dict[int, Spoken]:
+    """Return what the judge saw in right samples, by the index of the probe.
+
+    What it calls a part of the named object is no cue. Samples of a judge that told nothing are
+    not there; one in which nothing off the object was seen is, and has no phrases.
+    """
+    return {
+        s.explanation.probe_index: Spoken(
+            s.explanation.label_name,
+            rests_elsewhere(s),
+            tuple(what for what, is_part in s.verdict.attends_to if not is_part),
+        )
+        for s in _right(samples)
+        if s.verdict.attends_to is not None
+    }
+
+
+def _right(samples: Sequence[Sample]) -> list[Sample]:
+    """Return the right and judged samples of one class a picture."""
+    kinds = (Quadrant.CORRECT_LOW, Quadrant.CORRECT_HIGH)
+    return [s for s in samples if s.quadrant in kinds and s.explanation.part is None]
 
 
 def rests_elsewhere(sample: Sample) -> bool:

@@ -71,8 +71,8 @@ def find_topics(samples: Sequence[Spoken], *, least: int = 2) -> list[Topic]:
     of its samples that were predicted wrong belong in neither, so leave them out.
 
     Args:
-        samples: Right ones that were judged and have at least one phrase. One that has none may
-            have been judged by a server that gives none: it would count as a no.
+        samples: Right ones, each once, in which a judge told what it saw. One that has no phrase
+            counts as a no: leave out those of a server that gives none.
         least: Correct-Low samples of a class that must have a phrase for it to be looked at.
 
     Example:
@@ -87,7 +87,6 @@ def find_topics(samples: Sequence[Spoken], *, least: int = 2) -> list[Topic]:
         (s.label, s.is_low, frozenset(filter(None, map(normalize_phrase, s.phrases))))
         for s in samples
     ]
-    spoken = [s for s in spoken if s[2]]
     lows: dict[str, Counter[str]] = {}
     for label, is_low, phrases in spoken:
         if is_low:

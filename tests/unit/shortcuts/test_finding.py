@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lightning_vlmxai.calls import Call
 from lightning_vlmxai.records import Explanation, Probe, Quadrant, Sample, Verdict
-from lightning_vlmxai.shortcuts import find_shortcuts, try_cause
+from lightning_vlmxai.shortcuts import Spoken, find_shortcuts, spoken_of, try_cause
 from lightning_vlmxai.tasks import Classification
 
 SIDE, NAMES = 28, ("cat", "dog", "cow")
@@ -82,12 +82,58 @@ def cases(low_cats: int) -> tuple[list[Sample], list[Probe]]:
     return [s for s, _ in made], [p for _, p in made]
 
 
+def tell(sample: Sample, *seen: tuple[str, bool | None]) -> Sample:
+    """Return a sample in which the judge saw something."""
+    return replace(sample, verdict=replace(sample.verdict, attends_to=seen))
+
+
+def test_what_a_judge_tells_of_the_object_is_no_cue() -> None:
+    """Its parts differ between classes; who tells nothing counts nowhere, who sees none as a no."""
+    samples = [tell(s, ("fur", True)) for s in cases(10)[0]]
+    (found,) = find_shortcuts(samples)
+    assert found.topic is None
+    samples[0] = replace(samples[0], verdict=Verdict.scored(1.0))
+    spoken = spoken_of(samples)
+    assert spoken.keys() == {s.explanation.probe_index for s in samples[1:]}
+    assert spoken[1] == Spoken("cat", True, ())
+    assert spoken[11] == Spoken("cat", False, ())
+
+
+def test_words_of_earlier_rounds_are_passed_in() -> None:
+    """They are used instead of the samples' own."""
+    samples, _ = cases(10)
+    own = {s.explanation.probe_index: tell(s, ("x", None)) for s in samples}
+    spoken = spoken_of([*own.values()])
+    spoken |= {i: spoken[i]._replace(phrases=("the dots",)) for i in range(10)}
+    (found,) = find_shortcuts([*own.values()], spoken=spoken)
+    assert found.topic is not None
+    assert (found.topic.phrase, found.topic.low, found.topic.other) == ("dot", 10, 0)
+
+
+def test_a_place_is_not_told_twice() -> None:
+    """The reference judge's words are places themselves."""
+    samples = [
+        tell(s, ("top right", False))
+        if s.explanation.probe_index < 10
+        else tell(s, ("centre", True))
+        for s in cases(10)[0]
+    ]
+    (found,) = find_shortcuts(samples)
+    assert found.topic is not None
+    assert found.topic.phrase == "top right"
+    assert "look at what lies top right (" in found.text
+    assert "The judge saw" not in found.text
+    assert "look at what lies top right (" in replace(found, place=None).text
+
+
 def test_a_planted_dot_is_named_with_its_place_and_its_effect() -> None:
     """Every figure with its denominator."""
     samples, probes = cases(10)
-    phrases = {s.explanation.probe_index: ("the object",) for s in samples}
-    phrases |= dict.fromkeys(range(10), ("A red dot",))
-    (found,) = find_shortcuts(samples, phrases=phrases)
+    samples = [
+        tell(s, ("A red dot", False)) if s.explanation.probe_index < 10 else tell(s, ("ear", True))
+        for s in samples
+    ]
+    (found,) = find_shortcuts(samples)
     assert (found.label, found.low, found.right, found.other_low, found.other_right) == (
         "cat", 10, 12, 0, 30,
     )  # fmt: skip
@@ -96,9 +142,10 @@ def test_a_planted_dot_is_named_with_its_place_and_its_effect() -> None:
     )
     assert tried.text == (
         "cat: 10 of 12 right answers rest on red dot, top right (95 %: 55 to 95 %; other classes 0 "
-        "of 30). 0 of 30 pictures of other classes look like theirs there. Erasing it turns 10 of "
-        "10 predictions, erasing as much elsewhere 0. Pasting it onto other classes makes 30 of 30 "
-        "a cat, pasting as much from elsewhere 0."
+        "of 30). The judge saw it in 10 of 10 of them, and in 0 of 32 others. 0 of 30 pictures of "
+        "other classes look like theirs there. Erasing it turns 10 of 10 predictions, erasing as "
+        "much elsewhere 0. Pasting it onto other classes makes 30 of 30 a cat, pasting as much "
+        "from elsewhere 0."
     )
 
 
