@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import nn
 
 from ..explain import Explainer, LiveModel
 from ..records import Probe, Round
 from ..rounds import Faults, Ranks
-from ..shortcuts import Shortcut, find_shortcuts, try_cause
+from ..shortcuts import Shortcut, Spoken, find_shortcuts, spoken_of, try_cause
 from ..sinks import ShortcutsFound, printable
 from ..tasks import MultiLabelClassification
 from .explaining import Explaining
@@ -43,6 +43,15 @@ class Shortcutting:
         self._doubt = doubt
         self._seen = -1
         self._told: set[str] = set()
+        self._spoken: dict[int, Spoken] = {}
+
+    def hear(self, closed: Round) -> None:
+        """Keep what the judge saw in a round.
+
+        A probe speaks once, by the last round in which it was right and the judge told: its rounds
+        are no independent samples.
+        """
+        self._spoken |= spoken_of(closed.samples)
 
     def look(
         self, live: LiveModel, closed: Round, explaining: Explaining, isolation: Isolation
@@ -81,7 +90,7 @@ class Shortcutting:
                 return replace(found, note=_NOT_FOR.format("has a class a pixel"))
             shortcuts = [
                 self._try(one, closed, bound.explainer, bound.probes, network)
-                for one in find_shortcuts(closed.samples)
+                for one in find_shortcuts(closed.samples, spoken=self._spoken)
             ]
         return replace(found, shortcuts=shortcuts)
 
@@ -104,14 +113,16 @@ class Shortcutting:
                 prepare=lambda call: explainer.prepared(call, network),
                 task=explainer.task,
             )
-        return tried or replace(one, untried=(f"It was not tried: {self._faults.last}",))
+        return tried or replace(one, untried=(f"It was not tried: {self._faults.last}.",))
 
     def _tell(self, found: ShortcutsFound) -> None:
         self._publisher.write_shortcuts(found)
         if found.note:
             self._doubt(found.note)
         for one in found.shortcuts:
-            if one.label not in self._told:
+            if not one.is_proven:
+                rank_zero_info(f"vlmxai: {printable(one.text)}")
+            elif one.label not in self._told:
                 self._told.add(one.label)
                 self._publisher.alert(f"Shortcut: {one.label}", one.text, step=found.closed.step)
                 rank_zero_warn(f"vlmxai: {printable(one.text)}")

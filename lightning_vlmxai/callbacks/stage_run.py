@@ -364,6 +364,7 @@ class StageRun:
         rounds = [self._controlling.look(closed) for closed in rounds]
         for closed in rounds:
             self._publisher.write(closed)
+            self._shortcutting.hear(closed)
             if is_told:
                 self._report(closed)
         self._publisher.write_late(self._book.take_late() if self._book else [])

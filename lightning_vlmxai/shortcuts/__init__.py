@@ -1,7 +1,8 @@
 """Judged samples and the live model go in; the cue a class rests on, and its effect, come out."""
 
-from .finding import LIMIT, Shortcut, find_shortcuts, rests_elsewhere, try_cause
+from .finding import LIMIT, Shortcut, find_shortcuts, rests_elsewhere, spoken_of, try_cause
 from .interventions import Change, Effect, draw_elsewhere, erase, erase_effect, paste, paste_effect
+from .likeness import Likeness, measure_likeness
 from .places import Box, Place, find_place
 from .topics import (
     Spoken,
@@ -16,6 +17,7 @@ __all__ = [
     "Box",
     "Change",
     "Effect",
+    "Likeness",
     "Place",
     "Shortcut",
     "Spoken",
@@ -26,10 +28,12 @@ __all__ = [
     "find_place",
     "find_shortcuts",
     "find_topics",
+    "measure_likeness",
     "normalize_phrase",
     "paste",
     "paste_effect",
     "ratio_interval",
     "rests_elsewhere",
+    "spoken_of",
     "try_cause",
 ]

@@ -165,7 +165,7 @@ def test_trying_shortcuts_amid_a_training_leaves_no_bit(
     """At every validation, as where a gate fires, and at the end: erased and pasted each time."""
     tried = []
 
-    def all_rest(samples: Sequence[Sample]) -> list[Shortcut]:
+    def all_rest(samples: Sequence[Sample], **_: Any) -> list[Shortcut]:
         e = samples[0].explanation
         bearers = tuple(s.explanation.probe_index for s in samples)
         of = Shortcut(

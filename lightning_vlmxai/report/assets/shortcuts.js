@@ -58,5 +58,5 @@ function shortcuts(section) {
   if (!of) return section.replaceChildren(h("h2", null, "Shortcuts were not looked for"),
     h("p", { class: "hint" }, "Pass VLMExplainCallback(find_shortcuts=True)."));
   section.replaceChildren(...of.found.length ? of.found.map(shortcutPart) : of.said.map((line) => h("p", null, isolated(line))),
-    h("p", { class: "hint" }, "A class stands here where its right answers rest on something else than the object more often than those of other classes do. shortcut_pictures.csv in the run folder lists the pictures."));
+    h("p", { class: "hint" }, "A class stands here where its right answers look at something else than the object more often than those of other classes do; the sentence says whether they rest on it. shortcut_pictures.csv in the run folder lists the pictures."));
 }
