@@ -3,7 +3,7 @@
 from .attribute import LAYERLESS, METHODS, OF_ATTENTION, attribute, find_method
 from .capture import Capture, capture
 from .grids import Reshape, fold
-from .hooks import Place
+from .hooks import Place, put
 from .layers import Target, candidates, find_target_layer, locate, resolve_target_layer
 from .methods import normalize_saliency
 from .perturbation import Perturbation
@@ -34,5 +34,6 @@ __all__ = [
     "fold",
     "locate",
     "normalize_saliency",
+    "put",
     "resolve_target_layer",
 ]

@@ -101,6 +101,22 @@ def test_gradeclip_is_its_literal_twin(name: str) -> None:
         assert (found.raw[row] - relevance.relu()).abs().amax() / relevance.abs().amax() <= 1e-5
 
 
+@pytest.mark.parametrize("name", TWINS)
+def test_gradeclip_runs_what_is_before_the_attention_once(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the second forward only what is behind the attention is left, and the map is the same."""
+    model, images = build(name), pictures()
+    explained(model, images, "gradeclip")  # finds out what is used behind it
+    found = explained(model, images, "gradeclip")
+    kind = nn.Linear if name == "transformers siglip 2" else nn.Conv2d
+    first = next(part for part in model.modules() if isinstance(part, kind))
+    inner, runs = first.forward, []
+    monkeypatch.setattr(first, "forward", lambda *given: (runs.append(1), inner(*given))[1])
+    assert torch.equal(explained(model, images, "gradeclip").raw, found.raw)
+    assert len(runs) == 1
+
+
 def test_one_head_is_another_network() -> None:
     """With Grad-ECLIP's one head a random CLIP looks elsewhere, and its embeddings are others."""
     model, images = build("open_clip"), pictures(6)
