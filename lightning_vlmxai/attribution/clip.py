@@ -60,7 +60,7 @@ def gradeclip(subject: Subject, _options: Perturbation) -> Attribution:
             [last.attention],
             lambda: score_again(subject, last.prediction),
             one_head=True,
-            shown=last.shown,
+            shown=last.seen[0],
         )
     )
     one = None if wiring is None else wiring.with_one_head(last.look.queries.shape[2])

@@ -64,7 +64,9 @@ class LastLook:
         attention: Where it is.
         before: The attentions to the picture that run before it, the last first.
         is_self: Whether what is read is a token among the places, not a query of its own.
-        shown: What the attention showed.
+        earlier: What those before it showed that see the same grid, in order; as far as asked.
+        seen: What the attention showed, and the gradient there.
+        answer: What the network gave.
         again: Calls a function that runs the network, from the attention on where it can.
     """
 
@@ -74,7 +76,9 @@ class LastLook:
     attention: Attention
     before: tuple[Attention, ...]
     is_self: bool
-    shown: Shown
+    earlier: tuple[tuple[Attention, Seen | None], ...]
+    seen: Seen
+    answer: Any
     again: Callable[[Callable[[], Any]], Any]
 
 
@@ -82,7 +86,9 @@ _known: WeakKeyDictionary[nn.Module, dict[Any, tuple[Attention, ...]]] = WeakKey
 """What was found; each use computes anew whether it still holds."""
 
 
-def last_look(subject: Subject, method: str, *, is_again: bool = False) -> LastLook:
+def last_look(
+    subject: Subject, method: str, *, blocks: int = 1, is_again: bool = False
+) -> LastLook:
     """Return what a network last looked at in the picture, before it answered.
 
     That is the last attention which the score's gradient reaches, whose keys are places of the
@@ -94,6 +100,7 @@ def last_look(subject: Subject, method: str, *, is_again: bool = False) -> LastL
     Args:
         subject: What is explained; its target layer plays no part.
         method: Which method asks, for the errors.
+        blocks: How many of the last attentions are looked at, at most.
         is_again: Whether `again` will be asked, for which more is kept.
 
     Raises:
@@ -105,11 +112,11 @@ def last_look(subject: Subject, method: str, *, is_again: bool = False) -> LastL
     known = _known.setdefault(subject.module, {})
     if key in known:
         try:
-            return _last_of(subject, known[key], method, is_again=is_again)
+            return _last_of(subject, known[key], method, blocks=blocks, is_again=is_again)
         except (AttributionError, KeyError):
             del known[key]  # it was changed since
     known[key] = find_attentions(subject.module, call)
-    return _last_of(subject, known[key], method, is_again=is_again)
+    return _last_of(subject, known[key], method, blocks=blocks, is_again=is_again)
 
 
 def find_attentions(module: nn.Module, call: Call) -> tuple[Attention, ...]:
@@ -260,7 +267,12 @@ def holders(module: nn.Module) -> dict[str, nn.Module]:
 
 
 def _last_of(
-    subject: Subject, attentions: Sequence[Attention], method: str, *, is_again: bool
+    subject: Subject,
+    attentions: Sequence[Attention],
+    method: str,
+    *,
+    blocks: int,
+    is_again: bool,
 ) -> LastLook:
     refused = partial(_refused, method)
     rule = "the attention with which a class token or a pooling query looks at the picture"
@@ -268,21 +280,18 @@ def _last_of(
         raise refused(rule, "a network without attention to the picture, as convolutional ones are")
     blank: LastLook | None = None
     for number, attention in enumerate(attentions):
-        predictions: list[Prediction] = []
-        answers: list[Any] = []
+        given: list[tuple[Any, Prediction]] = []
 
-        def run(
-            predictions: list[Prediction] = predictions, answers: list[Any] = answers
-        ) -> Tensor:
-            output = subject.call.run(subject.module)
-            answers.append(output)
+        def run(given: list[tuple[Any, Prediction]] = given) -> Tensor:
+            answer = subject.call.run(subject.module)
             with torch.enable_grad():
-                predictions.append(subject.task.predict(output))
-            return predictions[-1].scores
+                given.append((answer, subject.task.predict(answer)))
+            return given[-1][1].scores
 
         behind = Behind(subject.module, attention.place, subject.call, in_rows=False)
+        earlier = alike(attention, attentions[number + 1 :])[: blocks - 1][::-1]
         with behind.whole() if is_again else nullcontext():
-            (seen,) = look_at(subject.module, [attention], run)
+            *more, seen = look_at(subject.module, [*earlier, attention], run)
         if seen is None:
             continue
         shown, _, gradient = seen
@@ -312,12 +321,14 @@ def _last_of(
         found = LastLook(
             look=look,
             layout=attention.layout,
-            prediction=predictions[-1].detach(),
+            prediction=given[-1][1].detach(),
             attention=attention,
             before=tuple(attentions[number + 1 :]),
             is_self=shown.is_self,
-            shown=shown,
-            again=partial(behind.again, answer=answers[-1]),
+            earlier=tuple(zip(earlier, more, strict=True)),
+            seen=seen,
+            answer=given[-1][0],
+            again=partial(behind.again, answer=given[-1][0]),
         )
         if not is_flat:
             rival = _beside(subject.module, attention, attentions[number + 1 :], run)
@@ -333,6 +344,19 @@ def _last_of(
         "gradients, which reach some attention to the picture",
         "none (no_grad, detach, inference_mode, a checkpoint, quantisation)",
     )
+
+
+def alike(attention: Attention, before: Sequence[Attention]) -> list[Attention]:
+    """Return the attentions among others that can be read and look at the same grid."""
+    layout = attention.layout
+    return [
+        one
+        for one in before
+        if layout is not None
+        and one.wiring is not None
+        and one.layout is not None
+        and one.layout.grid == layout.grid
+    ]
 
 
 def _read_keys(scene: Scene, layouts: Layouts, site: Site) -> Layout | None:
