@@ -4,7 +4,7 @@
 `--drawn 40` draws that many beyond the matrix (`--seed` others), with networks that harm what they
 keep: each has to be equal, by the way that it needs, or refused in words that name the cause.
 
-Image-text models train on other data, with other modules and tasks, so that hardly an axis here means
+Image-text models train on other data, with other modules and tasks, so that few axes here mean
 anything to them: their rows are in `tests/lightning/test_image_text_neutral.py`.
 """
 

@@ -9,7 +9,7 @@ from .methods import normalize_saliency
 from .perturbation import Perturbation
 from .pointing import Losses, find_losses
 from .subject import Attribution, Subject
-from .words import Words, explain_words
+from .words import TextTower, Words, explain_words, find_text_tower
 
 __all__ = [
     "LAYERLESS",
@@ -23,6 +23,7 @@ __all__ = [
     "Reshape",
     "Subject",
     "Target",
+    "TextTower",
     "Words",
     "attribute",
     "candidates",
@@ -31,6 +32,7 @@ __all__ = [
     "find_losses",
     "find_method",
     "find_target_layer",
+    "find_text_tower",
     "fold",
     "locate",
     "normalize_saliency",
