@@ -3,13 +3,13 @@
 from .attribute import LAYERLESS, METHODS, OF_ATTENTION, attribute, find_method
 from .capture import Capture, capture
 from .grids import Reshape, fold
-from .hooks import Place
+from .hooks import Place, put
 from .layers import Target, candidates, find_target_layer, locate, resolve_target_layer
 from .methods import normalize_saliency
 from .perturbation import Perturbation
 from .pointing import Losses, find_losses
 from .subject import Attribution, Subject
-from .words import Words, explain_words
+from .words import TextTower, Words, explain_words, find_text_tower
 
 __all__ = [
     "LAYERLESS",
@@ -23,6 +23,7 @@ __all__ = [
     "Reshape",
     "Subject",
     "Target",
+    "TextTower",
     "Words",
     "attribute",
     "candidates",
@@ -31,8 +32,10 @@ __all__ = [
     "find_losses",
     "find_method",
     "find_target_layer",
+    "find_text_tower",
     "fold",
     "locate",
     "normalize_saliency",
+    "put",
     "resolve_target_layer",
 ]
