@@ -3,6 +3,7 @@
 from .attribute import LAYERLESS, METHODS, OF_ATTENTION, attribute, find_method
 from .capture import Capture, capture
 from .grids import Reshape, fold
+from .head import find_head, randomized, seen_by_head
 from .hooks import Place
 from .layers import Target, candidates, find_target_layer, locate, resolve_target_layer
 from .methods import normalize_saliency
@@ -28,11 +29,14 @@ __all__ = [
     "candidates",
     "capture",
     "explain_words",
+    "find_head",
     "find_losses",
     "find_method",
     "find_target_layer",
     "fold",
     "locate",
     "normalize_saliency",
+    "randomized",
     "resolve_target_layer",
+    "seen_by_head",
 ]

@@ -383,6 +383,7 @@ class StageRun:
             **(self._probe_set.describe() if self._probe_set else {}),
             "agreement": self._agreement,
             "doubts": self._explaining.doubts,
+            **({"map_health": health.describe()} if (health := self._explaining.health) else {}),
             **self._describe(),
         }
         if self._probe_set is None:  # nothing was explained: they are the checkpoint's

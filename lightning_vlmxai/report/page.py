@@ -26,6 +26,7 @@ from .run import Run, RunRound, RunSample
 from .sending import write_zip
 from .shortcuts import describe_shortcuts
 from .text import one_line
+from .values import text
 
 SCRIPTS = (
     "dom.js",
@@ -177,7 +178,13 @@ def list_facts(run: Run) -> list[tuple[str, str]]:
     """Return how a run was made, as names and values for a page's head."""
     facts = [(name, show_value(run.settings[key])) for key, name in FACTS if key in run.settings]
     name = "Samples" if run.is_audit else "Probes"
-    return [*facts, *([(name, f"{run.curve[-1].probes:,}")] if run.curve else [])]
+    health = run.settings.get("map_health")
+    told = one_line(text(health.get("text")), 900) if isinstance(health, dict) else ""
+    return [
+        *facts,
+        *([(name, f"{run.curve[-1].probes:,}")] if run.curve else []),
+        *([("Maps", told)] if told else []),
+    ]
 
 
 def _list_watched(run: Run) -> list[str]:
