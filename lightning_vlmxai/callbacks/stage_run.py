@@ -33,6 +33,7 @@ from .isolating import Isolation
 from .publishing import Publisher
 from .round_settings import RoundSettings, warn_of_changes
 from .shortcutting import Shortcutting
+from .training_pictures import TrainingPictures
 
 
 class StageRun:
@@ -238,11 +239,14 @@ class StageRun:
         """
         return self._publish(self._book.drain(on_verdict)) if self._book else []
 
-    def look_for_shortcuts(self, live: LiveModel, closed: Round | None) -> None:
+    def look_for_shortcuts(
+        self, live: LiveModel, closed: Round | None, training: TrainingPictures
+    ) -> None:
         """Look for shortcuts in a closed round, if that was asked for; on every rank alike."""
         if self._settings.find_shortcuts and closed is not None and self._probe_set is not None:
             live = replace(live, network=self._probe_set.network)
-            self._shortcutting.look(live, closed, self._explaining, self._isolation)
+            find = partial(training.find, changes=self._collector.questions.changes)
+            self._shortcutting.look(live, closed, self._explaining, self._isolation, find)
 
     def take_up(self) -> None:
         """Open again what was open in the checkpoint of a fit that has nothing left to do."""

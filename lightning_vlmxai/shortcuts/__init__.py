@@ -1,6 +1,14 @@
 """Judged samples and the live model go in; the cue a class rests on, and its effect, come out."""
 
-from .finding import LIMIT, Shortcut, find_shortcuts, rests_elsewhere, try_cause
+from .finding import (
+    LIMIT,
+    Shortcut,
+    cue_region,
+    find_shortcuts,
+    rests_elsewhere,
+    try_cause,
+)
+from .groups import Group, count_groups
 from .interventions import Change, Effect, draw_elsewhere, erase, erase_effect, paste, paste_effect
 from .places import Box, Place, find_place
 from .topics import (
@@ -10,22 +18,30 @@ from .topics import (
     normalize_phrase,
     ratio_interval,
 )
+from .training import Cue, TrainingList, TrainingPicture, learn_cue
 
 __all__ = [
     "LIMIT",
     "Box",
     "Change",
+    "Cue",
     "Effect",
+    "Group",
     "Place",
     "Shortcut",
     "Spoken",
     "Topic",
+    "TrainingList",
+    "TrainingPicture",
+    "count_groups",
+    "cue_region",
     "draw_elsewhere",
     "erase",
     "erase_effect",
     "find_place",
     "find_shortcuts",
     "find_topics",
+    "learn_cue",
     "normalize_phrase",
     "paste",
     "paste_effect",

@@ -17,6 +17,7 @@ from ..tasks import Task
 from .interventions import Effect, draw_elsewhere, erase_effect, paste_effect
 from .places import CELLS, Place, find_place, to_cells
 from .topics import Spoken, Topic, find_topics
+from .training import TrainingList
 
 LIMIT = 0.2
 """A class is looked at where the lower end of its rate is at least so high."""
@@ -42,6 +43,7 @@ class Shortcut:
         pasted: What pasting it onto other classes does. The rows of the changes of both are
             indices of probes.
         untried: Why something was not tried, in words.
+        training: Training pictures that look like the cue; None if none were looked for.
     """
 
     label: str
@@ -56,6 +58,7 @@ class Shortcut:
     erased: Effect | None = None
     pasted: Effect | None = None
     untried: tuple[str, ...] = field(default=())
+    training: TrainingList | None = None
 
     @property
     def text(self) -> str:
@@ -87,7 +90,7 @@ class Shortcut:
                 f"Pasting it onto other classes makes {p.flipped} of {p.total} a {self.label}, "
                 f"pasting as much from elsewhere {p.control}."
             )
-        return " ".join([*said, *self.untried])
+        return " ".join([*said, *self.untried, *([self.training.text] if self.training else [])])
 
 
 def find_shortcuts(
@@ -194,7 +197,7 @@ def try_cause(
         return replace(shortcut, untried=("It was not erased: its pictures are not at hand.",))
     shape = Counter(str(of_index[i].call.shapes) for i in bearers).most_common(1)[0][0]
     bearers = [i for i in bearers if str(of_index[i].call.shapes) == shape]
-    regions = torch.stack([_cue(shortcut, sample_of[i]) for i in bearers])
+    regions = torch.stack([cue_region(shortcut, sample_of[i]) for i in bearers])
     controls, has_room = draw_elsewhere(
         regions, _objects([sample_of[i] for i in bearers]), seed=seed
     )
@@ -246,7 +249,7 @@ def _of_probes(effect: Effect, probes: Sequence[int]) -> Effect:
     return effect._replace(changes=tuple(changes))
 
 
-def _cue(shortcut: Shortcut, of: Explanation) -> Tensor:
+def cue_region(shortcut: Shortcut, of: Explanation) -> Tensor:
     """Return where the cue lies in a picture, `[H, W]` bool."""
     on_object = _object_of(of)
     region = (

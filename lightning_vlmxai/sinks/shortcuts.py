@@ -12,9 +12,13 @@ from typing import Any
 
 from ..records import Quadrant, Round
 from ..rounds import wilson_interval
-from ..shortcuts import LIMIT, Change, Effect, Shortcut
+from ..shortcuts import LIMIT, Change, Effect, Shortcut, TrainingList, count_groups
 
 SHORTCUTS_FILE, PICTURES_FILE = "shortcuts.json", "shortcut_pictures.csv"
+TRAINING_FILE = "shortcut_training.csv"
+TRAINING_COLUMNS = ("class", "rank", "index", "file", "label", "likeness")
+"""Of `shortcut_training.csv`: of each shortcut's class all training pictures that were looked at,
+the most alike first; `label` is the picture's own."""
 COLUMNS = (
     "class", "probe", "file", "bears_cue", "changed", "prediction", "prediction_with_cue",
     "prediction_without_cue", "prediction_control",
@@ -51,7 +55,9 @@ class ShortcutsFound:
 
 
 def write_shortcuts(path: Path, found: ShortcutsFound) -> None:
-    """Write `shortcuts.json` and `shortcut_pictures.csv` of a run folder anew.
+    """Write a run folder's `shortcuts.json`, and the lists of pictures beside it, anew.
+
+    `shortcut_training.csv` is there where training pictures were found.
 
     Args:
         path: Of the folder.
@@ -77,6 +83,14 @@ def write_shortcuts(path: Path, found: ShortcutsFound) -> None:
         writer.writerow(COLUMNS)
         for one in found.shortcuts:
             writer.writerows([_cell(value) for value in row] for row in _rows(one, found, files))
+    (path / TRAINING_FILE).unlink(missing_ok=True)
+    listed = [one for one in found.shortcuts if one.training and one.training.pictures]
+    if listed:
+        with (path / TRAINING_FILE).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(TRAINING_COLUMNS)
+            for one in listed:
+                writer.writerows([_cell(value) for value in row] for row in _ranked(one, found))
 
 
 def _describe(one: Shortcut, found: ShortcutsFound, files: dict[int, str | None]) -> dict[str, Any]:
@@ -117,6 +131,8 @@ def _describe(one: Shortcut, found: ShortcutsFound, files: dict[int, str | None]
         "bearers": [{"probe": index, "file": files.get(index)} for index in one.bearers],
         "erased": _describe_effect(one.erased, found, files),
         "pasted": _describe_effect(one.pasted, found, files),
+        "groups": [group._asdict() for group in count_groups(one, found.closed.samples)],
+        "training": one.training and _describe_training(one.training, found),
         "untried": list(one.untried),
     }
 
@@ -146,6 +162,39 @@ def _describe_effect(
             for change in effect.changes
         ],
     }
+
+
+def _describe_training(training: TrainingList, found: ShortcutsFound) -> dict[str, Any]:
+    return {
+        "text": training.text,
+        "note": training.note,
+        "looked_at": len(training.pictures),
+        "total": training.total,
+        "nearest": [
+            {
+                "index": one.index,
+                "file": one.file,
+                "label": None if one.label is None else found.name(one.label),
+                "likeness": _finite(one.likeness),
+            }
+            for one in training.pictures[:12]
+        ],
+    }
+
+
+def _ranked(one: Shortcut, found: ShortcutsFound) -> list[tuple[object, ...]]:
+    """Return the training pictures of a shortcut, numbered from 1."""
+    return [
+        (
+            one.label,
+            rank,
+            of.index,
+            of.file,
+            None if of.label is None else found.name(of.label),
+            f"{of.likeness:.4f}" if math.isfinite(of.likeness) else None,
+        )
+        for rank, of in enumerate(one.training.pictures if one.training else (), start=1)
+    ]
 
 
 def _rows(
