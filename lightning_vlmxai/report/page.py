@@ -24,7 +24,7 @@ from .ratings import load_ratings
 from .reader import read_run
 from .run import Run, RunRound, RunSample
 from .sending import write_zip
-from .shortcuts import describe_shortcuts
+from .shortcuts import describe_shortcuts, shortcut_pictures
 from .text import one_line
 from .values import text
 
@@ -144,7 +144,7 @@ def make_report(
             "exports": describe_exports(run),
             "asked": describe_asked(run),
             "outlines": describe_outlines(run_dir, samples, numbers),
-            "shortcuts": describe_shortcuts(run, numbers),
+            "shortcuts": describe_shortcuts(run, numbers, address),
             "isAudit": run.is_audit,
             "grouped": grouped.columns,
         },
@@ -219,7 +219,8 @@ def _rank_pictures(run: Run) -> list[Wanted]:
     newest = [of for of in newest if of.samples]
     samples = [sample for of in newest for sample in of.samples]
     whole = [Wanted(sample.picture, PICTURE_SIDE) for sample in samples]
-    return whole + [
+    changed = [Wanted(path, PICTURE_SIDE) for path in shortcut_pictures(run)]
+    return [*whole, *changed] + [
         wanted
         for sample in samples
         for wanted in (

@@ -11,6 +11,7 @@ from .finding import (
 from .groups import Group, count_groups
 from .interventions import Change, Effect, draw_elsewhere, erase, erase_effect, paste, paste_effect
 from .places import Box, Place, find_place
+from .shown import Shown
 from .topics import (
     Spoken,
     Topic,
@@ -29,6 +30,7 @@ __all__ = [
     "Group",
     "Place",
     "Shortcut",
+    "Shown",
     "Spoken",
     "Topic",
     "TrainingList",

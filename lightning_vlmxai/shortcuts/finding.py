@@ -16,6 +16,7 @@ from ..rounds import Share, stand_out, wilson_interval
 from ..tasks import Task
 from .interventions import Effect, draw_elsewhere, erase_effect, paste_effect
 from .places import CELLS, Place, find_place, to_cells
+from .shown import Shown, show
 from .topics import Spoken, Topic, find_topics
 from .training import TrainingList
 
@@ -43,6 +44,7 @@ class Shortcut:
         pasted: What pasting it onto other classes does. The rows of the changes of both are
             indices of probes.
         untried: Why something was not tried, in words.
+        shown: Pictures with the cue erased or pasted.
         training: Training pictures that look like the cue; None if none were looked for.
     """
 
@@ -59,6 +61,7 @@ class Shortcut:
     pasted: Effect | None = None
     untried: tuple[str, ...] = field(default=())
     training: TrainingList | None = None
+    shown: tuple[Shown, ...] = field(default=(), compare=False)
 
     @property
     def text(self) -> str:
@@ -222,6 +225,7 @@ def try_cause(
         and str(of_index[s.explanation.probe_index].call.shapes) == shape
     ][:most]
     pasted = None
+    turn: list[int] = []
     if others:
         turn = [k % len(bearers) for k in range(len(others))]
         pasted = paste_effect(
@@ -235,12 +239,13 @@ def try_cause(
         )
     if pasted is None:
         untried += ["It was not pasted: there is no picture of another class."]
-    return replace(
-        shortcut,
-        erased=erased and _of_probes(erased, bearers),
-        pasted=pasted and _of_probes(pasted, others),
-        untried=tuple(untried),
-    )
+    erased = erased and _of_probes(erased, bearers)
+    pasted = pasted and _of_probes(pasted, others)
+    own = dict(zip(bearers, regions, strict=True))
+    donors = {i: bearers[k] for i, k in zip(others, turn, strict=True)}
+    shown = show("erased", erased, sample_of, own)
+    shown += show("pasted", pasted, sample_of, {i: own[k] for i, k in donors.items()}, donors)
+    return replace(shortcut, erased=erased, pasted=pasted, untried=tuple(untried), shown=shown)
 
 
 def _of_probes(effect: Effect, probes: Sequence[int]) -> Effect:
