@@ -3,6 +3,7 @@
 from .attribute import LAYERLESS, METHODS, OF_ATTENTION, attribute, find_method
 from .capture import Capture, capture
 from .grids import Reshape, fold
+from .head import find_head, randomized, seen_by_head
 from .hooks import Place, put
 from .layers import Target, candidates, find_target_layer, locate, resolve_target_layer
 from .methods import normalize_saliency
@@ -29,6 +30,7 @@ __all__ = [
     "candidates",
     "capture",
     "explain_words",
+    "find_head",
     "find_losses",
     "find_method",
     "find_target_layer",
@@ -37,5 +39,7 @@ __all__ = [
     "locate",
     "normalize_saliency",
     "put",
+    "randomized",
     "resolve_target_layer",
+    "seen_by_head",
 ]

@@ -89,13 +89,13 @@ def capture(
                     else [None]
                 )
                 if all(part is None for part in found):
-                    raise _CutError
+                    raise CutError
                 parts = [
                     torch.zeros_like(leaf) if part is None else part
                     for leaf, part in zip(leaves, found, strict=True)
                 ]
                 gradient = _join([as_map(part).float() for part in parts])
-    except _CutError:
+    except CutError:
         raise no_gradient(module, call, layer, place) from None
     except _UnusableError as error:
         remedy = error.remedy or what_works(module, call, look(module, call))
@@ -131,7 +131,7 @@ def leaf_at(
             leaves.append(features.detach().clone())
             return None
         if features.is_inference() or not features.is_floating_point():
-            raise _CutError
+            raise CutError
         leaf = features.detach().requires_grad_()
         leaves.append(leaf)
         # From here on the forward is recorded; the caller's grad mode is set back later.
@@ -143,7 +143,7 @@ def leaf_at(
         yield leaves
 
 
-class _CutError(Exception):
+class CutError(Exception):
     """No gradient can be taken at a layer."""
 
 

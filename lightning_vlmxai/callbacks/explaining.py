@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from lightning.pytorch.utilities import rank_zero_info
+
 from ..errors import AttributionError, ModelChangedError
-from ..explain import Bound, Explainer, LiveModel, bind, explain_captions, spread
+from ..explain import Bound, Explainer, LiveModel, MapHealth, bind, explain_captions, spread
 from ..judges import CaptionJudge, Judge
 from ..probes import ProbeSet
 from ..records import Explanation, Probe
@@ -58,7 +60,13 @@ class Explaining:
     @property
     def doubts(self) -> list[str]:
         """What is wrong with the maps, in words."""
-        return self._check.doubts
+        health = self._check.health
+        return [*self._check.doubts, *([health.doubt] if health and health.doubt else [])]
+
+    @property
+    def health(self) -> MapHealth | None:
+        """How maps are beside others; None until they were looked at."""
+        return self._check.health
 
     def explain(
         self,
@@ -137,6 +145,11 @@ class Explaining:
             explainer, probes = self._bound.explainer, self._bound.probes
             if line := self._check.look(explainer, live, probes, explanations):
                 self._doubt(line)
+            health = self._check.look_at_health(explainer, live, probes, explanations)
+            if health is not None:
+                rank_zero_info(f"vlmxai: {health.text}")
+                if health.doubt:
+                    self._doubt(health.doubt)
 
     def see(self, probes: Sequence[Probe]) -> Sequence[Probe]:
         """Return probes with what the validation predicted, by the texts of the last round."""

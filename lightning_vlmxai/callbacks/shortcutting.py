@@ -9,16 +9,26 @@ from functools import partial
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import nn
 
-from ..explain import Explainer, LiveModel
-from ..records import Probe, Round
+from ..explain import Bound, Explainer, LiveModel
+from ..records import Probe, Round, Sample
 from ..rounds import Faults, Ranks
-from ..shortcuts import Shortcut, Spoken, find_shortcuts, spoken_of, try_cause
+from ..shortcuts import (
+    Shortcut,
+    Spoken,
+    TrainingList,
+    find_shortcuts,
+    spoken_of,
+    try_cause,
+)
 from ..sinks import ShortcutsFound, printable
 from ..tasks import MultiLabelClassification
 from .explaining import Explaining
 from .isolating import Isolation
 from .publishing import Publisher
 
+FindTraining = Callable[
+    [LiveModel, Bound, Sequence[Sample], Sequence[Shortcut]], list[TrainingList]
+]
 _NOT_FOR = "Shortcuts are looked for in single-label classifiers; this one {}: none was looked for."
 
 
@@ -54,7 +64,12 @@ class Shortcutting:
         self._spoken |= spoken_of(closed.samples)
 
     def look(
-        self, live: LiveModel, closed: Round, explaining: Explaining, isolation: Isolation
+        self,
+        live: LiveModel,
+        closed: Round,
+        explaining: Explaining,
+        isolation: Isolation,
+        find_training: FindTraining | None = None,
     ) -> None:
         """Look at a round, if it wasn't yet; called on every rank alike.
 
@@ -63,16 +78,29 @@ class Shortcutting:
             closed: The round.
             explaining: By which it was explained.
             isolation: How the model is kept from it.
+            find_training: Finds training pictures that look like what was found.
         """
         if closed.number != self._seen:
             self._seen = closed.number
-            isolation.run(live, partial(self._look, closed=closed, explaining=explaining))
+            work = partial(
+                self._look, closed=closed, explaining=explaining, find_training=find_training
+            )
+            isolation.run(live, work)
 
-    def _look(self, live: LiveModel, *, closed: Round, explaining: Explaining) -> None:
+    def _look(
+        self,
+        live: LiveModel,
+        *,
+        closed: Round,
+        explaining: Explaining,
+        find_training: FindTraining | None,
+    ) -> None:
         with self._ranks.together():
             if self._ranks.rank == 0:
                 with self._faults.passed_over("Looking for shortcuts", "so none is told"):
                     found = self._find(live, closed, explaining)
+                    if find_training is not None and found.shortcuts and explaining.bound:
+                        found = self._add_training(live, explaining.bound, found, find_training)
                     self._tell(found)
 
     def _find(self, live: LiveModel, closed: Round, explaining: Explaining) -> ShortcutsFound:
@@ -93,6 +121,17 @@ class Shortcutting:
                 for one in find_shortcuts(closed.samples, spoken=self._spoken)
             ]
         return replace(found, shortcuts=shortcuts)
+
+    def _add_training(
+        self, live: LiveModel, bound: Bound, found: ShortcutsFound, find_training: FindTraining
+    ) -> ShortcutsFound:
+        """Return what was found with its training pictures; what fails is said in their stead."""
+        lists: list[TrainingList] = []
+        with self._faults.passed_over("Looking through the training data", "so none is listed"):
+            lists = find_training(live, bound, found.closed.samples, found.shortcuts)
+        lists = lists or [TrainingList(note=self._faults.last)] * len(found.shortcuts)
+        pairs = zip(found.shortcuts, lists, strict=True)
+        return replace(found, shortcuts=[replace(one, training=own) for one, own in pairs])
 
     def _try(
         self,

@@ -33,6 +33,7 @@ from .isolating import Isolation
 from .publishing import Publisher
 from .round_settings import RoundSettings, warn_of_changes
 from .shortcutting import Shortcutting
+from .training_pictures import TrainingPictures
 
 
 class StageRun:
@@ -237,11 +238,14 @@ class StageRun:
         """
         return self._publish(self._book.drain(on_verdict)) if self._book else []
 
-    def look_for_shortcuts(self, live: LiveModel, closed: Round | None) -> None:
+    def look_for_shortcuts(
+        self, live: LiveModel, closed: Round | None, training: TrainingPictures
+    ) -> None:
         """Look for shortcuts in a closed round, if that was asked for; on every rank alike."""
         if self._settings.find_shortcuts and closed is not None and self._probe_set is not None:
             live = replace(live, network=self._probe_set.network)
-            self._shortcutting.look(live, closed, self._explaining, self._isolation)
+            find = partial(training.find, changes=self._collector.questions.changes)
+            self._shortcutting.look(live, closed, self._explaining, self._isolation, find)
 
     def take_up(self) -> None:
         """Open again what was open in the checkpoint of a fit that has nothing left to do."""
@@ -385,6 +389,7 @@ class StageRun:
             **(self._probe_set.describe() if self._probe_set else {}),
             "agreement": self._agreement,
             "doubts": self._explaining.doubts,
+            **({"map_health": health.describe()} if (health := self._explaining.health) else {}),
             **self._describe(),
         }
         if self._probe_set is None:  # nothing was explained: they are the checkpoint's

@@ -37,6 +37,7 @@ from .monitors import warn_of_callbacks, warn_of_schedulers
 from .round_settings import RoundSettings, nothing_yet
 from .run_dir import RunDirectory
 from .stage_run import StageRun
+from .training_pictures import TrainingPictures
 from .waiting import ctrl_c_ends, waiting_bar
 from .watching import ValidationWatcher, leaves_to_audit, live_model
 
@@ -322,7 +323,9 @@ class VLMExplainCallback(ValidationWatcher):
     def look_for_shortcuts(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look for shortcuts in the fit's latest round, if `find_shortcuts`: a gate asks for it."""
         if self._run is not None and self._run is self._fit:
-            self._run.look_for_shortcuts(live_model(trainer, pl_module), self._latest_round)
+            training = TrainingPictures(trainer, self._probes.unpack)
+            live = live_model(trainer, pl_module)
+            self._run.look_for_shortcuts(live, self._latest_round, training)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the rounds of the last checkpoint of a fit: Lightning trains no more."""

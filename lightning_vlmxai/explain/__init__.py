@@ -7,6 +7,7 @@ from .fingerprint import fingerprint_weights
 from .isolation import Changes, Proof, copy_module, name_few
 from .known_targets import KnownTargets
 from .live import LiveModel
+from .map_health import MapHealth, look_at_health
 from .masking import apply_mask, mask_iou, overlay, soft_mask
 from .pointing import find_fault, spread
 from .proof import disagreement, find_disagreements, share_agreed
@@ -23,6 +24,7 @@ __all__ = [
     "Explainer",
     "KnownTargets",
     "LiveModel",
+    "MapHealth",
     "Proof",
     "TextWatch",
     "Watch",
@@ -39,6 +41,7 @@ __all__ = [
     "fingerprint_weights",
     "isolated_generators",
     "isolated_rng",
+    "look_at_health",
     "make_request",
     "mask_iou",
     "name_few",

@@ -11,6 +11,7 @@ from .probe_set import ProbeSet, ProbeSettings
 from .reference_masks import understand
 from .samples import Item, unpack_dense, unpack_for, unpack_item, unpack_unlabelled
 from .stream import ProbeStream, Streamed
+from .training_rows import TrainingRow, TrainingRows
 
 __all__ = [
     "Item",
@@ -22,6 +23,8 @@ __all__ = [
     "ProbeSettings",
     "ProbeStream",
     "Streamed",
+    "TrainingRow",
+    "TrainingRows",
     "choose_names",
     "find_names",
     "mask_values",

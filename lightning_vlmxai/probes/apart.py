@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ..explain import isolated_rng
@@ -35,6 +36,30 @@ def read_apart(dataset: Any, indices: Sequence[int]) -> list[Any]:
             return list(loader)
     except Exception:
         return [None] * len(indices)
+
+
+def batches_apart(loader: Any, batches: Sequence[Sequence[int]]) -> Iterator[Any]:
+    """Give a loader's batches of certain samples, made in a process of its own.
+
+    As `read_apart`: neither the loader nor its data set is touched in this process.
+
+    Args:
+        loader: Whose data set and collate function are used.
+        batches: Indices of the samples of each.
+
+    Raises:
+        RuntimeError: If a sample can't be read.
+    """
+    with isolated_rng(), _kept_places():
+        yield from DataLoader(
+            loader.dataset,
+            batch_sampler=[list(batch) for batch in batches],
+            collate_fn=loader.collate_fn,
+            worker_init_fn=loader.worker_init_fn,
+            num_workers=1,
+            timeout=_LONGEST_S,
+            generator=torch.Generator().manual_seed(0),
+        )
 
 
 @contextmanager

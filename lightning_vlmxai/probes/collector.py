@@ -64,7 +64,7 @@ class ProbeCollector:
         self._class_names = class_names
         self._reader = make_reader(task, settings.output)
         embeds = isinstance(self._reader, EmbeddingReader)
-        self._questions = Questions(self._reader)
+        self.questions = Questions(self._reader)
         self._texts = TextWatch()
         self._watch = Watch(self._refusal, settings.network, IMAGE_METHODS if embeds else ())
         self._reading = Reading()
@@ -98,7 +98,7 @@ class ProbeCollector:
         self._doubts: list[str] = []
         self._row_names, self._files = RowNames(), ""
         self._reader.start()
-        self._questions.start()
+        self.questions.start()
         self._first: Call | None = None
         self._rank = rank
         self._missed = 0
@@ -139,6 +139,7 @@ class ProbeCollector:
         with suppress(VLMExplainError):  # told where the rows are read
             item = self._settings.unpack(take_row(batch, 0, size))
             picture = same_tensor(batch, item.image, size)
+        self.questions.begin(picture)
         call = step_call(root, step, batch, size, picture=picture, loader=loader)
         self._watch.begin(root, size=size, picture=picture, step=call, eager=eager)
         if isinstance(self._reader, EmbeddingReader):
@@ -178,7 +179,7 @@ class ProbeCollector:
             return
         targets = cache(lambda: self._targets(batch, size))
         seen = self._reader.see(found.output, size, targets)
-        self._questions.see(found.call, found.output, size)
+        self.questions.see(found.call, found.output, size)
         self._first = self._first or found.call.row(0)
 
         def keep(row: int) -> Row:
@@ -219,7 +220,7 @@ class ProbeCollector:
             live: The model, which is asked once where its answers may be probabilities or logits.
         """
         live = replace(live, network=self._watch.network)
-        ask = self._questions.make(live, self._first)
+        ask = self.questions.make(live, self._first)
         tickets = self._reservoir.tickets
         unpack = self._settings.unpack
         items = {t.index: unpack(self._reservoir.take(t.index).row) for t in tickets}

@@ -24,8 +24,9 @@ from .ratings import load_ratings
 from .reader import read_run
 from .run import Run, RunRound, RunSample
 from .sending import write_zip
-from .shortcuts import describe_shortcuts
+from .shortcuts import describe_shortcuts, shortcut_pictures
 from .text import one_line
+from .values import text
 
 SCRIPTS = (
     "dom.js",
@@ -143,7 +144,7 @@ def make_report(
             "exports": describe_exports(run),
             "asked": describe_asked(run),
             "outlines": describe_outlines(run_dir, samples, numbers),
-            "shortcuts": describe_shortcuts(run, numbers),
+            "shortcuts": describe_shortcuts(run, numbers, address),
             "isAudit": run.is_audit,
             "grouped": grouped.columns,
         },
@@ -177,7 +178,13 @@ def list_facts(run: Run) -> list[tuple[str, str]]:
     """Return how a run was made, as names and values for a page's head."""
     facts = [(name, show_value(run.settings[key])) for key, name in FACTS if key in run.settings]
     name = "Samples" if run.is_audit else "Probes"
-    return [*facts, *([(name, f"{run.curve[-1].probes:,}")] if run.curve else [])]
+    health = run.settings.get("map_health")
+    told = one_line(text(health.get("text")), 900) if isinstance(health, dict) else ""
+    return [
+        *facts,
+        *([(name, f"{run.curve[-1].probes:,}")] if run.curve else []),
+        *([("Maps", told)] if told else []),
+    ]
 
 
 def _list_watched(run: Run) -> list[str]:
@@ -212,7 +219,8 @@ def _rank_pictures(run: Run) -> list[Wanted]:
     newest = [of for of in newest if of.samples]
     samples = [sample for of in newest for sample in of.samples]
     whole = [Wanted(sample.picture, PICTURE_SIDE) for sample in samples]
-    return whole + [
+    changed = [Wanted(path, PICTURE_SIDE) for path in shortcut_pictures(run)]
+    return [*whole, *changed] + [
         wanted
         for sample in samples
         for wanted in (

@@ -1,4 +1,4 @@
-"""A page with the pictures that it refers to, in one file that can be sent."""
+"""A page with what it refers to, in one file that can be sent."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from .pictures import is_picture
+from .shortcuts import TRAINING_FILE, is_listed
 from .text import in_folder
 
 
@@ -33,6 +34,9 @@ def write_zip(page: str, name: str, folders: Mapping[str, Path], out: Path) -> P
                 root = folders[address].resolve()
                 if is_picture(root, path):
                     file.write(in_folder(root, path), source)  # compressed already
+            for address, folder in folders.items():
+                if is_listed(folder):
+                    file.write(folder / TRAINING_FILE, f"{address}/{TRAINING_FILE}")
         part.replace(out)
     finally:
         part.unlink(missing_ok=True)

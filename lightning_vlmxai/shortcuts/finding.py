@@ -18,7 +18,9 @@ from ..tasks import Task
 from .interventions import Effect, draw_elsewhere, erase_effect, paste_effect
 from .likeness import Likeness, measure_likeness
 from .places import CELLS, Place, find_place, to_cells
+from .shown import Shown, show
 from .topics import Spoken, Topic, find_topics
+from .training import TrainingList
 
 LIMIT = 0.2
 """A class is looked at where the lower end of its rate is at least so high."""
@@ -45,6 +47,8 @@ class Shortcut:
         pasted: What pasting it onto other classes does. The rows of the changes of both are
             indices of probes.
         untried: Why something was not tried, in words.
+        shown: Pictures with the cue erased or pasted.
+        training: Training pictures that look like the cue; None if none were looked for.
     """
 
     label: str
@@ -60,6 +64,8 @@ class Shortcut:
     erased: Effect | None = None
     pasted: Effect | None = None
     untried: tuple[str, ...] = field(default=())
+    training: TrainingList | None = None
+    shown: tuple[Shown, ...] = field(default=(), compare=False)
 
     @property
     def is_proven(self) -> bool:
@@ -116,7 +122,8 @@ class Shortcut:
                 f"pasting as much from elsewhere {p.control}."
             )
         end = [] if self.is_proven else ["That it is a shortcut was not shown."]
-        return " ".join([*said, *self.untried, *end])
+        listed = [self.training.text] if self.training else []
+        return " ".join([*said, *self.untried, *end, *listed])
 
 
 def find_shortcuts(
@@ -249,7 +256,7 @@ def try_cause(
         return replace(shortcut, untried=("It was not erased: its pictures are not at hand.",))
     shape = Counter(str(of_index[i].call.shapes) for i in bearers).most_common(1)[0][0]
     bearers = [i for i in bearers if str(of_index[i].call.shapes) == shape]
-    regions = torch.stack([_cue(shortcut, sample_of[i]) for i in bearers])
+    regions = torch.stack([cue_region(shortcut, sample_of[i]) for i in bearers])
     controls, has_room = draw_elsewhere(
         regions, _objects([sample_of[i] for i in bearers]), seed=seed
     )
@@ -274,6 +281,7 @@ def try_cause(
         and str(of_index[s.explanation.probe_index].call.shapes) == shape
     ][:most]
     pasted = None
+    turn: list[int] = []
     if others:
         turn = [k % len(bearers) for k in range(len(others))]
         pasted = paste_effect(
@@ -287,12 +295,13 @@ def try_cause(
         )
     if pasted is None:
         untried += ["It was not pasted: there is no picture of another class."]
-    return replace(
-        shortcut,
-        erased=erased and _of_probes(erased, bearers),
-        pasted=pasted and _of_probes(pasted, others),
-        untried=tuple(untried),
-    )
+    erased = erased and _of_probes(erased, bearers)
+    pasted = pasted and _of_probes(pasted, others)
+    own = dict(zip(bearers, regions, strict=True))
+    donors = {i: bearers[k] for i, k in zip(others, turn, strict=True)}
+    shown = show("erased", erased, sample_of, own)
+    shown += show("pasted", pasted, sample_of, {i: own[k] for i, k in donors.items()}, donors)
+    return replace(shortcut, erased=erased, pasted=pasted, untried=tuple(untried), shown=shown)
 
 
 def _of_probes(effect: Effect, probes: Sequence[int]) -> Effect:
@@ -301,7 +310,7 @@ def _of_probes(effect: Effect, probes: Sequence[int]) -> Effect:
     return effect._replace(changes=tuple(changes))
 
 
-def _cue(shortcut: Shortcut, of: Explanation) -> Tensor:
+def cue_region(shortcut: Shortcut, of: Explanation) -> Tensor:
     """Return where the cue lies in a picture, `[H, W]` bool."""
     on_object = _object_of(of)
     region = (

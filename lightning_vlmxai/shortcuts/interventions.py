@@ -42,6 +42,8 @@ class Effect(NamedTuple):
         moved: Mean change of the confidence in question with the cue, in [-1, 1].
         control_moved: With the other place.
         changes: Of each of these pictures.
+        confidences: Of each likewise, in the class that is predicted as it is, with the cue and
+            with the control, in [0, 1].
     """
 
     total: int
@@ -51,6 +53,7 @@ class Effect(NamedTuple):
     moved: float
     control_moved: float
     changes: tuple[Change, ...] = ()
+    confidences: tuple[tuple[float, float, float], ...] = ()
 
     @property
     def is_cause(self) -> bool:
@@ -207,11 +210,14 @@ def _hold(
     A prediction turns into the class that is wanted or away from it, whichever it was not before.
     """
     classes, moves = [], []
+    sure = [before.confidences]
     if not bool(counts.any()):
         return None
     for images in changed:
         answer = call.with_images(images).run(module)
-        classes.append(task.predict(answer).detach().classes[counts].cpu())
+        now = task.predict(answer).detach()
+        classes.append(now.classes[counts].cpu())
+        sure.append(now.confidences)
         moved = task.confidence(answer, wanted).detach().float() - wanted.confidences.float()
         moves.append(float(moved[counts].mean()))
     was = before.classes[counts].cpu()
@@ -229,4 +235,6 @@ def _hold(
     changes = tuple(Change(*of) for of in of_rows)
     interval = paired_interval(pairs)
     turned = len(cue), int(cue.sum()), int(other.sum())
-    return Effect(*turned, interval, moves[0], moves[1], changes)
+    columns = [values.detach()[counts].float().cpu().tolist() for values in sure]
+    confidences = tuple(zip(columns[0], columns[1], columns[2], strict=True))
+    return Effect(*turned, interval, moves[0], moves[1], changes, confidences)

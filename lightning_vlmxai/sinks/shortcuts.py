@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,16 @@ from typing import Any
 
 from ..records import Quadrant, Round
 from ..rounds import wilson_interval
-from ..shortcuts import LIMIT, Change, Effect, Shortcut
+from ..shortcuts import LIMIT, Change, Shortcut, TrainingList, count_groups
+from .lines import save_picture
+from .pictures import to_image
 
 SHORTCUTS_FILE, PICTURES_FILE = "shortcuts.json", "shortcut_pictures.csv"
+SHOWN_FOLDER = "images/shortcuts"
+TRAINING_FILE = "shortcut_training.csv"
+TRAINING_COLUMNS = ("class", "rank", "index", "file", "label", "likeness")
+"""Of `shortcut_training.csv`: of each shortcut's class all training pictures that were looked at,
+the most alike first; `label` is the picture's own."""
 COLUMNS = (
     "class", "probe", "file", "bears_cue", "changed", "prediction", "prediction_with_cue",
     "prediction_without_cue", "prediction_control",
@@ -51,13 +59,21 @@ class ShortcutsFound:
 
 
 def write_shortcuts(path: Path, found: ShortcutsFound) -> None:
-    """Write `shortcuts.json` and `shortcut_pictures.csv` of a run folder anew.
+    """Write a run folder's `shortcuts.json`, and the lists of pictures beside it, anew.
+
+    `images/shortcuts/` has pictures with the cue erased and pasted, `<label>-<kind>-<probe>.png`.
+    `shortcut_training.csv` is there where training pictures were found.
 
     Args:
         path: Of the folder.
         found: The last look; an earlier one's files are replaced.
     """
     path.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(path / SHOWN_FOLDER, ignore_errors=True)
+    for one in found.shortcuts:
+        for shown in one.shown:
+            (path / SHOWN_FOLDER).mkdir(parents=True, exist_ok=True)
+            save_picture(to_image(shown.pixels), path / _shown_path(one, shown.kind, shown.probe))
     files = {s.explanation.probe_index: s.explanation.file for s in found.closed.samples}
     record = {
         "stage": found.closed.stage,
@@ -77,6 +93,14 @@ def write_shortcuts(path: Path, found: ShortcutsFound) -> None:
         writer.writerow(COLUMNS)
         for one in found.shortcuts:
             writer.writerows([_cell(value) for value in row] for row in _rows(one, found, files))
+    (path / TRAINING_FILE).unlink(missing_ok=True)
+    listed = [one for one in found.shortcuts if one.training and one.training.pictures]
+    if listed:
+        with (path / TRAINING_FILE).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(TRAINING_COLUMNS)
+            for one in listed:
+                writer.writerows([_cell(value) for value in row] for row in _ranked(one, found))
 
 
 def _describe(one: Shortcut, found: ShortcutsFound, files: dict[int, str | None]) -> dict[str, Any]:
@@ -117,17 +141,22 @@ def _describe(one: Shortcut, found: ShortcutsFound, files: dict[int, str | None]
         },
         "likeness": one.likeness and one.likeness._asdict(),
         "bearers": [{"probe": index, "file": files.get(index)} for index in one.bearers],
-        "erased": _describe_effect(one.erased, found, files),
-        "pasted": _describe_effect(one.pasted, found, files),
+        "erased": _describe_effect(one, "erased", found, files),
+        "pasted": _describe_effect(one, "pasted", found, files),
+        "groups": [group._asdict() for group in count_groups(one, found.closed.samples)],
+        "training": one.training and _describe_training(one.training, found),
         "untried": list(one.untried),
     }
 
 
 def _describe_effect(
-    effect: Effect | None, found: ShortcutsFound, files: dict[int, str | None]
+    one: Shortcut, kind: str, found: ShortcutsFound, files: dict[int, str | None]
 ) -> dict[str, Any] | None:
+    effect = one.erased if kind == "erased" else one.pasted
     if effect is None:
         return None
+    shown = {of.probe: _shown_path(one, kind, of.probe) for of in one.shown if of.kind == kind}
+    confidences = [[_finite(value) for value in row] for row in effect.confidences]
     return {
         "total": effect.total,
         "flipped": effect.flipped,
@@ -144,10 +173,45 @@ def _describe_effect(
                 "before": found.name(change.before),
                 "cue": found.name(change.cue),
                 "control": found.name(change.control),
+                "confidences": confidences[place] if confidences else None,
+                "image": shown.get(change.row),
             }
-            for change in effect.changes
+            for place, change in enumerate(effect.changes)
         ],
     }
+
+
+def _describe_training(training: TrainingList, found: ShortcutsFound) -> dict[str, Any]:
+    return {
+        "text": training.text,
+        "note": training.note,
+        "looked_at": len(training.pictures),
+        "total": training.total,
+        "nearest": [
+            {
+                "index": one.index,
+                "file": one.file,
+                "label": None if one.label is None else found.name(one.label),
+                "likeness": _finite(one.likeness),
+            }
+            for one in training.pictures[:12]
+        ],
+    }
+
+
+def _ranked(one: Shortcut, found: ShortcutsFound) -> list[tuple[object, ...]]:
+    """Return the training pictures of a shortcut, numbered from 1."""
+    return [
+        (
+            one.label,
+            rank,
+            of.index,
+            of.file,
+            None if of.label is None else found.name(of.label),
+            f"{of.likeness:.4f}" if math.isfinite(of.likeness) else None,
+        )
+        for rank, of in enumerate(one.training.pictures if one.training else (), start=1)
+    ]
 
 
 def _rows(
@@ -173,6 +237,10 @@ def _rows(
         head = (one.label, change.row, files.get(change.row), "no")
         rows.append((*head, "pasted", before, pasted, before, control))
     return rows
+
+
+def _shown_path(one: Shortcut, kind: str, probe: int) -> str:
+    return f"{SHOWN_FOLDER}/{one.number:04d}-{kind}-{probe:06d}.png"
 
 
 def _finite(value: float) -> float | None:

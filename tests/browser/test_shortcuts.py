@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from playwright.sync_api import Page, expect
 
 from lightning_vlmxai.report import write_report
 from lightning_vlmxai.rounds import Interval
-from lightning_vlmxai.shortcuts import Box, Change, Effect, Place, Shortcut
+from lightning_vlmxai.shortcuts import (
+    Box,
+    Change,
+    Effect,
+    Place,
+    Shortcut,
+    Shown,
+    TrainingList,
+    TrainingPicture,
+)
 from lightning_vlmxai.sinks import ShortcutsFound, write_shortcuts
 from run_folders import CLASSES, HOSTILE_NAME, make_round, write_run
 
@@ -25,8 +35,16 @@ def write(folder: Path) -> Path:
     of = Shortcut(
         label=HOSTILE_NAME, number=2, low=16, right=16, other_low=1, other_right=20,
         place=Place(Box(0.0, 0.75, 0.25, 1.0), 0.9, 0.1, 0.001), bearers=bearers,
-        erased=Effect(14, 14, 0, interval, -0.5, 0.0, changes),
+        erased=Effect(14, 14, 0, interval, -0.5, 0.0, changes, ((0.98, 0.71, 0.97),) * 14),
         pasted=Effect(2, 1, 0, interval, 0.4, 0.0, (Change(0, 0, 2, 0), Change(3, 1, 1, 1))),
+        shown=tuple(
+            Shown(kind, probe, torch.full((3, 96, 96), 0.5))
+            for kind, probes in (("erased", bearers[:12]), ("pasted", (0, 3)))
+            for probe in probes
+        ),
+        training=TrainingList(
+            pictures=(TrainingPicture(index=7, file=HOSTILE_NAME, label=0, likeness=0.5),), total=1
+        ),
     )  # fmt: skip
     write_shortcuts(folder, ShortcutsFound(closed=closed, shortcuts=[of], class_names=CLASSES))
     return write_report(folder)
@@ -38,14 +56,22 @@ def test_cue_pictures_and_effects_are_shown(tmp_path: Path, open_page: Open) -> 
     view = page.locator("#shortcuts")
     expect(view.locator("h2")).to_have_text(HOSTILE_NAME)
     assert page.evaluate("window.pwned") is None
-    expect(view.locator("tbody tr")).to_have_count(2)
+    expect(view.locator("table:not(.groups) tbody tr")).to_have_count(2)
     expect(view.locator("tbody tr").first).to_contain_text("14 of 14")
     cards = view.locator(".cards").first.locator("li")
     expect(cards).to_have_count(12)
-    expect(cards.first).to_contain_text(f"without it: {HOSTILE_NAME} → cat")
-    expect(cards.first).to_contain_text(f"control: stays {HOSTILE_NAME}")
+    expect(cards.first).to_contain_text(f"without it: {HOSTILE_NAME} 0.98 → cat 0.71")
+    expect(cards.first).to_contain_text(f"control: stays {HOSTILE_NAME} 0.98 → 0.97")
+    expect(cards.first.get_by_alt_text("the cue erased")).to_be_visible()
+    expect(view.get_by_alt_text("the cue pasted")).to_have_count(2)
+    groups = view.locator(".groups tbody tr")
+    expect(groups.first).to_contain_text("0 of ")
+    expect(groups.filter(has_text="erased")).to_contain_text(f"{HOSTILE_NAME}erased")
+    expect(groups.filter(has_text="erased")).to_contain_text("0 of 14")
+    link = view.get_by_role("link", name="Training pictures that look like it")
+    assert link.get_attribute("href") == "./shortcut_training.csv"
     box = cards.first.locator(".cue path").last.bounding_box()
-    picture = cards.first.locator("img").bounding_box()
+    picture = cards.first.locator("img").first.bounding_box()
     assert box is not None
     assert picture is not None
     # The line is up to 3.2 pixels wide, half of it outside.

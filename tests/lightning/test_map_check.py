@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import warnings
@@ -85,7 +86,13 @@ def test_it_is_told_once_with_what_to_pass(tmp_path: Path) -> None:
     assert settings["doubts"] == [line.removeprefix("vlmxai: ")]
     (layer,) = re.findall(r'`target_layer="([\w.]+)"`', line)
     assert _fit(tmp_path / "named", target_layer=layer) == []
-    assert json.loads((tmp_path / "named/run.json").read_text())["doubts"] == []
+    settings = json.loads((tmp_path / "named/run.json").read_text())
+    assert settings["doubts"] == []
+    health = settings["map_health"]
+    assert (health["maps"], health["empty"], health["asked"]) == (24, 0, 16)
+    assert (health["method"], health["second"]) == ("gradcam", "eigencam")
+    assert -1 <= health["randomized"] < 0.95
+    assert health["text"] in html.unescape((tmp_path / "named/report.html").read_text())
 
 
 def test_rounds_1_and_4_are_asked_of_five(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,13 +14,15 @@ import torch
 
 from lightning_vlmxai import Sample, VLMExplainCallback
 from lightning_vlmxai.callbacks import shortcutting
-from lightning_vlmxai.shortcuts import Box, Place, Shortcut, try_cause
+from lightning_vlmxai.callbacks.training_pictures import TrainingPictures
+from lightning_vlmxai.shortcuts import Box, Place, Shortcut, TrainingList, try_cause
 from neutral_fit import HAS_AVERAGING, Combination
 from neutral_state import find_difference
 from neutrality import AXES, compare, describe, make_cover, make_matrix, make_pairwise
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*blank_saliency"),  # hardly trained, maps may be blank
+    pytest.mark.filterwarnings("ignore:.*hardly change where"),  # EigenCAM's
     # Of torch's compiler and of Lightning, with the callback and without it.
     pytest.mark.filterwarnings("ignore:.*not a leaf Tensor is being accessed"),
     pytest.mark.filterwarnings("ignore:Checkpoint directory"),
@@ -162,7 +164,7 @@ def test_an_equality_that_proves_nothing_is_an_error(tmp_path: Path) -> None:
 def test_trying_shortcuts_amid_a_training_leaves_no_bit(
     precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At every validation, as where a gate fires, and at the end: erased and pasted each time."""
+    """At every validation, as where a gate fires: erased, pasted, training pictures listed."""
     tried = []
 
     def all_rest(samples: Sequence[Sample], **_: Any) -> list[Shortcut]:
@@ -178,6 +180,14 @@ def test_trying_shortcuts_amid_a_training_leaves_no_bit(
         tried.append(try_cause(*args, **options))
         return tried[-1]
 
+    listed = []
+    find = TrainingPictures.find
+
+    def look(*args: Any, **options: Any) -> list[TrainingList]:
+        listed.extend(found := find(*args, **options))
+        return found
+
+    monkeypatch.setattr(TrainingPictures, "find", look)
     monkeypatch.setattr(shortcutting, "find_shortcuts", all_rest)
     monkeypatch.setattr(shortcutting, "try_cause", note)
 
@@ -193,6 +203,8 @@ def test_trying_shortcuts_amid_a_training_leaves_no_bit(
     assert found.largest == 0
     assert len(tried) == found.rounds
     assert any(of.erased or of.pasted for of in tried)
+    assert len(listed) == found.rounds
+    assert all(of.pictures for of in listed), listed[0].note
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,31 @@ function boxed(frame, box) {
   return frame;
 }
 
-function cueCard(one, box, ...told) {
+function cueCard(one, box, changed, ...told) {
+  const own = boxed(shot(box ? "the picture, the cue outlined" : "the picture", [one.picture]), box);
   return h("li", null, h("a", { class: "card correct_low", href: probeHref(one.probe, page.shortcuts.round, null) },
-    boxed(shot(box ? "the picture, the cue outlined" : "the picture", [one.picture]), box),
+    has(one.changed) ? h("span", { class: "beside" }, own, shot(changed, [one.changed])) : own,
     h("div", { class: "told" }, h("div", { class: "small" }, `probe ${one.probe}`), told.map((line) => h("div", { class: "small" }, line)))));
 }
 
-const turns = (before, now) => (before === now ? ["stays ", isolated(now)] : [isolated(before), " → ", isolated(now)]);
+// What was predicted and how surely, before and after: the cue at place 1, the control at 2.
+function turns(one, place) {
+  const before = one.before, now = place === 1 ? one.cue : one.control;
+  const sure = (at) => (one.sure ? ` ${decimals(one.sure[at])}` : "");
+  return before === now ? ["stays ", isolated(now), one.sure ? `${sure(0)} → ${decimals(one.sure[place])}` : ""]
+    : [isolated(before), sure(0), " → ", isolated(now), sure(place)];
+}
+
+const CUES = { there: "with it, as it is", erased: "erased", absent: "without it, as it is", pasted: "pasted" };
+
+function groupTable(groups) {
+  return groups.length ? h("div", null, h("h3", null, "Right with it and without"),
+    h("p", { class: "hint" }, "Of the pictures above, the worst group first. They were chosen among right answers: compare the same pictures as they are and changed."),
+    h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "How often each group is right" }, h("table", { class: "plain groups" },
+      h("thead", null, h("tr", null, ["Class", "Cue", "Right"].map((name) => h("th", null, name)))),
+      h("tbody", null, groups.map((of) => h("tr", null, h("th", { scope: "row" }, isolated(of.class)), h("td", null, CUES[of.cue] ?? isolated(of.cue)),
+        h("td", { class: "number" }, `${of.right} of ${of.total}`))))))) : "";
+}
 
 function cueCards(title, hint, cards) {
   if (!cards.length) return "";
@@ -46,11 +64,12 @@ function shortcutPart(of) {
     erased || pasted ? h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "What the cue does to predictions" }, h("table", { class: "plain" },
       h("thead", null, h("tr", null, ["", "Turned", "Control turned", "Difference, 95 %", "Confidence moved", "Control's moved"].map((name) => (name ? h("th", null, name) : h("td"))))),
       h("tbody", null, effectRow("Erased", erased), effectRow("Pasted", pasted)))) : "",
-    erased ? cueCards("Pictures that bear it", "What is predicted where the cue is erased, and where as much is erased elsewhere.",
-      erased.pictures.map((one) => cueCard(one, box, ["without it: ", turns(one.before, one.cue)], ["control: ", turns(one.before, one.control)]))) : "",
-    cueCards(erased ? "Further pictures that bear it" : "Pictures that bear it", "The model was not asked about these without the cue.", of.others.map((one) => cueCard(one, box))),
-    pasted ? cueCards("Pictures of other classes", "What is predicted where the cue is pasted into them, and where as much is pasted from elsewhere. They are shown as they are.",
-      pasted.pictures.map((one) => cueCard(one, null, ["with it: ", turns(one.before, one.cue)], ["control: ", turns(one.before, one.control)]))) : "");
+    erased ? cueCards("Pictures that bear it", "What is predicted where the cue is erased, and where as much is erased elsewhere. Left as it is, right without the cue.",
+      erased.pictures.map((one) => cueCard(one, box, "the cue erased", ["without it: ", turns(one, 1)], ["control: ", turns(one, 2)]))) : "",
+    cueCards(erased ? "Further pictures that bear it" : "Pictures that bear it", "The model was not asked about these without the cue.", of.others.map((one) => cueCard(one, box, ""))),
+    pasted ? cueCards("Pictures of other classes", "What is predicted where the cue is pasted into them, and where as much is pasted from elsewhere. Left as it is, right with the cue.",
+      pasted.pictures.map((one) => cueCard(one, null, "the cue pasted", ["with it: ", turns(one, 1)], ["control: ", turns(one, 2)]))) : "",
+    groupTable(of.groups));
 }
 
 function shortcuts(section) {
@@ -58,5 +77,6 @@ function shortcuts(section) {
   if (!of) return section.replaceChildren(h("h2", null, "Shortcuts were not looked for"),
     h("p", { class: "hint" }, "Pass VLMExplainCallback(find_shortcuts=True)."));
   section.replaceChildren(...of.found.length ? of.found.map(shortcutPart) : of.said.map((line) => h("p", null, isolated(line))),
+    of.list ? h("p", null, h("a", { href: of.list }, "Training pictures that look like it"), ": shortcut_training.csv, the most alike first.") : "",
     h("p", { class: "hint" }, "A class stands here where its right answers look at something else than the object more often than those of other classes do; the sentence says whether they rest on it. shortcut_pictures.csv in the run folder lists the pictures."));
 }

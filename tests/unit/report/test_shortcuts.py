@@ -5,17 +5,30 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from PIL import Image
 from rich.console import Console
 
 from lightning_vlmxai.report import print_summary, write_report
 from lightning_vlmxai.report.reader import read_run
 from lightning_vlmxai.rounds import Interval
-from lightning_vlmxai.shortcuts import Box, Change, Effect, Place, Shortcut
+from lightning_vlmxai.shortcuts import (
+    Box,
+    Change,
+    Effect,
+    Place,
+    Shortcut,
+    Shown,
+    TrainingList,
+    TrainingPicture,
+)
 from lightning_vlmxai.sinks import ShortcutsFound, write_shortcuts
 from run_folders import CLASSES, HOSTILE_NAME, make_round, unpack, write_run
 
@@ -79,8 +92,8 @@ def test_the_page_gets_pictures_box_and_predictions(tmp_path: Path) -> None:
     assert of["box"] == [0.0, 0.75, 0.25, 1.0]
     place = data["samples"]["probe"].index(6)
     assert of["erased"]["pictures"] == [
-        {"probe": 6, "picture": data["samples"]["picture"][place], "before": HOSTILE_NAME,
-         "cue": "=cat", "control": HOSTILE_NAME},
+        {"probe": 6, "picture": data["samples"]["picture"][place], "changed": None, "sure": None,
+         "before": HOSTILE_NAME, "cue": "=cat", "control": HOSTILE_NAME},
     ]  # fmt: skip
     assert [one["probe"] for one in of["others"]] == [15]
     assert [one["probe"] for one in of["pasted"]["pictures"]] == [0, 3]
@@ -103,6 +116,50 @@ def test_where_it_looks_is_no_alarm(tmp_path: Path) -> None:
     assert told[1][0].startswith("dog: 2 of 3 right answers look at what lies top right")
     assert told[1][0].endswith("That it is a shortcut was not shown.")
     assert told[1][0] in " ".join(summarize(tmp_path).split())
+
+
+def test_changed_pictures_groups_and_the_list_are_on_the_page(tmp_path: Path) -> None:
+    """Pictures as changed, embedded; confidences; the list's address, beside or zipped."""
+    one = replace(
+        found(),
+        erased=found().erased._replace(confidences=((0.9, 0.7, 0.8),)),  # type: ignore[union-attr]
+        shown=(Shown("erased", 6, torch.full((3, 8, 8), 0.5)),),
+        training=TrainingList(
+            pictures=(
+                TrainingPicture(index=7, file="=a.png", label=0, likeness=0.5),
+                TrainingPicture(index=3, file=None, label=None, likeness=float("nan")),
+            ),
+            total=9,
+        ),
+    )
+    look(tmp_path, one)
+    text = write_report(tmp_path).read_text()
+    (held,) = re.findall(r'id="pictures">(.*?)</script>', text, re.DOTALL)
+    data = unpack(text)
+    (of,) = data["shortcuts"]["found"]
+    (changed,) = of["erased"]["pictures"]
+    assert changed["sure"] == [0.9, 0.7, 0.8]
+    assert json.loads(held)[changed["changed"]].startswith("data:image/png")
+    with Image.open(tmp_path / "images/shortcuts/0002-erased-000006.png") as image:
+        assert image.getpixel((0, 0)) == (128, 128, 128)
+    assert {(g["class"], g["cue"], g["right"], g["total"]) for g in of["groups"]} >= {
+        (HOSTILE_NAME, "erased", 0, 1),
+        (HOSTILE_NAME, "there", 1, 1),
+    }
+    assert "2 of 9 training pictures" in of["training"]
+    rows = list(csv.reader((tmp_path / "shortcut_training.csv").read_text().splitlines()))
+    assert rows[1:] == [
+        [HOSTILE_NAME, "1", "7", "'=a.png", "'=cat", "0.5000"],
+        [HOSTILE_NAME, "2", "3", "", "", ""],
+    ]
+    assert data["shortcuts"]["list"] == "./shortcut_training.csv"
+    zipped = write_report(tmp_path, tmp_path / "sent.zip", zips=True)
+    with zipfile.ZipFile(zipped) as file:
+        page = unpack(file.read("report.html").decode())
+        assert page["shortcuts"]["list"] in file.namelist()
+    look(tmp_path, found())
+    assert not (tmp_path / "images/shortcuts").exists()
+    assert unpack(write_report(tmp_path).read_text())["shortcuts"]["list"] == ""
 
 
 def test_the_list_of_pictures_opens_no_formula(tmp_path: Path) -> None:
@@ -128,6 +185,9 @@ def test_the_list_of_pictures_opens_no_formula(tmp_path: Path) -> None:
         },
         {"shortcuts": [{"place": {"top": 0, "left": 2, "bottom": 1, "right": 1}, "text": None}]},
         {"right": "many", "note": 5, "round": [], "stage": {}},
+        {"shortcuts": [{"groups": [3, {"right": "x"}], "training": 4}]},
+        {"shortcuts": [{"erased": {"pictures": [{"probe": 1, "image": 3, "confidences": ["a"]}]}}]},
+        {"shortcuts": [{"pasted": {"pictures": [{"probe": 1, "image": "../x.png"}]}}]},
         {"shortcuts": [{"erased": {"total": None, "pictures": [{"probe": 1e400}]}}]},
     ],
 )
