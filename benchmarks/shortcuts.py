@@ -1,17 +1,21 @@
-"""Planted shortcuts: which are named, whether their effect is shown, and how often none is there.
+"""Planted shortcuts: which raise an alert, with what effect, and how often one has no cause.
 
-`python benchmarks/shortcuts.py [--seeds 20] [--plants clean dot ...] [--epochs 6]` trains the CNN
-of `examples/digits_red_dot.py` on digits of which one class bears a cue, in training and validation
-alike, with overlap with the strokes as the judge, and prints a Markdown table: a row for each run,
-then for each plant in how many runs its class and place were named, and how many other classes
-were. A border, brightness and a texture are everywhere: they have no place that could be right.
+`python benchmarks/shortcuts.py [--seeds 20] [--plants clean dot ...] [--epochs 3] [--keep FOLDER]`
+trains the CNN of `examples/digits_red_dot.py` on digits of which one class bears a cue, in training
+and validation alike, with overlap with the strokes as the judge, and prints a Markdown table: a row
+for each finding, then for each plant in how many runs its class and place raised an alert, and how
+many other classes did. Brightness and a texture are everywhere: they have no place that could be
+right, and a border has four. What was trained is kept in the folder, so that the same
+rounds can be looked at again; each seed is trained on its own.
+
+`--topics 200` prints how often the interval of a phrase's lift holds the one that was planted in so
+many simulated rounds, and in how many a phrase stands out where none is.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import json
 import sys
 import tempfile
 import warnings
@@ -32,6 +36,18 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 
 from digits_red_dot import NAMES, SIDE, Digits, DigitsModule
 from lightning_vlmxai import VLMExplainCallback
+from lightning_vlmxai.calls import Call
+from lightning_vlmxai.records import Probe
+from lightning_vlmxai.shortcuts import (
+    Effect,
+    Shortcut,
+    Spoken,
+    find_shortcuts,
+    find_topics,
+    ratio_interval,
+    try_cause,
+)
+from lightning_vlmxai.tasks import Classification
 from red_dot import quieten
 
 
@@ -112,40 +128,115 @@ def planted(name: str, label: int, *, train: bool) -> Digits:
     return data
 
 
-def run(name: str, seed: int, *, epochs: int, probes: int) -> dict[str, Any]:
-    """Train once and return `shortcuts.json`, with the accuracy of the end."""
-    # The example's own class for its own cue; another one with each seed for the rest.
-    label = 0 if name == "dot" else seed % 10
+def train(name: str, seed: int, *, epochs: int, probes: int) -> dict[str, Any]:
+    """Train once and return the weights, the last round's samples, and the accuracy of the end."""
+    label = planted_class(name, seed)
     pl.seed_everything(seed, workers=True, verbose=False)
+    module = DigitsModule().to(memory_format=torch.channels_last)  # a quarter faster
     with tempfile.TemporaryDirectory() as folder:
         explain = VLMExplainCallback(
-            probe_size=probes, seed=seed, every_n_validations=epochs, find_shortcuts=True,
-            run_dir=Path(folder) / "vlmxai",
-        )  # fmt: skip
+            probe_size=probes, seed=seed, every_n_validations=epochs, run_dir=Path(folder) / "run"
+        )
         trainer = pl.Trainer(
             accelerator="cpu", max_epochs=epochs, logger=False, callbacks=[explain],
             enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
             default_root_dir=folder,
         )  # fmt: skip
-        train, test = (planted(name, label, train=is_train) for is_train in (True, False))
+        own, test = (planted(name, label, train=is_train) for is_train in (True, False))
         trainer.fit(
-            DigitsModule(),
-            DataLoader(train, batch_size=32, shuffle=True),
+            module,
+            DataLoader(own, batch_size=32, shuffle=True),
             DataLoader(test, batch_size=360),
         )
-        found: dict[str, Any] = json.loads((Path(folder) / "vlmxai/shortcuts.json").read_text())
-    accuracy = float(trainer.callback_metrics["val_accuracy"])
-    return {**found, "planted": NAMES[label], "accuracy": accuracy}
+    closed = explain.latest_round
+    return {
+        "samples": closed.samples if closed else (),
+        "state": module.state_dict(),
+        "accuracy": float(trainer.callback_metrics["val_accuracy"]),
+    }
 
 
-def place_of(of: dict[str, Any]) -> str:
+def planted_class(name: str, seed: int) -> int:
+    """Return the example's own class for its own cue; another one with each seed for the rest."""
+    return 0 if name == "dot" else seed % 10
+
+
+def look(name: str, seed: int, kept: dict[str, Any]) -> list[Shortcut]:
+    """Return what a look at a trained model's last round comes to."""
+    module = DigitsModule().eval()
+    module.load_state_dict(kept["state"])
+    data = planted(name, planted_class(name, seed), train=False)
+    probes = []
+    for sample in kept["samples"]:
+        index = sample.explanation.probe_index
+        image, target, strokes = data[index]
+        if not torch.allclose(data.pictures[index], sample.explanation.pixels, atol=1e-3):
+            raise ValueError("The kept round is of other pictures: keep them elsewhere.")
+        call, label = Call.of_images(image[None]), torch.tensor(target)
+        probes.append(
+            Probe(
+                index=index, call=call, pixels=data.pictures[index], target=label,
+                reference_mask=strokes,
+            )
+        )  # fmt: skip
+    with torch.no_grad():
+        return [
+            try_cause(
+                one, kept["samples"], probes,
+                module=module, prepare=lambda call: call, task=Classification(),
+            )
+            for one in find_shortcuts(kept["samples"])
+        ]  # fmt: skip
+
+
+def place_of(of: Shortcut) -> str:
     """Return where a shortcut was found."""
-    return of["place"]["words"] if of["place"] else "no place"
+    return of.place.box.words if of.place else "no place"
 
 
-def told(effect: dict[str, Any] | None) -> str:
+def told(effect: Effect | None) -> str:
     """Return an effect, with its control."""
-    return f"{effect['flipped']}/{effect['total']} ({effect['control']})" if effect else "untried"
+    return f"{effect.flipped}/{effect.total} ({effect.control})" if effect else "untried"
+
+
+def simulate(rounds: int, lift: float, *, low: int, seed: int) -> tuple[int, int]:
+    """Return in how many rounds the interval holds the lift, and in how many a phrase stands out.
+
+    Rounds of 200 right answers of five classes, 40 each, of which `low` of one class are Low; a
+    phrase that a tenth of all have, these `lift` times as often, among twelve that all have alike.
+    """
+    generator = np.random.default_rng(seed)
+    fillers = [f"thing {i}" for i in range(12)]
+    held = stood_out = 0
+    for _ in range(rounds):
+        samples = []
+        for i in range(200):
+            is_low = i < low or (i >= 40 and i % 10 == 0)
+            rate = 0.1 * lift if i < low else 0.1
+            said = ("a red dot",) if generator.random() < rate else ()
+            samples.append(
+                Spoken(f"class {i // 40}", is_low, (*said, str(generator.choice(fillers))))
+            )
+        has = [("a red dot" in s.phrases, s.label == "class 0" and s.is_low) for s in samples]
+        ends = ratio_interval(
+            sum(h and own for h, own in has), low, sum(h and not own for h, own in has), 200 - low
+        )
+        held += ends.lower <= lift <= ends.upper
+        stood_out += any(t.stands_out for t in find_topics(samples))
+    return held, stood_out
+
+
+def print_topics(rounds: int) -> None:
+    """Print the table of simulated phrases."""
+    print("| planted lift | Low of the class | rounds | interval holds it | a phrase stands out |")
+    print("|---|---|---|---|---|")
+    for lift in (1.0, 2.0, 4.0, 8.0):
+        for low in (15, 30):
+            held, stood_out = simulate(rounds, lift, low=low, seed=int(lift) * 100 + low)
+            print(
+                f"| {lift:g} | {low} | {rounds} | {held / rounds:.1%} | {stood_out / rounds:.1%} |",
+                flush=True,
+            )
 
 
 def main() -> None:
@@ -154,44 +245,53 @@ def main() -> None:
     parser.add_argument("--plants", nargs="+", default=["clean", *PLANTS])
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--probes", type=int, default=200)
+    parser.add_argument("--keep", type=Path, help="folder of what was trained before")
+    parser.add_argument("--topics", type=int, help="simulated rounds; nothing is trained")
     args = parser.parse_args()
     quieten()
     warnings.filterwarnings("ignore")
-    print(
-        "| plant | seed | class | accuracy | named | place | erased (control) | pasted (control) |"
-    )
-    print("|---|---|---|---|---|---|---|---|", flush=True)
-    sums: dict[str, list[tuple[bool, bool, int]]] = {}
+    if args.topics:
+        print_topics(args.topics)
+        return
+    print("| plant | seed | class | accuracy | found | place | alike | erased | pasted |")
+    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    sums: dict[str, list[tuple[bool, bool, int, int]]] = {}
     for name in args.plants:
         for seed in range(args.first_seed, args.first_seed + args.seeds):
-            found = run(name, seed, epochs=args.epochs, probes=args.probes)
-            head = f"| {name} | {seed} | {found['planted']} | {found['accuracy']:.3f} |"
-            for of in found["shortcuts"] or [None]:
-                row = "none | | | |" if of is None else (
-                    f"{of['class']} {of['low']}/{of['right']} | {place_of(of)} | "
-                    f"{told(of['erased'])} | {told(of['pasted'])} |"
+            file = args.keep and args.keep / f"{name}-{seed}-{args.epochs}-{args.probes}.pt"
+            if file and file.exists():
+                kept = torch.load(file, weights_only=False)
+            else:
+                kept = train(name, seed, epochs=args.epochs, probes=args.probes)
+                if file:
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    torch.save(kept, file)
+            found, own_name = look(name, seed, kept), NAMES[planted_class(name, seed)]
+            head = f"| {name} | {seed} | {own_name if name != 'clean' else '-'} |"
+            for of in found or [None]:
+                row = "nothing | | | | |" if of is None else (
+                    f"{'**alert**' if of.is_proven else 'looks'} {of.label} {of.low}/{of.right} | "
+                    f"{place_of(of)} | {of.likeness.like}/{of.likeness.total} | "
+                    f"{told(of.erased)} | {told(of.pasted)} |"
                 )  # fmt: skip
-                print(head, row, flush=True)
-            is_planted = name != "clean"
-            own = [
-                of for of in found["shortcuts"] if is_planted and of["class"] == found["planted"]
-            ]
-            wanted = PLANTS[name].place if is_planted else ""
-            is_placed = bool(own) and wanted != "" and place_of(own[0]) == wanted
-            others = len(found["shortcuts"]) - len(own)
-            sums.setdefault(name, []).append((bool(own), is_placed, others))
-    print("\n| plant | class named | place right as well | other classes named |")
-    print("|---|---|---|---|")
+                print(head, f"{kept['accuracy']:.3f} |", row, flush=True)
+            alerts = [of for of in found if of.is_proven]
+            own = [of for of in alerts if name != "clean" and of.label == own_name]
+            is_placed = bool(own) and PLANTS[name].place in ("", place_of(own[0]))
+            looks = len(found) - len(alerts)
+            sums.setdefault(name, []).append((bool(own), is_placed, len(alerts) - len(own), looks))
+    print("\n| plant | alert on the class | place right as well | on other classes | only looks |")
+    print("|---|---|---|---|---|")
     for name, runs in sums.items():
-        n = len(runs)
-        named, placed = sum(a for a, _, _ in runs), sum(b for _, b, _ in runs)
-        is_somewhere = name != "clean" and PLANTS[name].place
+        n, (named, placed, others, looks) = len(runs), map(sum, zip(*runs, strict=True))
+        is_planted = name != "clean"
+        is_somewhere = is_planted and PLANTS[name].place
         print(
-            f"| {name} | {f'{named} of {n}' if name != 'clean' else '-'} | "
-            f"{f'{placed} of {n}' if is_somewhere else '-'} | {sum(c for *_, c in runs)} of "
-            f"{n * (10 if name == 'clean' else 9)} |"
+            f"| {name} | {f'{named} of {n}' if is_planted else '-'} | "
+            f"{f'{placed} of {n}' if is_somewhere else '-'} | "
+            f"{others} of {n * (9 if is_planted else 10)} | {looks} |"
         )
 
 

@@ -1,8 +1,9 @@
 """What the callback costs a training: time by part, and memory, beside the same fit without it.
 
 `python benchmarks/training_overhead.py [--quick]` prints Markdown tables. ResNet18 learns coloured
-squares; the judge is a server on loopback, a process of its own, that takes a second a picture.
-Fits with and without the callback alternate, each in a fresh process, and medians are quoted.
+squares and logs to TensorBoard and, offline, to W&B; the judge is a server on loopback, a process
+of its own, that takes a second a picture. Fits with and without the callback alternate, each in a
+fresh process, and medians are quoted.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
+from queue import SimpleQueue
 from statistics import median
 from typing import Any
 
@@ -30,12 +32,15 @@ import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
 import torchvision
-from lightning.pytorch.loggers import TensorBoardLogger
+import wandb
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from lightning_vlmxai import VLMExplainCallback
+from lightning_vlmxai.callbacks.explaining import Explaining
+from lightning_vlmxai.callbacks.publishing import Publisher
 from lightning_vlmxai.callbacks.stage_run import StageRun
 from lightning_vlmxai.explain.explainer import Explainer
 from lightning_vlmxai.judges import VLMJudge
@@ -45,14 +50,17 @@ from openai_server import OpenAIServer, verdict
 
 LATENCY_S = 1.0
 SIDE, BATCH, CLASSES, PROBES = 64, 32, 8, 32
-WAITED_FOR = ("attribution", "submission", "collection", "logging")
+WAITED_FOR = ("attribution", "check", "submission", "collection", "logging")
+
+
+COUNTED: SimpleQueue[tuple[str, float]] = SimpleQueue()
+"""Parts and seconds. Of what can be looked into, an explanation may leave nothing changed."""
 
 
 class Clock(pl.Callback):
     """Sums the seconds spent in functions that it wraps, by phase; listed before the callback."""
 
     def __init__(self) -> None:
-        self.seconds: defaultdict[str, float] = defaultdict(float)
         self.phase = "before"
         self._began = self._cpu_began = 0.0
 
@@ -65,7 +73,7 @@ class Clock(pl.Callback):
             try:
                 return inner(*args, **kwargs)
             finally:
-                self.seconds[f"{self.phase} {part}"] += time.perf_counter() - start
+                COUNTED.put((f"{self.phase} {part}", time.perf_counter() - start))
 
         setattr(owner, name, timed)
 
@@ -76,8 +84,8 @@ class Clock(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count no more: the drain follows."""
-        self.seconds["training"] = time.perf_counter() - self._began
-        self.seconds["cpu"] = time.process_time() - self._cpu_began
+        COUNTED.put(("training", time.perf_counter() - self._began))
+        COUNTED.put(("cpu", time.process_time() - self._cpu_began))
         self.phase = "after"
 
 
@@ -141,10 +149,13 @@ def fit(base_url: str, epochs: int, batches: int, folder: str) -> dict[str, floa
         clock.wrap(VLMExplainCallback, "on_train_end", "drain")
         clock.wrap(VLMExplainCallback, "teardown", "drain")
         clock.wrap(vlm_module, "encode_views", "encoding")
-        clock.wrap(StageRun, "_explain", "attribution")
+        clock.wrap(StageRun, "_explain_together", "attribution")
+        clock.wrap(Explaining, "look_at_maps", "check")
         clock.wrap(RoundBook, "open", "submission")
         clock.wrap(RoundBook, "collect", "collection")
         clock.wrap(StageRun, "_publish", "logging")
+        for name in ("_write_folder", "_write_pictures"):
+            clock.wrap(Publisher, name, "writing")
         judge = VLMJudge("bench", base_url=base_url, api_key_env=None)
         callbacks.append(VLMExplainCallback(judge, probe_size=PROBES, lag=1))
     pl.seed_everything(0, verbose=False)
@@ -155,16 +166,24 @@ def fit(base_url: str, epochs: int, batches: int, folder: str) -> dict[str, floa
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=False,
-        logger=TensorBoardLogger(folder),
+        logger=[
+            TensorBoardLogger(folder),
+            WandbLogger(save_dir=folder, offline=True, settings=wandb.Settings(silent=True)),
+        ],
         max_epochs=epochs,
     )
     training = DataLoader(Squares(batches * BATCH, 0), BATCH, shuffle=True)
     validation = DataLoader(Squares(4 * BATCH, 1), BATCH)
     start = time.perf_counter()
     trainer.fit(Module(), training, validation)
-    clock.seconds["fit"] = time.perf_counter() - start
-    clock.seconds["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {**clock.seconds, **(beside_bare(*asked[-1]) if asked else {})}
+    seconds: defaultdict[str, float] = defaultdict(float)
+    seconds["fit"] = time.perf_counter() - start
+    while not COUNTED.empty():
+        part, took = COUNTED.get()
+        seconds[part] += took
+    seconds["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    of_rounds = [args for args in asked if len(args[-1]) == PROBES]
+    return {**seconds, **(beside_bare(of_rounds[-1]) if asked else {})}
 
 
 def beside_bare(args: Any, repeats: int = 15) -> dict[str, float]:
@@ -235,17 +254,20 @@ def report(without: list[dict[str, float]], with_it: list[dict[str, float]]) -> 
         *((f"training {part}", waits) for part in WAITED_FOR),
         ("training rest", f"{waits}: what else the callback's hooks do"),
         ("training encoding", "beside the training, on the judge's own thread"),
+        ("training writing", "beside the training, on the writer's thread"),
         ("before rehearsal", "once, before: imports, all explained, one judged"),
         ("after drain", "once, after: the last round's verdicts"),
     ):
         part, seconds = name.split(maxsplit=1)[1], mid(with_it, name)
         print(f"| {part} | {seconds:.3f} | {share(seconds, trained)} | {where} |")
-    waited = median(row["training hooks"] - row["training attribution"] for row in with_it)
-    gap = mid(with_it, "training") - trained - mid(with_it, "training attribution")
+    asked = [row["training attribution"] + row["training check"] for row in with_it]
+    waited = median(row["training hooks"] - s for row, s in zip(with_it, asked, strict=True))
+    gap = mid(with_it, "training") - trained - median(asked)
     ratio = median(row["explained_s"] / row["bare_s"] for row in with_it)
     print(
-        f"\nBeyond attribution the training waited for {share(waited, trained)} % of its time; by "
-        f"the difference of the fits, with what runs beside it, {share(gap, trained)} %.\n"
+        "\nBeyond attribution and the check of its maps the training waited for "
+        f"{share(waited, trained)} % of its time; by the difference of the fits, with what runs "
+        f"beside it, {share(gap, trained)} %.\n"
         f"Attribution over a bare forward of the same {PROBES} probes: {ratio:.2f}."
     )
 

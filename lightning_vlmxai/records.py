@@ -70,20 +70,12 @@ class UnscoredReason(str, Enum):
         return self in _SETUP_FAULTS
 
 
-_SETUP_FAULTS = frozenset(
-    {
-        UnscoredReason.AUTHENTICATION,
-        UnscoredReason.BAD_REQUEST,
-        UnscoredReason.CONNECTION,
-        UnscoredReason.FORBIDDEN,
-        UnscoredReason.HTML_ANSWER,
-        UnscoredReason.JUDGE_ERROR,
-        UnscoredReason.NOT_FOUND,
-        UnscoredReason.NO_REFERENCE_MASK,
-        UnscoredReason.QUOTA_EXHAUSTED,
-        UnscoredReason.TOO_LARGE,
-    }
-)
+_SETUP_FAULTS = frozenset({
+    UnscoredReason.AUTHENTICATION, UnscoredReason.BAD_REQUEST, UnscoredReason.CONNECTION,
+    UnscoredReason.FORBIDDEN, UnscoredReason.HTML_ANSWER, UnscoredReason.JUDGE_ERROR,
+    UnscoredReason.NOT_FOUND, UnscoredReason.NO_REFERENCE_MASK, UnscoredReason.QUOTA_EXHAUSTED,
+    UnscoredReason.TOO_LARGE,
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +241,8 @@ class Verdict:
         is_cached: The answer was given, and paid for, before.
         is_reused: The probe's last verdict stands: its prediction and its mask hardly changed.
         asked: Which lines of the judge's log tell how it came about, by their `id`.
+        attends_to: Phrases for what is attended to, each with whether it is a part of the named
+            object, None where that isn't said; None of a judge that tells none.
     """
 
     score: float | None
@@ -262,6 +256,7 @@ class Verdict:
     is_cached: bool = False
     is_reused: bool = False
     asked: tuple[str, ...] = field(default=(), compare=False)
+    attends_to: tuple[tuple[str, bool | None], ...] | None = None
 
     def __post_init__(self) -> None:
         if (self.score is None) == (self.reason is None):
@@ -278,6 +273,7 @@ class Verdict:
         justification: str = "",
         usage: Usage | None = None,
         latency_s: float = 0.0,
+        attends_to: tuple[tuple[str, bool | None], ...] | None = None,
     ) -> Verdict:
         """Return a verdict with a score in [0, 5].
 
@@ -291,6 +287,7 @@ class Verdict:
             justification=justification,
             usage=usage or Usage(),
             latency_s=latency_s,
+            attends_to=attends_to,
         )
 
     @classmethod

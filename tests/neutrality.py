@@ -3,6 +3,9 @@
 `python tests/neutrality.py` prints a row for each combination; it fails if a single bit differs.
 `--drawn 40` draws that many beyond the matrix (`--seed` others), with networks that harm what they
 keep: each has to be equal, by the way that it needs, or refused in words that name the cause.
+
+Image-text models train on other data, with other modules and tasks, so that few axes here mean
+anything to them: their rows are in `tests/lightning/test_image_text_neutral.py`.
 """
 
 from __future__ import annotations

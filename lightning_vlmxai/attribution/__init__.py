@@ -4,13 +4,13 @@ from .attribute import LAYERLESS, METHODS, OF_ATTENTION, attribute, find_method
 from .capture import Capture, capture
 from .grids import Reshape, fold
 from .head import find_head, randomized, seen_by_head
-from .hooks import Place
+from .hooks import Place, put
 from .layers import Target, candidates, find_target_layer, locate, resolve_target_layer
 from .methods import normalize_saliency
 from .perturbation import Perturbation
 from .pointing import Losses, find_losses
 from .subject import Attribution, Subject
-from .words import Words, explain_words
+from .words import TextTower, Words, explain_words, find_text_tower
 
 __all__ = [
     "LAYERLESS",
@@ -24,6 +24,7 @@ __all__ = [
     "Reshape",
     "Subject",
     "Target",
+    "TextTower",
     "Words",
     "attribute",
     "candidates",
@@ -33,9 +34,11 @@ __all__ = [
     "find_losses",
     "find_method",
     "find_target_layer",
+    "find_text_tower",
     "fold",
     "locate",
     "normalize_saliency",
+    "put",
     "randomized",
     "resolve_target_layer",
     "seen_by_head",

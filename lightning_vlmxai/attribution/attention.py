@@ -153,7 +153,9 @@ def look_through(seen: Seen, wiring: Wiring) -> Look | None:
                 return None
         if wiring.projects and shown.out is not None:
             # The output projection is linear: a gradient passes it without being recorded.
-            gradient = gradient @ shown.out[0].float()
+            whole = gradient.new_zeros(*gradient.shape[:2], shown.out[0].shape[1])
+            whole[:, read] = gradient[:, read] @ shown.out[0].float()
+            gradient = whole
     return Look(
         queries=queries,
         keys=keys,
@@ -297,7 +299,8 @@ def _errors(
         places: Where they may be, `[B, Lq, D]`.
         some: Numbers of these queries, `[R]` int64.
     """
-    differing = (values - values.mean(dim=1, keepdim=True))[:, :: max(values.shape[1] // 16, 1)]
+    some_values = values[:, :: max(values.shape[1] // 16, 1)]
+    differing = some_values - values.mean(dim=1, keepdim=True)
 
     def off(gave: Tensor, made: Tensor, differing: Tensor) -> float:
         if gave.shape[::2] != made.shape[::2] or not made.numel():

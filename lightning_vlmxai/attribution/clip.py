@@ -39,9 +39,9 @@ def gradeclip(subject: Subject, _options: Perturbation) -> Attribution:
     """Return Grad-ECLIP as published, `ReLU(sum_d g_d v_i,d lambda_i)`, with one head.
 
     Of the last attention, run with one head of full width; `g` is the gradient at its output, so
-    that this is another network's from there on. Explained is what the network itself predicts:
-    this takes a second forward. With `lambda` see `softened`. Where several queries are read, the
-    sum over them.
+    that this is another network's from there on, which runs once more for it. Explained is what the
+    network itself predicts. With `lambda` see `softened`. Where several queries are read, the sum
+    over them.
 
     Args:
         subject: What is explained; its target layer plays no part.
@@ -52,13 +52,16 @@ def gradeclip(subject: Subject, _options: Perturbation) -> Attribution:
     Source: Zhao et al., 2024, arXiv 2502.18816, section 3. Queries and keys are as they are
     projected, as there; one of the published scripts sends them through the output projection too.
     """
-    last = last_look(subject, "gradeclip")
+    last = last_look(subject, "gradeclip", is_again=True)
     wiring = last.attention.wiring
-    (seen,) = look_at(
-        subject.module,
-        [last.attention],
-        lambda: score_again(subject, last.prediction),
-        one_head=True,
+    (seen,) = last.again(
+        lambda: look_at(
+            subject.module,
+            [last.attention],
+            lambda: score_again(subject, last.prediction),
+            one_head=True,
+            shown=last.seen[0],
+        )
     )
     one = None if wiring is None else wiring.with_one_head(last.look.queries.shape[2])
     look = None if seen is None or one is None else look_through(seen, one)

@@ -60,35 +60,35 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Run an operation, and note it if the picture has a part in it."""
         out = func(*args, **(kwargs or {}))
         kwargs = kwargs or {}
-        given = _tensors([*args, *kwargs.values()])
-        memory = [_memory(tensor) for tensor in given]
+        given = tensors_among([*args, *kwargs.values()])
+        memory = [memory_of(tensor) for tensor in given]
         parents = {
             step
             for where, tensor in zip(memory, given, strict=True)
             if where in self._made and (step := self._last(where, tensor)) is not None
         }
-        made = _tensors([out])
+        made = tensors_among([out])
         number = len(self.steps)
         if parents:
             name, places = _known(func)
-            written = _tensors(
+            written = tensors_among(
                 [args[at] if at < len(args) else kwargs.get(key) for at, key in places]
             )
-            is_view = bool(made) and not written and all(_memory(t) in memory for t in made)
+            is_view = bool(made) and not written and all(memory_of(t) in memory for t in made)
             shape = tuple(made[0].shape) if made else ()
             self.steps.append(Step(name, tuple(sorted(parents)), is_view, shape))
             for tensor in written:
-                self._made.setdefault(_memory(tensor), {})["written"] = number
+                self._made.setdefault(memory_of(tensor), {})["written"] = number
         for tensor in made:
-            if _memory(tensor) not in memory:
-                self._made[_memory(tensor)] = {}  # whatever had this memory before is gone
+            if memory_of(tensor) not in memory:
+                self._made[memory_of(tensor)] = {}  # whatever had this memory before is gone
             if parents:
                 self._note(tensor, number)
         return out
 
     def step_of(self, tensor: Tensor) -> int | None:
         """Return the step that made a tensor; None if it has nothing of the picture."""
-        return self._last(_memory(tensor), tensor)
+        return self._last(memory_of(tensor), tensor)
 
     def _last(self, memory: Any, tensor: Tensor) -> int | None:
         views = self._made.get(memory)
@@ -148,7 +148,7 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return [self.steps[number].name for number in sorted(seen)]
 
     def _note(self, tensor: Tensor, number: int) -> None:
-        self._made.setdefault(_memory(tensor), {})[_view(tensor)] = number
+        self._made.setdefault(memory_of(tensor), {})[_view(tensor)] = number
 
 
 def unseen() -> AbstractContextManager[None]:
@@ -157,18 +157,19 @@ def unseen() -> AbstractContextManager[None]:
     return guard
 
 
-def _tensors(values: Iterable[Any]) -> list[Tensor]:
+def tensors_among(values: Iterable[Any]) -> list[Tensor]:
     """Return the tensors among values and in the lists and tuples among them."""
     found: list[Tensor] = []
     for value in values:
         if isinstance(value, Tensor):
             found.append(value)
         elif isinstance(value, (list, tuple)):
-            found += _tensors(value)
+            found += tensors_among(value)
     return found
 
 
-def _memory(tensor: Tensor) -> Any:
+def memory_of(tensor: Tensor) -> Any:
+    """Return something that tensors of the same memory have in common."""
     try:
         return tensor.untyped_storage()._cdata
     except (NotImplementedError, RuntimeError):

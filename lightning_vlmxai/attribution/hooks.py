@@ -157,6 +157,21 @@ def plain_name(name: str) -> str:
     return bare[1:] if bare in ("iadd", "radd", "imul", "rmul") else bare
 
 
+def put(module: nn.Module, attribute: str, value: object) -> Callable[[], None]:
+    """Put a value among a module's own attributes; return what takes it away again."""
+    own = vars(module)
+    had, was = attribute in own, own.get(attribute)
+    own[attribute] = value
+
+    def undo() -> None:
+        if had:
+            own[attribute] = was
+        else:
+            own.pop(attribute, None)
+
+    return undo
+
+
 def first_tensor(output: Any) -> Tensor | None:
     """Return a layer's output, or the first entry of a tuple, if that is a tensor."""
     if isinstance(output, (tuple, list)) and output:

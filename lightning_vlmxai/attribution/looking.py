@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,10 +16,11 @@ from ..calls import Call
 from ..errors import AttributionError, expected
 from ..tasks import Prediction, tensors_in
 from .attention import Look, Seen, Wiring, look_through, outputs_of, solve
+from .behind import Behind
 from .capture import leaf_at
 from .hooks import Place, changed, named_layers
 from .layouts import Layouts
-from .projections import Watch, holds_projections, keys_given, watched
+from .projections import Shown, Watch, holds_projections, keys_given, watched
 from .reading import Layout, read_untouched
 from .sites import Scene, Site, hookable, look
 from .subject import Subject
@@ -63,6 +64,10 @@ class LastLook:
         attention: Where it is.
         before: The attentions to the picture that run before it, the last first.
         is_self: Whether what is read is a token among the places, not a query of its own.
+        earlier: What those before it showed that see the same grid, in order; as far as asked.
+        seen: What the attention showed, and the gradient there.
+        answer: What the network gave.
+        again: Calls a function that runs the network, from the attention on where it can.
     """
 
     look: Look
@@ -71,13 +76,19 @@ class LastLook:
     attention: Attention
     before: tuple[Attention, ...]
     is_self: bool
+    earlier: tuple[tuple[Attention, Seen | None], ...]
+    seen: Seen
+    answer: Any
+    again: Callable[[Callable[[], Any]], Any]
 
 
 _known: WeakKeyDictionary[nn.Module, dict[Any, tuple[Attention, ...]]] = WeakKeyDictionary()
 """What was found; each use computes anew whether it still holds."""
 
 
-def last_look(subject: Subject, method: str) -> LastLook:
+def last_look(
+    subject: Subject, method: str, *, blocks: int = 1, is_again: bool = False
+) -> LastLook:
     """Return what a network last looked at in the picture, before it answered.
 
     That is the last attention which the score's gradient reaches, whose keys are places of the
@@ -89,6 +100,8 @@ def last_look(subject: Subject, method: str) -> LastLook:
     Args:
         subject: What is explained; its target layer plays no part.
         method: Which method asks, for the errors.
+        blocks: How many of the last attentions are looked at, at most.
+        is_again: Whether `again` will be asked, for which more is kept.
 
     Raises:
         AttributionError: If there is no such attention, or it works otherwise than it is read.
@@ -99,11 +112,11 @@ def last_look(subject: Subject, method: str) -> LastLook:
     known = _known.setdefault(subject.module, {})
     if key in known:
         try:
-            return _last_of(subject, known[key], method)
+            return _last_of(subject, known[key], method, blocks=blocks, is_again=is_again)
         except (AttributionError, KeyError):
             del known[key]  # it was changed since
     known[key] = find_attentions(subject.module, call)
-    return _last_of(subject, known[key], method)
+    return _last_of(subject, known[key], method, blocks=blocks, is_again=is_again)
 
 
 def find_attentions(module: nn.Module, call: Call) -> tuple[Attention, ...]:
@@ -149,6 +162,7 @@ def look_at(
     run: Callable[[], Tensor],
     *,
     one_head: bool = False,
+    shown: Shown | None = None,
 ) -> list[Seen | None]:
     """Return what attentions showed in a forward, their outputs and the gradients of scores there.
 
@@ -159,6 +173,7 @@ def look_at(
         attentions: In the order in which they run.
         run: Calls the model and returns the scores, `[B]`.
         one_head: Whether they run with one head of full width.
+        shown: What the one attention is known to show; else that is looked at.
 
     Returns:
         What each showed in its last run (None of one whose projections aren't seen, or that ran
@@ -177,17 +192,17 @@ def look_at(
 
     def merge(watch: Watch, wiring: Wiring) -> Callable[[Tensor], Tensor | None]:
         def change(features: Tensor) -> Tensor | None:
-            shown = watch.present()
-            if shown is None:
+            found = watch.present()
+            if found is None:
                 return None
-            one = wiring.with_one_head(shown.queries.shape[2])
-            return outputs_of(shown, one, features)
+            one = wiring.with_one_head(found.queries.shape[2])
+            return outputs_of(found, one, features)
 
         return change
 
     try:
         with torch.no_grad(), ExitStack() as stack:
-            watches = [stack.enter_context(watched(layers[a.name])) for a in attentions]
+            watches = [stack.enter_context(watched(layers[a.name], shown)) for a in attentions]
             for number, attention in enumerate(attentions):
                 place, wiring = attention.place, attention.wiring
                 layer = layers[place.name]
@@ -212,8 +227,8 @@ def look_at(
     results: list[Seen | None] = []
     for number, good in enumerate(usable):
         gradient = next(gradients) if good else None
-        shown = watches[number].shown
-        once = shown[0] if len(shown) == len(kept[number]) == 1 else None
+        runs = watches[number].shown
+        once = runs[0] if len(runs) == len(kept[number]) == 1 else None
         results.append(None if gradient is None else (once, kept[number][-1].detach(), gradient))
     return results
 
@@ -251,22 +266,32 @@ def holders(module: nn.Module) -> dict[str, nn.Module]:
     return {n: layer for n, layer in hookable(module).items() if holds_projections(layer)}
 
 
-def _last_of(subject: Subject, attentions: Sequence[Attention], method: str) -> LastLook:
+def _last_of(
+    subject: Subject,
+    attentions: Sequence[Attention],
+    method: str,
+    *,
+    blocks: int,
+    is_again: bool,
+) -> LastLook:
     refused = partial(_refused, method)
     rule = "the attention with which a class token or a pooling query looks at the picture"
     if not attentions:
         raise refused(rule, "a network without attention to the picture, as convolutional ones are")
     blank: LastLook | None = None
     for number, attention in enumerate(attentions):
-        predictions: list[Prediction] = []
+        given: list[tuple[Any, Prediction]] = []
 
-        def run(predictions: list[Prediction] = predictions) -> Tensor:
-            output = subject.call.run(subject.module)
+        def run(given: list[tuple[Any, Prediction]] = given) -> Tensor:
+            answer = subject.call.run(subject.module)
             with torch.enable_grad():
-                predictions.append(subject.task.predict(output))
-            return predictions[-1].scores
+                given.append((answer, subject.task.predict(answer)))
+            return given[-1][1].scores
 
-        (seen,) = look_at(subject.module, [attention], run)
+        behind = Behind(subject.module, attention.place, subject.call, in_rows=False)
+        earlier = alike(attention, attentions[number + 1 :])[: blocks - 1][::-1]
+        with behind.whole() if is_again else nullcontext():
+            *more, seen = look_at(subject.module, [*earlier, attention], run)
         if seen is None:
             continue
         shown, _, gradient = seen
@@ -296,10 +321,14 @@ def _last_of(subject: Subject, attentions: Sequence[Attention], method: str) -> 
         found = LastLook(
             look=look,
             layout=attention.layout,
-            prediction=predictions[-1].detach(),
+            prediction=given[-1][1].detach(),
             attention=attention,
             before=tuple(attentions[number + 1 :]),
             is_self=shown.is_self,
+            earlier=tuple(zip(earlier, more, strict=True)),
+            seen=seen,
+            answer=given[-1][0],
+            again=partial(behind.again, answer=given[-1][0]),
         )
         if not is_flat:
             rival = _beside(subject.module, attention, attentions[number + 1 :], run)
@@ -315,6 +344,19 @@ def _last_of(subject: Subject, attentions: Sequence[Attention], method: str) -> 
         "gradients, which reach some attention to the picture",
         "none (no_grad, detach, inference_mode, a checkpoint, quantisation)",
     )
+
+
+def alike(attention: Attention, before: Sequence[Attention]) -> list[Attention]:
+    """Return the attentions among others that can be read and look at the same grid."""
+    layout = attention.layout
+    return [
+        one
+        for one in before
+        if layout is not None
+        and one.wiring is not None
+        and one.layout is not None
+        and one.layout.grid == layout.grid
+    ]
 
 
 def _read_keys(scene: Scene, layouts: Layouts, site: Site) -> Layout | None:

@@ -8,6 +8,7 @@ the depth by the alignment of picture and text. How these are filled in is ours 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
@@ -15,14 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..tasks import Prediction
-from .attention import Look, look_through
+from .attention import Look, Seen, look_through
 from .clip import as_map, shares
-from .looking import LastLook, last_look, look_at, otherwise
+from .looking import Attention, LastLook, alike, last_look, look_at, otherwise
 from .perturbation import Perturbation
 from .reading import Layout
 from .subject import Attribution, Subject
 
 Windows = tuple[tuple[float, float], ...]
+Looks = list[tuple[Look, Layout]]
 
 CORNERS: Windows = ((0.0, 0.0), (0.0, 0.5), (0.5, 0.0), (0.5, 0.5), (0.25, 0.25))
 """Top and left, as shares of the sides, of the windows of half a side that are enlarged."""
@@ -36,7 +38,7 @@ def mmel(subject: Subject, _options: Perturbation) -> Attribution:
     the score (their alignment with the text), the picture and its five enlarged windows by the
     confidence in the prediction there.
 
-    Costs two forwards of the picture and one for each window.
+    Costs a forward of the picture and one for each window, and their backwards.
 
     Args:
         subject: What is explained; its target layer plays no part.
@@ -69,13 +71,10 @@ def reconstruct(
         by_confidence: Whether windows count by the confidence there; else alike.
         all_queries: Whether looks of all queries count, not that of the one that is read alone.
     """
-    last = last_look(subject, "mmel")
+    last = last_look(subject, "mmel", blocks=blocks)
     images, (height, width) = subject.images, subject.picture_size
 
-    def of(part: Subject, size: tuple[int, int]) -> Tensor:
-        looks, confidences = looks_of(
-            part, last, last.prediction, blocks=blocks, all_queries=all_queries
-        )
+    def merge(looks: Looks, confidences: Tensor, size: tuple[int, int]) -> Tensor:
         merged = F.interpolate(
             _merge(looks, by_alignment=by_alignment)[:, None],
             size,
@@ -84,7 +83,9 @@ def reconstruct(
         )[:, 0]
         return merged * confidences[:, None, None] if by_confidence else merged
 
-    raw = of(subject, (height, width))
+    looks = _through(last, [*last.earlier, (last.attention, last.seen)], all_queries)
+    confidences = subject.task.confidence(last.answer, last.prediction).detach().float()
+    raw = merge(looks, confidences, (height, width))
     around, covered = torch.zeros_like(raw), torch.zeros_like(raw)
     tall, wide = -(-height // 2), -(-width // 2)
     for top, left in windows:
@@ -93,7 +94,8 @@ def reconstruct(
         window = images[:, :, rows, columns]
         enlarged = F.interpolate(window.float(), (height, width), mode="bilinear").to(images.dtype)
         part = replace(subject, inputs=subject.call.with_images(enlarged))
-        around[:, rows, columns] += of(part, (window.shape[2], window.shape[3]))
+        found = looks_of(part, last, last.prediction, blocks=blocks, all_queries=all_queries)
+        around[:, rows, columns] += merge(*found, (window.shape[2], window.shape[3]))
         covered[:, rows, columns] += 1
     return Attribution(raw=raw + around / covered.clamp(min=1), prediction=last.prediction)
 
@@ -105,7 +107,7 @@ def looks_of(
     *,
     blocks: int = 4,
     all_queries: bool = False,
-) -> tuple[list[tuple[Look, Layout]], Tensor]:
+) -> tuple[Looks, Tensor]:
     """Return the last looks at a picture, in order, and the confidence in a prediction there.
 
     Args:
@@ -123,14 +125,17 @@ def looks_of(
         with torch.enable_grad():
             return subject.task.score(output, prediction)
 
-    earlier = [
-        one
-        for one in last.before
-        if one.wiring is not None and one.layout is not None and one.layout.grid == last.layout.grid
-    ]
-    attentions = [*reversed(earlier[: blocks - 1]), last.attention]
-    looks: list[tuple[Look, Layout]] = []
-    for attention, one in zip(attentions, look_at(subject.module, attentions, run), strict=True):
+    attentions = [*alike(last.attention, last.before)[: blocks - 1][::-1], last.attention]
+    seen = look_at(subject.module, attentions, run)
+    return _through(last, zip(attentions, seen, strict=True), all_queries), confidences[-1]
+
+
+def _through(
+    last: LastLook, found: Iterable[tuple[Attention, Seen | None]], all_queries: bool
+) -> Looks:
+    """Return what attentions looked at, of those that the score's gradient reaches."""
+    looks: Looks = []
+    for attention, one in found:
         if one is None or attention.wiring is None or attention.layout is None:
             continue
         look = look_through(one, attention.wiring)
@@ -141,10 +146,10 @@ def looks_of(
             only[:, last.look.read] = look.gradients[:, last.look.read]
             look = replace(look, gradients=only)
         looks.append((look, attention.layout))
-    return looks, confidences[-1]
+    return looks
 
 
-def _merge(looks: list[tuple[Look, Layout]], *, by_alignment: bool) -> Tensor:
+def _merge(looks: Looks, *, by_alignment: bool) -> Tensor:
     """Return the maps of looks, weighted by what they add to the score, `[B, h, w]`."""
     relevance = [shares(look) for look, _ in looks]
     maps = torch.stack(

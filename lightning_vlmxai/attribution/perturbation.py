@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,7 +13,8 @@ from torch import Tensor
 
 from ..errors import ConfigurationError, expected
 from ..tasks import Prediction
-from .hooks import changed
+from .behind import Behind
+from .hooks import Place, changed, named_layers
 from .methods import cam
 from .subject import Attribution, Subject
 
@@ -96,7 +96,8 @@ def scorecam(subject: Subject, options: Perturbation) -> Attribution:
         masks = (up - low) / (high - low + 1e-8)
         return subject.images[rows] * masks.to(subject.images.dtype)
 
-    scores = _ask(subject, prediction, asked, options.batch_size, perturb, subject.task.score)
+    answer = _answer_to(subject, perturb)
+    scores = _ask(prediction, asked, options.batch_size, answer, subject.task.score)
     shared = scores.where(asked & is_constant, 0.0).sum(dim=1, keepdim=True)
     scores = torch.where(is_constant, shared, scores)
     return Attribution(raw=cam(maps, scores.softmax(dim=1)), prediction=prediction)
@@ -112,7 +113,11 @@ def ablationcam(subject: Subject, options: Perturbation) -> Attribution:
     Source: Desai and Ramaswamy, 2020, WACV, Eq. 3. pytorch-grad-cam sets a channel 1e7 below the
     smallest activation instead of to 0 where activations can be negative; here it is 0 throughout.
     """
-    captured, prediction = subject.capture(gradients=False)
+    name = next(n for n, one in named_layers(subject.module).items() if one is subject.layer)
+    place = replace(subject.place or Place(name=name), name=name)
+    behind = Behind(subject.module, place, subject.call, in_rows=True)
+    with behind.whole():
+        captured, prediction = subject.capture(gradients=False)
     maps, channels = _choose_channels(captured.activations, options.top_channels)
     count = captured.activations.shape[1]
     ablated: list[Tensor] = []
@@ -132,20 +137,19 @@ def ablationcam(subject: Subject, options: Perturbation) -> Attribution:
         first = (first + own) % count
         return features * (numbers != ablated[-1][:, None]).to(features.dtype).view(shape)
 
-    def perturb(rows: Tensor, columns: Tensor) -> Tensor:
-        nonlocal first
-        ablated[:], first = [channels[rows, columns]], 0
-        return subject.images[rows]
+    def answer(rows: Tensor, columns: Tensor) -> Any:
+        call = subject.call.take(rows)
 
-    scores = _ask(
-        subject,
-        prediction,
-        torch.ones_like(channels, dtype=torch.bool),
-        options.batch_size,
-        perturb,
-        subject.task.score,
-        inside=lambda: changed(subject.layer, ablate, subject.place),
-    )
+        def run() -> Any:
+            nonlocal first
+            ablated[:], first = [channels[rows, columns]], 0
+            with changed(subject.layer, ablate, subject.place):
+                return call.run(subject.module)
+
+        return behind.again(run, rows, answer=captured.output)
+
+    asked = torch.ones_like(channels, dtype=torch.bool)
+    scores = _ask(prediction, asked, options.batch_size, answer, subject.task.score)
     whole = prediction.scores[:, None]
     return Attribution(raw=cam(maps, (whole - scores) / whole), prediction=prediction)
 
@@ -271,29 +275,31 @@ def ask_all(
 ) -> Tensor:
     """Return what the model says to so many perturbations of each sample, `[B, count]`."""
     asked = torch.ones(len(subject.images), count, dtype=torch.bool, device=subject.images.device)
-    return _ask(subject, prediction, asked, batch_size, perturb, read)
+    return _ask(prediction, asked, batch_size, _answer_to(subject, perturb), read)
+
+
+def _answer_to(
+    subject: Subject, perturb: Callable[[Tensor, Tensor], Tensor]
+) -> Callable[[Tensor, Tensor], Any]:
+    """Return a function from numbers of samples and of perturbations to what the model gives."""
+    return lambda rows, columns: subject.run(perturb(rows, columns), rows)
 
 
 def _ask(
-    subject: Subject,
     prediction: Prediction,
     asked: Tensor,
     batch_size: int,
-    perturb: Callable[[Tensor, Tensor], Tensor],
+    answer: Callable[[Tensor, Tensor], Any],
     read: Callable[[object, Prediction], Tensor],
-    *,
-    inside: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Tensor:
     """Return what the model says to each perturbation that is asked about, else 0; `[B, N]`.
 
     Args:
-        subject: What is explained.
         prediction: Of the whole pictures.
         asked: Which perturbations of which sample, `[B, N]` bool.
         batch_size: Perturbed pictures a forward.
-        perturb: From numbers of samples and of perturbations, `[n]` each, to pictures.
+        answer: From numbers of samples and of perturbations, `[n]` each, to the model's output.
         read: From the output and the samples' predictions to one number each.
-        inside: What is done around each forward; the runs of a layer are counted anew in each.
     """
     rows, columns = asked.nonzero(as_tuple=True)
     chunks = _chunks(len(rows), batch_size, rows.device)
@@ -301,9 +307,7 @@ def _ask(
     with torch.no_grad():
         for done, chunk in enumerate(chunks, start=1):
             row, column = rows[chunk], columns[chunk]
-            with inside():
-                output = subject.run(perturb(row, column), row)
-            answers[row, column] = read(output, prediction.rows(row)).float()
+            answers[row, column] = read(answer(row, column), prediction.rows(row)).float()
             if len(chunks) >= 100 and done % (len(chunks) // 10) == 0:
                 logger.info("%d of %d forwards of perturbed pictures", done, len(chunks))
     return answers

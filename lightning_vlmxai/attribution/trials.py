@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..tasks import logits_of
-from .hooks import Place, changed, named_layers
+from .hooks import Place, changed, named_layers, put
 from .reading import Layout
 from .sites import Outline, Scene, Site, eager
 
@@ -152,9 +152,4 @@ def _skip(stack: ExitStack, layer: nn.Module, output: Any, device: torch.device)
     def give(*_args: Any, **_kwargs: Any) -> Any:
         return zeros(output)
 
-    before = vars(layer).get("forward")
-    vars(layer)["forward"] = give
-    if before is None:
-        stack.callback(vars(layer).pop, "forward")
-    else:
-        stack.callback(vars(layer).__setitem__, "forward", before)
+    stack.callback(put(layer, "forward", give))

@@ -39,6 +39,19 @@ class Words:
     blocks: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextTower:
+    """Where a text tower looks at tokens.
+
+    Args:
+        attentions: Those that see the tokens and have a part in the score, in order.
+        offset: At which key the first token is.
+    """
+
+    attentions: tuple[Attention, ...]
+    offset: int
+
+
 def explain_words(
     module: nn.Module,
     tokens: Tensor,
@@ -47,6 +60,7 @@ def explain_words(
     method: Literal["clip_exact", "gradeclip"] = "clip_exact",
     blocks: int = 8,
     counts: Tensor | None = None,
+    tower: TextTower | None = None,
 ) -> Words:
     """Return what each token adds to a score by way of the last attentions of the text tower.
 
@@ -62,6 +76,7 @@ def explain_words(
         counts: Which tokens are words, `[B, L]` bool. None: those between the first and the one
             that is read; where that is no token of the caption or stands in its padding, all
             before the padding, a row's last token as often as it is repeated.
+        tower: From `find_text_tower`, of tokens of the same length; found by two runs more if None.
 
     Raises:
         AttributionError: If the tower's attentions aren't found, or work otherwise than they are
@@ -70,8 +85,8 @@ def explain_words(
     Source: Zhao et al., 2024, arXiv 2502.18816, section 3, for the sum over blocks.
     """
     with eager():
-        found, offset = _find(module, tokens, score)
-        found = found[-blocks:]
+        tower = tower or find_text_tower(module, tokens, score)
+        found, offset = tower.attentions[-blocks:], tower.offset
         seen = look_at(module, found, lambda: score(tokens), one_head=method == "gradeclip")
     looks: list[Look] = []
     for attention, one in zip(found, seen, strict=True):
@@ -103,17 +118,31 @@ def explain_words(
     )
 
 
-def _find(
+def find_text_tower(
     module: nn.Module, tokens: Tensor, score: Callable[[Tensor], Tensor]
-) -> tuple[list[Attention], int]:
-    """Return the attentions that see the tokens, in order, and at which key the first token is."""
-    first = _show(module, tokens, score)
+) -> TextTower:
+    """Return the attentions that see the tokens, in order, and at which key the first token is.
+
+    Call it inside `live.borrowed`. What is found holds for all tokens of this length; whether
+    attentions still work so is seen in each run.
+
+    Args:
+        module: What holds the text tower.
+        tokens: `[B, L]` int64; a few rows do.
+        score: As in `explain_words`; called twice.
+
+    Raises:
+        AttributionError: If there are none, or their keys aren't one a token.
+    """
+    with eager():
+        first = _show(module, tokens, score)
     if not first:
         raise _refused("a tower without attention to the tokens")
     places = _two_that_differ(tokens)
     other = tokens.clone().scatter_(1, places, tokens.gather(1, places.flip(1)))
     name, shown = next(iter(first.items()))
-    moved = (_show(module, other, score)[name].keys - shown.keys).ne(0).any(dim=2)
+    with eager():
+        moved = (_show(module, other, score)[name].keys - shown.keys).ne(0).any(dim=2)
     for rows in (0, 1):
         lies = moved if rows == 0 else moved.T
         if len(lies) != len(tokens) or lies.shape[1] < tokens.shape[1]:
@@ -122,10 +151,11 @@ def _find(
             continue
         offsets = {int(o) for o in (lies.int().topk(2).indices.amin(dim=1) - places[:, 0])}
         if len(offsets) == 1 and min(offsets) >= 0:
-            return [
+            attentions = tuple(
                 Attention(name=name, layout=None, wiring=solve(one, rows))
                 for name, one in first.items()
-            ], min(offsets)
+            )
+            return TextTower(attentions=attentions, offset=min(offsets))
     raise _refused(f"{name!r}, whose keys are no tokens of the caption, one each")
 
 

@@ -6,13 +6,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import nn
 
 from ..explain import Bound, Explainer, LiveModel
 from ..records import Probe, Round, Sample
 from ..rounds import Faults, Ranks
-from ..shortcuts import Shortcut, TrainingList, find_shortcuts, try_cause
+from ..shortcuts import (
+    Shortcut,
+    Spoken,
+    TrainingList,
+    find_shortcuts,
+    spoken_of,
+    try_cause,
+)
 from ..sinks import ShortcutsFound, printable
 from ..tasks import MultiLabelClassification
 from .explaining import Explaining
@@ -46,6 +53,15 @@ class Shortcutting:
         self._doubt = doubt
         self._seen = -1
         self._told: set[str] = set()
+        self._spoken: dict[int, Spoken] = {}
+
+    def hear(self, closed: Round) -> None:
+        """Keep what the judge saw in a round.
+
+        A probe speaks once, by the last round in which it was right and the judge told: its rounds
+        are no independent samples.
+        """
+        self._spoken |= spoken_of(closed.samples)
 
     def look(
         self,
@@ -83,7 +99,7 @@ class Shortcutting:
             if self._ranks.rank == 0:
                 with self._faults.passed_over("Looking for shortcuts", "so none is told"):
                     found = self._find(live, closed, explaining)
-                    if find_training is not None and found.shortcuts and explaining.bound:
+                    if find_training is not None and explaining.bound:
                         found = self._add_training(live, explaining.bound, found, find_training)
                     self._tell(found)
 
@@ -102,20 +118,24 @@ class Shortcutting:
                 return replace(found, note=_NOT_FOR.format("has a class a pixel"))
             shortcuts = [
                 self._try(one, closed, bound.explainer, bound.probes, network)
-                for one in find_shortcuts(closed.samples)
+                for one in find_shortcuts(closed.samples, spoken=self._spoken)
             ]
         return replace(found, shortcuts=shortcuts)
 
     def _add_training(
         self, live: LiveModel, bound: Bound, found: ShortcutsFound, find_training: FindTraining
     ) -> ShortcutsFound:
-        """Return what was found with its training pictures; what fails is said in their stead."""
+        """Return what was found, what is proven with training pictures or why there are none."""
+        proven = [one for one in found.shortcuts if one.is_proven]
+        if not proven:
+            return found
         lists: list[TrainingList] = []
         with self._faults.passed_over("Looking through the training data", "so none is listed"):
-            lists = find_training(live, bound, found.closed.samples, found.shortcuts)
-        lists = lists or [TrainingList(note=self._faults.last)] * len(found.shortcuts)
-        pairs = zip(found.shortcuts, lists, strict=True)
-        return replace(found, shortcuts=[replace(one, training=own) for one, own in pairs])
+            lists = find_training(live, bound, found.closed.samples, proven)
+        lists = lists or [TrainingList(note=self._faults.last)] * len(proven)
+        of = {one.label: listed for one, listed in zip(proven, lists, strict=True)}
+        added = [replace(one, training=of.get(one.label)) for one in found.shortcuts]
+        return replace(found, shortcuts=added)
 
     def _try(
         self,
@@ -143,7 +163,9 @@ class Shortcutting:
         if found.note:
             self._doubt(found.note)
         for one in found.shortcuts:
-            if one.label not in self._told:
+            if not one.is_proven:
+                rank_zero_info(f"vlmxai: {printable(one.text)}")
+            elif one.label not in self._told:
                 self._told.add(one.label)
                 self._publisher.alert(f"Shortcut: {one.label}", one.text, step=found.closed.step)
                 rank_zero_warn(f"vlmxai: {printable(one.text)}")

@@ -108,7 +108,6 @@ class StageRun:
             run_dir=run_dir,
             stage=stage,
             loggers=loggers,
-            faults=self._faults,
             settings=self._describe_run,
         )
         self._shortcutting = Shortcutting(
@@ -167,7 +166,7 @@ class StageRun:
         self._probe_set = self._agreement = None
 
     def run_round(self, live: LiveModel, *, epoch: int, step: int) -> list[Round]:
-        """Explain and submit a round; return those that are due, which are in the sinks by then.
+        """Explain and submit a round; return those that are due, whose figures are logged by then.
 
         Args:
             live: The model.
@@ -232,7 +231,7 @@ class StageRun:
             raise disagreement(found, probes)
 
     def drain(self, on_verdict: Callable[[int], object] | None = None) -> list[Round]:
-        """Wait for the rounds that are still open; they are in the sinks by then.
+        """Wait for the rounds that are still open; their figures are logged by then.
 
         Args:
             on_verdict: Told how many of this rank's verdicts came in, as they do.
@@ -269,13 +268,15 @@ class StageRun:
         self._publisher.finish()
 
     def close(self) -> None:
-        """End the judge's thread. Safe to call twice."""
+        """End the threads of judge and writer. Safe to call twice."""
         self._worker.close()
+        self._publisher.close()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run goes on from: plain values and tensors, alike on all ranks."""
         if self._book is None or self._probe_set is None:
             return self._saved
+        self._publisher.settle()  # a closed round is no more in the state: it is on the disk
         return {
             "fingerprint": self._probe_set.fingerprint,
             "settings": self._describe(),
@@ -367,6 +368,7 @@ class StageRun:
         rounds = [self._controlling.look(closed) for closed in rounds]
         for closed in rounds:
             self._publisher.write(closed)
+            self._shortcutting.hear(closed)
             if is_told:
                 self._report(closed)
         self._publisher.write_late(self._book.take_late() if self._book else [])

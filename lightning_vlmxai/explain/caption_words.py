@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..attribution import explain_words
+from ..attribution import TextTower, explain_words, find_text_tower
 from ..calls import Call, join_calls
 from ..errors import AttributionError, expected
 from ..records import Explanation, Probe
@@ -137,6 +138,7 @@ def _explain(
     """
     embed = caption_encoder(explainer, root, network)
     calls = [caption_call(explainer, source) for source in sources]
+    towers: dict[Any, TextTower] = {}
 
     def run(places: list[int]) -> list[_Told | None]:
         call = join_calls([calls[place] for place in places]).to(pictures.device)
@@ -150,7 +152,16 @@ def _explain(
         if not len(rows):
             return found
         score = _cosine(call.take(rows), leaf, embed, pictures[places][rows])
-        made = explain_words(root, tokens[rows], score, blocks=BLOCKS)
+        kind = str(call.spec), tokens.shape[1:]
+        if kind not in towers:
+            # Of two rows: a call that answers for pictures too makes their embeddings as well.
+            few = rows[:2]
+            look = _cosine(call.take(few), leaf, embed, pictures[places][few])
+            towers[kind] = find_text_tower(root, tokens[few], look)
+        try:
+            made = explain_words(root, tokens[rows], score, blocks=BLOCKS, tower=towers[kind])
+        except AttributionError:  # what was found for two rows may not be all there is
+            made = explain_words(root, tokens[rows], score, blocks=BLOCKS)
         if not bool(made.relevance.isfinite().all()):
             rule, remedy = "finite numbers", "Look at the text tower: something overflows"
             raise AttributionError(expected("shares of words", rule, "others", remedy))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -41,18 +41,3 @@ def parts_of(root: nn.Module, *, eager: bool) -> Iterator[tuple[str, nn.Module]]
 
 def _is_compiled(module: nn.Module) -> bool:
     return module._compiled_call_impl is not None or hasattr(module, "_orig_mod")
-
-
-def put(module: nn.Module, attribute: str, value: object) -> Callable[[], None]:
-    """Put a value among a module's own attributes; return what takes it away again."""
-    own = vars(module)
-    had, was = attribute in own, own.get(attribute)
-    own[attribute] = value
-
-    def undo() -> None:
-        if had:
-            own[attribute] = was
-        else:
-            own.pop(attribute, None)
-
-    return undo

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils.weak import WeakIdKeyDictionary
 
+from ..attribution import put
 from ..calls import Call, MethodCall, StepCall
 from ..tasks import is_detection
-from .parts import parts_of, put, shares
+from .parts import parts_of, shares
 
 Reads = Callable[[Any, int, Call | None], str]
 """Why a task can't read an output as predictions of so many samples; empty if it can.

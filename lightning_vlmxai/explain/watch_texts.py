@@ -13,9 +13,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from ..attribution import put
 from ..calls import TextCall
 from ..tasks import tensors_in
-from .parts import parts_of, put, shares
+from .parts import parts_of, shares
 
 TEXT_METHODS = ("encode_text", "get_text_features")
 """Of open_clip and the first CLIP, and of transformers."""

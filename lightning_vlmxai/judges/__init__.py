@@ -1,5 +1,6 @@
 """A masked picture and the predicted label go in; a verdict comes out."""
 
+from .answers import read_attended, tell_attended
 from .base import CaptionJudge, Judge, PaidJudge
 from .batch_files import (
     BATCH_PRICE,
@@ -13,7 +14,7 @@ from .cache import KEPT_REASONS
 from .failures import FailureReporter, describe_failures
 from .prices import price_of
 from .prompts import STYLES, VIEWS
-from .reference import ReferenceMaskJudge, overlap_score
+from .reference import PLACE_NAMES, ReferenceMaskJudge, name_place, overlap_score
 from .vlm import VLMJudge
 from .worker import INTERRUPTED_S, JudgeWorker, Ticket
 
@@ -21,6 +22,7 @@ __all__ = [
     "BATCH_PRICE",
     "INTERRUPTED_S",
     "KEPT_REASONS",
+    "PLACE_NAMES",
     "STYLES",
     "VIEWS",
     "BatchFileJudge",
@@ -37,7 +39,10 @@ __all__ = [
     "copy_requests",
     "describe_failures",
     "find_request_files",
+    "name_place",
     "overlap_score",
     "price_of",
+    "read_attended",
     "read_results",
+    "tell_attended",
 ]

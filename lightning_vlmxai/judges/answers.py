@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..records import UnscoredReason
 from .loose_json import Fields, find_objects, holders
+from .prompts import neutralize_label
 
 ANSWER_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -17,11 +19,25 @@ ANSWER_SCHEMA: dict[str, Any] = {
         "evaluation": {"type": "string", "description": "Where the attention lies, and why."},
         "justification": {"type": "string", "description": "Why this score."},
         "score": {"type": "number", "description": "From 0 to 5."},
+        "attends_to": {
+            "type": "array",
+            "description": "What is shown clearly, at most three things.",
+            "items": {
+                "type": "object",
+                "properties": {"what": {"type": "string"}, "on_object": {"type": "boolean"}},
+                "required": ["what", "on_object"],
+                "additionalProperties": False,
+            },
+        },
     },
-    "required": ["evaluation", "justification", "score"],
+    "required": ["evaluation", "justification", "score", "attends_to"],
     "additionalProperties": False,
 }
 """JSON schema of an answer. Not every server enforces bounds, so they are checked here."""
+
+MOST_PHRASES = 3
+"""Things of one picture that are kept."""
+_FLAGS = {"true": True, "false": False}
 
 _NUMBER = r"[-+]?\d+(?:\.\d+)?"
 _SCORE = re.compile(
@@ -44,11 +60,12 @@ _HEADINGS = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A judgement as the model gave it; `score` is in [0, 5]."""
+    """A judgement as the model gave it; `score` is in [0, 5], `attends_to` as in `Verdict`."""
 
     evaluation: str
     justification: str
     score: float
+    attends_to: tuple[tuple[str, bool | None], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +134,42 @@ def read_score(value: object) -> float | Unusable:
     return score
 
 
+def read_attended(value: object) -> tuple[tuple[str, bool | None], ...] | None:
+    """Return what a judge saw: phrases, each with whether it is a part of the named object.
+
+    Nothing here costs a score: what is no phrase is left out. At most three are kept, without
+    marks and markup, each of at most eight words and 60 characters.
+
+    Returns:
+        None where the answer has no such list; whether is None where that isn't said.
+
+    Example:
+        >>> read_attended([{"what": "<b>red dot</b>", "on_object": False}, "an ear"])
+        (('b red dot /b', False), ('an ear', None))
+        >>> read_attended("a red dot") is None
+        True
+    """
+    if not isinstance(value, list):
+        return None
+    found: dict[str, bool | None] = {}
+    for one in value:
+        whole = one if isinstance(one, Mapping) else {"what": one}
+        what, is_part = whole.get("what"), whole.get("on_object")
+        phrase = neutralize_label(what) if isinstance(what, str) else ""
+        if phrase and len(found) < MOST_PHRASES:
+            found.setdefault(phrase, _FLAGS.get(str(is_part).strip().lower()))
+    return tuple(found.items()) if found or not value else None
+
+
+def tell_attended(
+    attends_to: tuple[tuple[str, bool | None], ...] | None,
+) -> list[dict[str, str | bool | None]] | None:
+    """Return what `read_attended` reads as it is, in plain values."""
+    if attends_to is None:
+        return None
+    return [{"what": what, "on_object": is_part} for what, is_part in attends_to]
+
+
 def _read_object(found: Fields) -> Answer | Unusable:
     if found.contradicts:
         return _unparseable("it gives one key two values")
@@ -131,6 +184,7 @@ def _read_object(found: Fields) -> Answer | Unusable:
         score=score,
         evaluation=_to_writable(words["evaluation"]),
         justification=_to_writable(words["justification"]),
+        attends_to=read_attended(found.get("attends_to")),
     )
 
 

@@ -249,6 +249,7 @@ class Asker:
             justification=outcome.answer.justification,
             usage=usage,
             latency_s=latency_s,
+            attends_to=outcome.answer.attends_to,
         )
 
     def _log(

@@ -96,6 +96,7 @@ def _read_line(line: Mapping[str, Any], price: Price | None, factor: float) -> V
         evaluation=answer.evaluation,
         justification=answer.justification,
         usage=usage,
+        attends_to=answer.attends_to,
     )
 
 

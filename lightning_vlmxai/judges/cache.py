@@ -13,6 +13,7 @@ from typing import Any
 from ..disk import tell_full
 from ..errors import ConfigurationError, expected
 from ..records import UnscoredReason, Verdict
+from .answers import read_attended, tell_attended
 from .shared_file import open_shared
 
 _log = logging.getLogger(__name__)
@@ -90,6 +91,7 @@ class VerdictCache:
             reason=reason,
             detail=kept["detail"],
             is_cached=True,
+            attends_to=read_attended(kept.get("attends_to")),
         )
 
     def put(self, key: str, verdict: Verdict) -> None:
@@ -102,6 +104,7 @@ class VerdictCache:
             "justification": verdict.justification,
             "reason": None if verdict.reason is None else verdict.reason.value,
             "detail": verdict.detail,
+            "attends_to": tell_attended(verdict.attends_to),
         }
         try:
             if not self._path.exists():  # its folder was deleted: what is written would be lost

@@ -80,8 +80,8 @@ def price_of(model: str, overrides: Mapping[str, Sequence[float]]) -> Price | No
 PROMPT_PICTURE_TOKENS = 500
 """Tokens that a picture is taken to cost beforehand: servers count some 250 to 800."""
 
-ANSWER_TOKENS = 350
-"""Tokens that an answer is taken to cost beforehand: six to eight sentences as JSON."""
+ANSWER_TOKENS = 400
+"""Tokens that an answer is taken to cost beforehand: six to eight sentences and three phrases."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

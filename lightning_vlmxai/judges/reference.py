@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import ConfigurationError, expected
 from ..records import JudgeRequest, UnscoredReason, Verdict
+
+_ROWS, _COLUMNS = ("top", "middle", "bottom"), ("left", "centre", "right")
 
 
 def overlap_score(mask: Tensor, reference: Tensor, *, tolerance: float = 1 / 32) -> float:
@@ -56,18 +59,69 @@ def measure_overlap(mask: Tensor, reference: Tensor, *, tolerance: float) -> Ove
     kept = mask >= 0.5
     if not kept.any() or not reference.any():
         raise ValueError("Expected a kept region and an object, got an empty one.")
+    near = _near(reference, tolerance)
+    return Overlap(float(near[kept].float().mean()), float(kept[reference].float().mean()))
+
+
+def name_place(y: float, x: float) -> str:
+    """Return in which ninth of a picture a point lies, in words.
+
+    Args:
+        y: From the top, in [0, 1].
+        x: From the left, in [0, 1].
+
+    Example:
+        >>> name_place(0.1, 0.9), name_place(0.5, 0.5), name_place(0.5, 1.0)
+        ('top right', 'centre', 'middle right')
+    """
+    row, column = _ROWS[min(2, int(3 * y))], _COLUMNS[min(2, int(3 * x))]
+    return " ".join(dict.fromkeys((row, column))).replace("middle centre", "centre")
+
+
+PLACE_NAMES = frozenset(name_place(y / 2, x / 2) for y in range(3) for x in range(3))
+"""Of the nine."""
+
+
+def find_places(
+    mask: Tensor, reference: Tensor, *, tolerance: float
+) -> tuple[tuple[str, bool], ...]:
+    """Return where the kept region lies, and whether on the object, as in `Verdict.attends_to`.
+
+    Ninths of the picture that hold a fifth of what is kept: at most two off the object, one on it.
+
+    Args:
+        mask: Eq. 1, `[H, W]` in [0, 1]; kept where >= 0.5.
+        reference: Where the object is, `[H, W]` bool.
+        tolerance: See `overlap_score`.
+    """
+    kept, near = mask >= 0.5, _near(reference, tolerance)
+    (height, width), least = kept.shape, int(kept.sum()) / 5
+    found: list[tuple[str, bool]] = []
+    for where, is_object, most in ((kept & ~near, False, 2), (kept & near, True, 1)):
+        rows, columns = where.nonzero().unbind(1)
+        counts = torch.bincount(3 * rows // height * 3 + 3 * columns // width, minlength=9)
+        for ninth in counts.argsort(descending=True, stable=True)[:most].tolist():
+            if counts[ninth] > 0 and counts[ninth] >= least:
+                place = name_place((ninth // 3 + 0.5) / 3, (ninth % 3 + 0.5) / 3)
+                found.append((place, is_object))
+    return tuple(found)
+
+
+def _near(reference: Tensor, tolerance: float) -> Tensor:
+    """Return what lies on an object or within the tolerance of it, `[H, W]` bool."""
     radius = round(tolerance * min(reference.shape))
-    near = reference.float()[None, None]
-    if radius:
-        near = F.max_pool2d(near, 2 * radius + 1, stride=1, padding=radius)
-    return Overlap(float(near[0, 0][kept].mean()), float(kept[reference].float().mean()))
+    if not radius:
+        return reference
+    near = F.max_pool2d(reference.float()[None, None], 2 * radius + 1, stride=1, padding=radius)
+    return near[0, 0] > 0.5
 
 
 class ReferenceMaskJudge:
     """Scores a kept region by its overlap with the data set's own object mask.
 
     Deterministic, without network or key, and *not* a vision-language model: it sees the outline
-    of the object and nothing else, and its words are filled-in figures. Use it where the data set
+    of the object and nothing else, its words are filled-in figures, and what it says is attended to
+    are places. Use it where the data set
     has object masks, to find shortcuts for free or to check what a VLM says.
 
     Args:
@@ -115,4 +169,5 @@ class ReferenceMaskJudge:
                 f"it, and covers {overlap.recall:.0%} of it."
             ),
             justification="5 x F0.5 of the kept region against the reference mask; no VLM judged.",
+            attends_to=find_places(request.mask, reference, tolerance=self.tolerance),
         )

@@ -47,6 +47,7 @@ def combine_samples(verdicts: Sequence[Verdict], *, latency_s: float) -> Verdict
         score=median,
         evaluation=nearest.evaluation,
         justification=nearest.justification,
+        attends_to=nearest.attends_to,
         usage=usage,
         latency_s=latency_s,
         spread=max(scored.values()) - min(scored.values()) if len(verdicts) > 1 else None,

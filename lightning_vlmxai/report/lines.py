@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..judges import read_attended
 from ..records import Quadrant
 from ..rounds import assign_quadrant, is_borderline
 from ..trust import say_partly
@@ -158,6 +159,9 @@ def read_sample(
         label=_whole(line.get("label")),
         prediction=_whole(line.get("prediction")),
         words=_read_words(line.get("words"), name),
+        attends_to=tuple(
+            (keep(what), is_part) for what, is_part in read_attended(line.get("attends_to")) or ()
+        ),
     )
 
 

@@ -325,6 +325,10 @@ def pack_samples(
             [[text(word), float(f"{value:.3g}")] for word, value in s.words] or None
             for s in samples
         ]
+    if any(s.attends_to for s in samples):
+        columns["seen"] = [
+            [[text(what), is_part] for what, is_part in s.attends_to] or None for s in samples
+        ]
     for name in ("image", "saliency", "picture"):
         columns[name] = [pictures.get(getattr(s, name)) for s in samples]
     return {

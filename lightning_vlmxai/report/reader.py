@@ -239,6 +239,7 @@ def _add_late(line: dict[str, Any], samples: dict[_Key, _Samples]) -> None:
             late_score=late.score,
             evaluation=late.evaluation,
             justification=late.justification,
+            attends_to=late.attends_to,
             asked=late.asked,
         )
 

@@ -38,6 +38,7 @@ class RunSample:
         label: Number of the true class.
         prediction: Number of the predicted class.
         words: Of the predicted caption, each with what it adds to the cosine; empty of all others.
+        attends_to: What the judge saw, each with whether it is a part of the named object.
     """
 
     stage: str
@@ -79,6 +80,7 @@ class RunSample:
     label: int | None = None
     prediction: int | None = None
     words: tuple[tuple[str, float], ...] = ()
+    attends_to: tuple[tuple[str, bool | None], ...] = ()
 
     @property
     def place(self) -> tuple[int, int | None]:

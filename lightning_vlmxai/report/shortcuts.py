@@ -35,7 +35,7 @@ def find_shortcut_lines(run: Run) -> list[dict[str, Any]]:
     return [
         {
             "text": one_line(text(of.get("text")), _MOST),
-            "alarm": True,
+            "alarm": of.get("is_proven") is not False,
             "shown": {**where, "class": text(of.get("class"))},
         }
         for of in _found(run)

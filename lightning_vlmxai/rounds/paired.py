@@ -120,8 +120,12 @@ def holm(values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def benjamini_hochberg(values: Sequence[float]) -> list[float]:
+def benjamini_hochberg(values: Sequence[float], total: int | None = None) -> list[float]:
     """Return p-values corrected so that of those at most q a share q is chance, in their order.
+
+    Args:
+        values: In [0, 1].
+        total: How many were looked at, where `values` leaves out some that are taken to be 1.
 
     Example:
         >>> benjamini_hochberg([0.04, 0.01, 0.5])
@@ -129,9 +133,10 @@ def benjamini_hochberg(values: Sequence[float]) -> list[float]:
 
     Source: Benjamini and Hochberg, 1995, "Controlling the false discovery rate".
     """
+    total = len(values) if total is None else total
     adjusted, least = [0.0] * len(values), 1.0
     order = sorted(range(len(values)), key=lambda i: values[i], reverse=True)
     for place, i in enumerate(order):
-        least = min(least, values[i] * len(values) / (len(values) - place))
+        least = min(least, values[i] * total / (len(values) - place))
         adjusted[i] = least
     return adjusted

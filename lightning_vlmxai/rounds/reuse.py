@@ -88,6 +88,7 @@ def to_state(verdict: Verdict) -> dict[str, Any]:
         "evaluation": verdict.evaluation,
         "justification": verdict.justification,
         "asked": verdict.asked,
+        "attends_to": verdict.attends_to,
     }
 
 

@@ -6,10 +6,12 @@ from .finding import (
     cue_region,
     find_shortcuts,
     rests_elsewhere,
+    spoken_of,
     try_cause,
 )
 from .groups import Group, count_groups
 from .interventions import Change, Effect, draw_elsewhere, erase, erase_effect, paste, paste_effect
+from .likeness import Likeness, measure_likeness
 from .places import Box, Place, find_place
 from .shown import Shown
 from .topics import (
@@ -28,6 +30,7 @@ __all__ = [
     "Cue",
     "Effect",
     "Group",
+    "Likeness",
     "Place",
     "Shortcut",
     "Shown",
@@ -44,10 +47,12 @@ __all__ = [
     "find_shortcuts",
     "find_topics",
     "learn_cue",
+    "measure_likeness",
     "normalize_phrase",
     "paste",
     "paste_effect",
     "ratio_interval",
     "rests_elsewhere",
+    "spoken_of",
     "try_cause",
 ]

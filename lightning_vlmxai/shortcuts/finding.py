@@ -11,10 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..calls import Call, join_calls
+from ..judges import PLACE_NAMES
 from ..records import Explanation, Probe, Quadrant, Sample
 from ..rounds import Share, stand_out, wilson_interval
 from ..tasks import Task
 from .interventions import Effect, draw_elsewhere, erase_effect, paste_effect
+from .likeness import Likeness, measure_likeness
 from .places import CELLS, Place, find_place, to_cells
 from .shown import Shown, show
 from .topics import Spoken, Topic, find_topics
@@ -39,6 +41,7 @@ class Shortcut:
         other_right: Likewise.
         place: Where they look and others don't; None if that is no more than chance.
         topic: What they look at, in the judge's words; None likewise.
+        likeness: Pictures of other classes that look there as these do; None if not known.
         bearers: Indices of the probes that bear the cue.
         erased: What erasing it does to these; None where it was not tried.
         pasted: What pasting it onto other classes does. The rows of the changes of both are
@@ -56,6 +59,7 @@ class Shortcut:
     other_right: int
     place: Place | None = None
     topic: Topic | None = None
+    likeness: Likeness | None = None
     bearers: tuple[int, ...] = ()
     erased: Effect | None = None
     pasted: Effect | None = None
@@ -64,18 +68,42 @@ class Shortcut:
     shown: tuple[Shown, ...] = field(default=(), compare=False)
 
     @property
+    def is_proven(self) -> bool:
+        """Whether it is more than a place that the model looks at.
+
+        Either pasting what is there makes the class of others beyond the control, or what is there
+        is alike in the class's pictures and rare in the others'. Erasing alone proves nothing: a
+        thin object needs the ground beside it.
+        """
+        is_there = self.likeness is not None and self.likeness.is_own
+        return is_there or (self.pasted is not None and self.pasted.is_cause)
+
+    @property
     def text(self) -> str:
         """What was found, in sentences, every figure with its denominator."""
         ends = wilson_interval(self.low, self.right)
-        what = [self.topic.phrase] if self.topic else []
-        what += [self.place.box.words] if self.place else []
-        rest = ", ".join(what) or "something else than the object"
-        if self.place and not self.topic:
-            rest = f"what lies {rest}" if self.place.box.words != "the whole picture" else rest
+        where = self.place.box.words if self.place else ""
+        named = self.topic.phrase if self.topic else ""
+        if named in PLACE_NAMES:  # as the reference judge tells
+            where, named = where or named, ""
+        rest = ", ".join(filter(None, (named, where))) or "something else than the object"
+        if where and not named and where != "the whole picture":
+            rest = f"what lies {rest}"
         rates = f"95 %: {100 * ends.lower:.0f} to {100 * ends.upper:.0f} %"
         others = f"other classes {self.other_low} of {self.other_right}"
-        share = f"{self.low} of {self.right} right answers"
-        said = [f"{self.label}: {share} rest on {rest} ({rates}; {others})."]
+        verb = "rest on" if self.is_proven else "look at"
+        share = f"{self.low} of {self.right} right answers {verb} {rest}"
+        said = [f"{self.label}: {share} ({rates}; {others})."]
+        if self.topic and named:
+            t = self.topic
+            said.append(
+                f"The judge saw it in {t.low} of {t.of_low} of them, and in {t.other} of "
+                f"{t.of_other} others."
+            )
+        if self.likeness:
+            like, total = self.likeness
+            there = " there" if where else ""
+            said.append(f"{like} of {total} pictures of other classes look like theirs{there}.")
         if self.erased:
             e = self.erased
             said.append(
@@ -93,30 +121,32 @@ class Shortcut:
                 f"Pasting it onto other classes makes {p.flipped} of {p.total} a {self.label}, "
                 f"pasting as much from elsewhere {p.control}."
             )
-        return " ".join([*said, *self.untried, *([self.training.text] if self.training else [])])
+        end = [] if self.is_proven else ["That it is a shortcut was not shown."]
+        listed = [self.training.text] if self.training else []
+        return " ".join([*said, *self.untried, *end, *listed])
 
 
 def find_shortcuts(
     samples: Sequence[Sample],
     *,
-    phrases: Mapping[int, Sequence[str]] | None = None,
+    spoken: Mapping[int, Spoken] | None = None,
     limit: float = LIMIT,
     seed: int = 0,
 ) -> list[Shortcut]:
-    """Return classes whose right answers rest on something else, the highest rate first.
+    """Return classes whose right answers look at something else, the highest rate first.
 
+    Whether that is a shortcut (`Shortcut.is_proven`) is seen by what is there, or by `try_cause`.
     A class is named where Low among its right answers stands out from the other classes (Fisher's
     exact test, Holm's correction) and the lower end of its rate is at least `limit`. Samples whose
     kept region lies on the object, where that is known, rest on the object, however little of it.
 
     Args:
         samples: Of a round, of one class a picture.
-        phrases: What the judge saw in the attended region of a probe, by its index.
+        spoken: What the judge saw in pictures; those of `samples` if None.
         limit: In [0, 1].
         seed: Of permutations.
     """
-    right = [s for s in samples if s.quadrant in (Quadrant.CORRECT_LOW, Quadrant.CORRECT_HIGH)]
-    right = [s for s in right if s.explanation.part is None]
+    right = _right(samples)
     members: defaultdict[str, list[Sample]] = defaultdict(list)
     for sample in right:
         members[sample.explanation.label_name].append(sample)
@@ -124,12 +154,8 @@ def find_shortcuts(
         name: Share(sum(map(rests_elsewhere, own)), len(own)) for name, own in members.items()
     }
     tested = stand_out({"": shares})[""] if shares else {}
-    spoken = [
-        Spoken(s.explanation.label_name, rests_elsewhere(s), tuple(said))
-        for s in right
-        if (said := (phrases or {}).get(s.explanation.probe_index))
-    ]
-    topics = {t.label: t for t in reversed(find_topics(spoken)) if t.stands_out}
+    told = spoken_of(samples) if spoken is None else spoken
+    topics = {t.label: t for t in reversed(find_topics(list(told.values()))) if t.stands_out}
     found = []
     for name, share in shares.items():
         if not tested[name][1] or wilson_interval(*share).lower < limit:
@@ -139,6 +165,12 @@ def find_shortcuts(
         place = find_place(
             _masks(bearers), _masks([s for s in right if id(s) not in chosen]), seed=seed
         )
+        place = place if place and place.stands_out else None
+        likeness = measure_likeness(
+            [s.explanation for s in bearers],
+            [s.explanation for s in right if s.explanation.label_name != name],
+            place and place.box,
+        )
         found.append(
             Shortcut(
                 label=name,
@@ -147,12 +179,36 @@ def find_shortcuts(
                 right=share.total,
                 other_low=sum(s.low for s in shares.values()) - share.low,
                 other_right=sum(s.total for s in shares.values()) - share.total,
-                place=place if place and place.stands_out else None,
+                place=place,
                 topic=topics.get(name),
+                likeness=likeness,
                 bearers=tuple(s.explanation.probe_index for s in bearers),
             )
         )
     return sorted(found, key=lambda s: -s.low / s.right)
+
+
+def spoken_of(samples: Sequence[Sample]) -> dict[int, Spoken]:
+    """Return what the judge saw in right samples, by the index of the probe.
+
+    What it calls a part of the named object is no cue. Samples of a judge that told nothing are
+    not there; one in which nothing off the object was seen is, and has no phrases.
+    """
+    return {
+        s.explanation.probe_index: Spoken(
+            s.explanation.label_name,
+            rests_elsewhere(s),
+            tuple(what for what, is_part in s.verdict.attends_to if not is_part),
+        )
+        for s in _right(samples)
+        if s.verdict.attends_to is not None
+    }
+
+
+def _right(samples: Sequence[Sample]) -> list[Sample]:
+    """Return the right and judged samples of one class a picture."""
+    kinds = (Quadrant.CORRECT_LOW, Quadrant.CORRECT_HIGH)
+    return [s for s in samples if s.quadrant in kinds and s.explanation.part is None]
 
 
 def rests_elsewhere(sample: Sample) -> bool:

@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..judges import name_place
+
 CELLS = 14
 """Cells a side that masks are compared on; saliency maps of CNNs are rarely finer."""
 SURE = 0.05
-_ROWS, _COLUMNS = ("top", "middle", "bottom"), ("left", "centre", "right")
 
 
 class Box(NamedTuple):
@@ -32,9 +33,7 @@ class Box(NamedTuple):
         """
         if (self.bottom - self.top) * (self.right - self.left) > 0.5:
             return "the whole picture"
-        row = _ROWS[min(2, int(1.5 * (self.top + self.bottom)))]
-        column = _COLUMNS[min(2, int(1.5 * (self.left + self.right)))]
-        return " ".join(dict.fromkeys((row, column))).replace("middle centre", "centre")
+        return name_place((self.top + self.bottom) / 2, (self.left + self.right) / 2)
 
     def region(self, height: int, width: int) -> Tensor:
         """Return the pixels inside, `[height, width]` bool; at least one."""

@@ -67,13 +67,17 @@ class Topic(NamedTuple):
 def find_topics(samples: Sequence[Spoken], *, least: int = 2) -> list[Topic]:
     """Return the phrases of each class's Correct-Low samples, the surest first.
 
+    p-values are corrected for every class with such samples and every phrase that at least `least`
+    samples have, in whichever class: to leave out what a class has seldom would be to choose by
+    the outcome.
+
     The others are the samples of all other classes and the Correct-High ones of the class; those
     of its samples that were predicted wrong belong in neither, so leave them out.
 
     Args:
-        samples: Right ones that were judged and have at least one phrase. One that has none may
-            have been judged by a server that gives none: it would count as a no.
-        least: Correct-Low samples of a class that must have a phrase for it to be looked at.
+        samples: Right ones, each once, in which a judge told what it saw. One that has no phrase
+            counts as a no: leave out those of a server that gives none.
+        least: Correct-Low samples of a class that must have a phrase for it to be told.
 
     Example:
         >>> dotted = [Spoken("cat", True, ("a red dot",))] * 6
@@ -87,7 +91,6 @@ def find_topics(samples: Sequence[Spoken], *, least: int = 2) -> list[Topic]:
         (s.label, s.is_low, frozenset(filter(None, map(normalize_phrase, s.phrases))))
         for s in samples
     ]
-    spoken = [s for s in spoken if s[2]]
     lows: dict[str, Counter[str]] = {}
     for label, is_low, phrases in spoken:
         if is_low:
@@ -100,7 +103,8 @@ def find_topics(samples: Sequence[Spoken], *, least: int = 2) -> list[Topic]:
         for phrase, low in own.items()
         if low >= least and len(spoken) > of_low[label]
     ]
-    values = benjamini_hochberg([fisher_p(*row[2:]) for row in counted])
+    looked_at = len(lows) * sum(count >= least for count in every.values())
+    values = benjamini_hochberg([fisher_p(*row[2:]) for row in counted], looked_at)
     topics = [
         Topic(*row, interval := ratio_interval(*row[2:]), q, q <= SURE and interval.lower > 1)
         for row, q in zip(counted, values, strict=True)

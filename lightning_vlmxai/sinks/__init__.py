@@ -4,6 +4,7 @@ from .audit_count import AuditCount, close_again, close_audit, count_audit
 from .audit_folder import AuditFolder, Judged, find_done
 from .base import (
     AlertSink,
+    EarlySink,
     ReportSink,
     Sink,
     finish_sinks,
@@ -13,6 +14,7 @@ from .base import (
 )
 from .batch_answers import Filled, fill_answers
 from .loggers import make_sinks
+from .metrics import MetricsSink
 from .run_folder import RunFolderSink, add_gate, claim_folder, read_settings
 from .shortcuts import ShortcutsFound, write_shortcuts
 from .words import printable
@@ -21,8 +23,10 @@ __all__ = [
     "AlertSink",
     "AuditCount",
     "AuditFolder",
+    "EarlySink",
     "Filled",
     "Judged",
+    "MetricsSink",
     "ReportSink",
     "RunFolderSink",
     "ShortcutsFound",

@@ -13,10 +13,19 @@ PREFIX = "vlmxai"
 
 @runtime_checkable
 class Sink(Protocol):
-    """Takes closed rounds, in order, on rank 0."""
+    """Takes closed rounds, in order, on rank 0, maybe on another thread than the training's."""
 
     def write(self, closed: Round) -> None:
         """Write a round at the step that it describes."""
+        ...
+
+
+@runtime_checkable
+class EarlySink(Sink, Protocol):
+    """A sink that has to say something before a round's figures are logged."""
+
+    def announce(self, closed: Round, /) -> None:
+        """Say it, at once: the training waits."""
         ...
 
 

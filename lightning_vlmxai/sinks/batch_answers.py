@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..judges import BatchResults
+from ..judges import BatchResults, tell_attended
 from ..records import UnscoredReason, Verdict
 from ..rounds import assign_quadrant
 from .audit_folder import open_whole, read_lines
@@ -104,6 +104,7 @@ def _with(line: dict[str, Any], verdict: Verdict, threshold: float) -> dict[str,
         "detail": verdict.detail,
         "evaluation": verdict.evaluation,
         "justification": verdict.justification,
+        "attends_to": tell_attended(verdict.attends_to),
         "spread": verdict.spread,
         "calls": verdict.usage.calls,
         "tokens": verdict.usage.tokens,

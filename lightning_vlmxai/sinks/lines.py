@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from ..judges import tell_attended
 from ..records import Explanation, Round, Sample
 from ..trust import mask_agreement
 
@@ -39,6 +40,7 @@ def describe_sample(closed: Round, sample: Sample) -> dict[str, Any]:
         "detail": v.detail,
         "evaluation": v.evaluation,
         "justification": v.justification,
+        "attends_to": tell_attended(v.attends_to),
         "attention_drift": sample.attention_drift,
         "centre_shift": sample.centre_shift,
         "score_drift": sample.score_drift,

@@ -29,6 +29,10 @@ class MLFlowSink:
         self._settings = settings
         self._is_begun = False
 
+    def announce(self, _closed: Round) -> None:
+        """Begin the logger's run, if it isn't yet: two threads must not do so at once."""
+        _ = self._logger.experiment
+
     def write(self, closed: Round) -> None:
         """Write the sheets of a round."""
         client, run = self._logger.experiment, self._logger.run_id

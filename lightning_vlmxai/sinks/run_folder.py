@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..explain import apply_mask
+from ..judges import tell_attended
 from ..records import Explanation, JudgedControl, Round, Sample
 from .lines import describe_sample, dump_line, save_picture, to_grey_image
 from .pictures import masked_image, to_image
@@ -178,6 +179,7 @@ def _describe_control(closed: Round, judged: JudgedControl, number: int) -> dict
         "detail": v.detail,
         "evaluation": v.evaluation,
         "justification": v.justification,
+        "attends_to": tell_attended(v.attends_to),
         "spread": v.spread,
         "is_cached": v.is_cached,
         "calls": v.usage.calls,

@@ -39,6 +39,10 @@ class TensorBoardSink:
         self._settings = settings
         self._is_begun = False
 
+    def announce(self, _closed: Round) -> None:
+        """Begin the logger's run, if it isn't yet: two threads must not do so at once."""
+        _ = self._logger.experiment
+
     def write(self, closed: Round) -> None:
         """Write pictures and texts of a round."""
         writer = self._logger.experiment

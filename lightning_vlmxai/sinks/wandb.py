@@ -49,10 +49,8 @@ class WandbSink:
         self._is_begun = False
         self._hidden: set[str] = set()
 
-    def write(self, closed: Round) -> None:
-        """Write the finding, pictures with captions and the rows of the round's samples."""
-        import wandb  # an extra: only who has the logger has the library
-
+    def announce(self, closed: Round) -> None:
+        """Say over which step the figures stand, and which of them get no panel."""
         run = self._logger.experiment
         if not self._is_begun:
             self._is_begun = True
@@ -63,6 +61,13 @@ class WandbSink:
             if name.endswith(ENDS):
                 self._hidden.add(name)
                 run.define_metric(name, step_metric=STEP, hidden=True)
+
+    def write(self, closed: Round) -> None:
+        """Write the finding, pictures with captions and the rows of the round's samples."""
+        import wandb  # an extra: only who has the logger has the library
+
+        self.announce(closed)
+        run = self._logger.experiment
         points: dict[str, Any] = {
             f"examples/{tag}": [
                 wandb.Image(masked_image(sample), caption=caption(sample)) for sample in samples

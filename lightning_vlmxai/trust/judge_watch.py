@@ -32,7 +32,7 @@ LEAST_FIRST = 2
 
 FALSE_ALARMS = 0.007
 """Chance of an alarm in a run of any length, at most, whose judge stays what it is."""
-_SHARES = (("area", 2, 0.5), ("area", 4, 0.2), ("ties", 2, 0.3))
+_SHARES = (("area", 2, 0.4), ("area", 4, 0.1), ("ties", 2, 0.45), ("one score", 2, 0.05))
 """Of that chance: what is looked at, over how many last rounds, and its share."""
 _SPENT_SLOWLY = 8
 _WEAK, _LEAST_KNOWN = 0.75, 16
@@ -87,9 +87,10 @@ class JudgeWatch:
 
     An alarm is an exact test: if the judge stays what it is, the answers of the last rounds and of
     the first ones could as well have been exchanged. It asks how many exchanges would let the last
-    2 (or 4) rounds look so bad: good scores so low and bad ones so high, or so many pictures of one
-    name with one score, as of a judge that looks no more. Its level falls from round to round, so
-    that all rounds of a run together, however long, have `FALSE_ALARMS`.
+    2 (or 4) rounds look so bad: good scores so low and bad ones so high, so many pictures of one
+    name with one score, as of a judge that looks no more, or one score so often for good and bad
+    alike. Its level falls from round to round, so that all rounds of a run together, however long,
+    have `FALSE_ALARMS`.
 
     Args:
         threshold: High means `score >= threshold`.
@@ -155,11 +156,11 @@ class JudgeWatch:
         was, self.is_fallen = self.is_fallen, False
         for what, last, share in _SHARES:
             then, now = times_of(self._rounds, last)
-            if len(then) >= LEAST_FIRST and len(now) == last:
-                p = area_p_value(then, now) if what == "area" else ties_p_value(then, now)
-                if p <= share * level_of(self._tests):
-                    self.is_fallen = True
-                    return "" if was else self._describe_fall(then, now)
+            if len(then) < LEAST_FIRST or len(now) < last:
+                continue
+            if _P_VALUES[what](then, now) <= share * level_of(self._tests):
+                self.is_fallen = True
+                return "" if was else self._describe_fall(then, now)
         return self._describe_weakness()
 
     def _figures(self) -> dict[str, float]:
@@ -264,11 +265,42 @@ def ties_p_value(then: Sequence[ControlRound], now: Sequence[ControlRound]) -> f
     """
     pairs, ties = sum(r.pairs for r in now), sum(r.ties for r in now)
     every, tied = pairs + sum(r.pairs for r in then), ties + sum(r.ties for r in then)
-    ways = sum(
-        math.comb(tied, k) * math.comb(every - tied, pairs - k)
-        for k in range(ties, min(tied, pairs) + 1)
+    return _tail(every, tied, pairs, ties)
+
+
+def one_score_p_value(then: Sequence[ControlRound], now: Sequence[ControlRound]) -> float:
+    """Return the share of exchanges in which the later time gives good and bad one score so often.
+
+    How often is the least of its numbers among good and bad controls: a judge that has become
+    surer, with one score for all good ones, is none that fell. For any score of those that were
+    seen: the share of the likeliest one times their number, at most 1.
+    """
+    good, bad = (
+        [[_tenths(score) for r in rounds for score in getattr(r, name)] for rounds in (then, now)]
+        for name in ("good", "bad")
     )
-    return ways / math.comb(every, pairs)
+    scores = {*good[0], *good[1], *bad[0], *bad[1]}
+    shares = [
+        math.prod(
+            _tail(len(before + after), (before + after).count(score), len(after), often)
+            for before, after in (good, bad)
+        )
+        for score in scores
+        if (often := min(good[1].count(score), bad[1].count(score)))
+    ]
+    return min(1.0, len(scores) * min(shares, default=1.0))
+
+
+_P_VALUES = {"area": area_p_value, "ties": ties_p_value, "one score": one_score_p_value}
+
+
+def _tail(every: int, marked: int, drawn: int, least: int) -> float:
+    """Return the chance of at least so many marked ones among those drawn (hypergeometric)."""
+    ways = sum(
+        math.comb(marked, k) * math.comb(every - marked, drawn - k)
+        for k in range(least, min(marked, drawn) + 1)
+    )
+    return ways / math.comb(every, drawn)
 
 
 def _figures_of(rounds: Sequence[ControlRound], threshold: float) -> ControlFigures:

@@ -29,6 +29,7 @@ from captioned import (
 )
 from lightning_vlmxai import ConfigurationError, ImageText, Item, VLMExplainCallback
 from lightning_vlmxai.attribution import explain_words
+from lightning_vlmxai.explain import explain_captions
 from lightning_vlmxai.explain.live import borrowed
 from lightning_vlmxai.records import Explanation
 
@@ -99,6 +100,26 @@ def test_shares_are_those_of_explain_words(make: Callable[[], Contrastive], tmp_
     last = {(line["round"], line["probe"]): line for line in map(json.loads, lines)}
     for one in found:
         assert last[1, one.probe_index]["words"] == [list(word) for word in one.words]
+
+
+def test_a_joint_call_embeds_each_picture_once_more_for_the_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tower of pictures: once for their own embeddings, once along with captions, two rows."""
+    module = Joint(make_clip(output_dict=True))
+    rows: list[int] = []
+    of_words: list[int] = []
+
+    def counted(*given: Any, **more: Any) -> Any:
+        before = sum(rows)
+        found = explain_captions(*given, **more)
+        of_words.append(sum(rows) - before)
+        return found
+
+    monkeypatch.setattr("lightning_vlmxai.callbacks.explaining.explain_captions", counted)
+    module.model.visual.register_forward_hook(lambda _m, args, _o: rows.append(len(args[0])))
+    run(tmp_path, module, ImageText(decode=decode), isolation="trust")  # it counts
+    assert of_words[-1] == 12 + 12 + 2 * 2
 
 
 @pytest.mark.parametrize(

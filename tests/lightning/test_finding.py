@@ -7,7 +7,6 @@ from typing import Any
 
 from lightning_vlmxai.callbacks.publishing import Publisher
 from lightning_vlmxai.records import Round
-from lightning_vlmxai.rounds import Faults
 from run_folders import make_round
 
 
@@ -17,13 +16,12 @@ def test_a_resumed_run_goes_on_from_what_its_folder_holds(tmp_path: Path) -> Non
     def publish(folder: Path, parts: list[list[Round]]) -> list[tuple[str, ...]]:
         for part in parts:
             kept: list[Round] = []
-            publisher = Publisher(
-                run_dir=folder, stage="fit", loggers=[], faults=Faults(), settings=_settings
-            )
+            publisher = Publisher(run_dir=folder, stage="fit", loggers=[], settings=_settings)
             publisher._open()
             publisher._sinks.append(_Keep(kept))
             for closed in part:
                 publisher.write(closed)
+            publisher.close()
         return [closed.finding for closed in kept[-2:]]
 
     rounds = [make_round(n, probes=60, score=_fallen) for n in range(4)]

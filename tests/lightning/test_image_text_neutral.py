@@ -27,7 +27,10 @@ from lightning_vlmxai import ImageText, VLMExplainCallback, ZeroShot
 from lightning_vlmxai.tasks import EmbeddingTask
 from neutral_state import MemoryLogger, Recorder, State, find_differences, take_state
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*blank_saliency")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*blank_saliency"),
+    pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing"),  # peft asks for it
+]
 
 
 class Noisy(Towers):
@@ -44,6 +47,13 @@ def frozen_towers() -> Contrastive:
     module.model.visual.requires_grad_(False)
     module.model.visual.transformer.resblocks[-1].requires_grad_(True)
     return module
+
+
+def with_adapters() -> Contrastive:
+    """Return a module that trains LoRA's adapters alone."""
+    peft = pytest.importorskip("peft")
+    config = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"])
+    return Together(peft.get_peft_model(make_transformers(), config))
 
 
 def train(
@@ -83,6 +93,7 @@ def train(
         (lambda: Noisy(make_clip()), ImageText(decode=decode), "bf16-mixed"),
         (frozen_towers, ImageText(decode=decode), "32-true"),
         (lambda: Together(make_transformers()), ImageText(decode=decode), "bf16-true"),
+        (with_adapters, ImageText(decode=decode), "32-true"),
         (lambda: Features(make_transformers("Siglip")), ImageText(decode=decode), "32-true"),
         (
             lambda: Noisy(make_clip()),
@@ -90,7 +101,7 @@ def train(
             "32-true",
         ),
     ],
-    ids=["joint", "compiled", "bf16-mixed", "frozen", "bf16-true", "siglip", "zero-shot"],
+    ids=["joint", "compiled", "bf16-mixed", "frozen", "bf16-true", "lora", "siglip", "zero-shot"],
 )
 def test_not_a_bit_differs(
     make: Callable[[], Contrastive], task: EmbeddingTask, precision: str, tmp_path: Path

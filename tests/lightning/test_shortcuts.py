@@ -23,8 +23,9 @@ from tiny import Squares, TinyModule, loader, make_trainer
 
 TEXT = (
     "red: 12 of 12 right answers rest on what lies top right (95 %: 76 to 100 %; other classes 0 "
-    "of 12). Erasing it turns 12 of 12 predictions, erasing as much elsewhere 0. Pasting it onto "
-    "other classes makes 12 of 12 a red, pasting as much from elsewhere 0. "
+    "of 12). 0 of 12 pictures of other classes look like theirs there. Erasing it turns 12 of 12 "
+    "predictions, erasing as much elsewhere 0. Pasting it onto other classes makes 12 of 12 a red, "
+    "pasting as much from elsewhere 0. "
     "shortcut_training.csv lists all 24 training pictures, the most alike first."
 )
 
@@ -151,8 +152,13 @@ def test_a_failure_ends_no_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert "no luck" in told[0]
     assert (tmp_path / "report.html").exists()
     if what == "try_cause":
-        assert "0 of 12). It was not tried: ValueError: no luck. " in told[1]
-        assert read(tmp_path)["shortcuts"][0]["erased"] is None
+        assert len(told) == 1  # what wasn't tried, and is rare among too few, raises no alert
+        (found,) = read(tmp_path)["shortcuts"]
+        assert (found["erased"], found["is_proven"]) == (None, False)
+        assert (
+            "It was not tried: ValueError: no luck. That it is a shortcut was not shown."
+            in found["text"]
+        )
 
 
 class _Pixels(nn.Module):

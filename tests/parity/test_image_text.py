@@ -101,6 +101,22 @@ def test_gradeclip_is_its_literal_twin(name: str) -> None:
         assert (found.raw[row] - relevance.relu()).abs().amax() / relevance.abs().amax() <= 1e-5
 
 
+@pytest.mark.parametrize("name", TWINS)
+def test_gradeclip_runs_what_is_before_the_attention_once(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the second forward only what is behind the attention is left, and the map is the same."""
+    model, images = build(name), pictures()
+    explained(model, images, "gradeclip")  # finds out what is used behind it
+    found = explained(model, images, "gradeclip")
+    kind = nn.Linear if name == "transformers siglip 2" else nn.Conv2d
+    first = next(part for part in model.modules() if isinstance(part, kind))
+    inner, runs = first.forward, []
+    monkeypatch.setattr(first, "forward", lambda *given: (runs.append(1), inner(*given))[1])
+    assert torch.equal(explained(model, images, "gradeclip").raw, found.raw)
+    assert len(runs) == 1
+
+
 def test_one_head_is_another_network() -> None:
     """With Grad-ECLIP's one head a random CLIP looks elsewhere, and its embeddings are others."""
     model, images = build("open_clip"), pictures(6)
@@ -128,34 +144,40 @@ def test_a_look_at_the_outputs_of_a_pool_is_told_from_one_at_the_picture() -> No
     assert set(READ) > set(TWINS)
 
 
-def test_mmel_is_its_literal_twin() -> None:
+@pytest.mark.parametrize("name", ["open_clip", "transformers clip"])
+def test_mmel_is_its_literal_twin(name: str) -> None:
     """Three looks weighted by what they add, the picture and five windows by the confidence."""
-    model, images = build("open_clip"), pictures()
+    model, images = build(name), pictures()
     found = explained(model, images, "mmel")
     for row, label in enumerate(found.prediction.classes.tolist()):
         image = images[row : row + 1]
-        raw = twin_map(model, image, label, (32, 32))
+        raw = twin_map(name, model, image, label, (32, 32))
         around, covered = torch.zeros(32, 32), torch.zeros(32, 32)
         for top, left in ((0, 0), (0, 16), (16, 0), (16, 16), (8, 8)):
             window = image[:, :, top : top + 16, left : left + 16]
             large = nn.functional.interpolate(window, (32, 32), mode="bilinear")
-            around[top : top + 16, left : left + 16] += twin_map(model, large, label, (16, 16))
+            around[top : top + 16, left : left + 16] += twin_map(
+                name, model, large, label, (16, 16)
+            )
             covered[top : top + 16, left : left + 16] += 1
         raw += around / covered
         assert (found.raw[row] - raw).abs().amax() / raw.abs().amax() <= 1e-5
 
 
-def twin_map(model: nn.Module, image: Tensor, label: int, size: tuple[int, int]) -> Tensor:
+def twin_map(
+    name: str, model: nn.Module, image: Tensor, label: int, size: tuple[int, int]
+) -> Tensor:
     """Return the merged looks at one picture, times the confidence in a label, at a size."""
-    places = [f"model.visual.transformer.resblocks.{i}.attn" for i in range(3)]
+    last, project, _, _ = TWINS[name]
+    places = [last.replace("2", str(i)) for i in range(3)]
     attentions: list[Any] = [model.get_submodule(place) for place in places]
     given: list[tuple[Tensor, Tensor]] = []
 
-    def note(_m: nn.Module, args: Any, output: Any) -> None:
+    def note(_m: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         output[0].retain_grad()
-        given.append((args[0].detach(), output[0]))
+        given.append(((*args, *kwargs.values())[0].detach(), output[0]))
 
-    handles = [attention.register_forward_hook(note) for attention in attentions]
+    handles = [one.register_forward_hook(note, with_kwargs=True) for one in attentions]
     with torch.enable_grad():
         logits = model(image)
         logits[0, label].backward()
@@ -165,7 +187,7 @@ def twin_map(model: nn.Module, image: Tensor, label: int, size: tuple[int, int])
     sums, grids = [], []
     for attention, (x, out) in zip(attentions, given, strict=True):
         with torch.no_grad():
-            twin = Literal(*(t[0] for t in mha(attention, x, x)), attention.num_heads)
+            twin = Literal(*(t[0] for t in project(attention, x, x)), attention.num_heads)
         weight = attention.out_proj.weight.detach()
         twin.g = (out.grad[0, 0] @ weight).tolist()
         relevance = twin.exact()

@@ -34,6 +34,14 @@ function carriers(sample) {
     h("p", { class: "hint" }, h("span", { class: "adds" }, "adds"), " to the cosine, ", h("span", { class: "takes" }, "takes"), ` from it; the strongest word by ${most.toPrecision(2)}.`)];
 }
 
+// What the judge saw in the attended region, in its words.
+function seen(sample) {
+  if (!sample.seen?.length) return null;
+  const where = (isPart) => (isPart === null ? "" : isPart ? " (of the object)" : " (off the object)");
+  return [h("h3", { id: "seen-title" }, "What is attended to"), h("ul", { id: "seen", "aria-labelledby": "seen-title" },
+    sample.seen.map(([text, isPart]) => h("li", null, isolated(page.texts[text]), where(isPart))))];
+}
+
 function verdict(sample) {
   const cost = [sample.calls ? `${sample.calls} call${sample.calls > 1 ? "s" : ""}` : null, sample.tokens ? `${sample.tokens.toLocaleString("en")} tokens` : null,
     sample.cost ? `$${sample.cost.toFixed(4)}` : null, sample.latency && sample.calls ? `${sample.latency.toFixed(1)} s` : null,
@@ -50,6 +58,7 @@ function verdict(sample) {
       cost ? fact("Cost", cost) : null),
     carriers(sample),
     sample.reason ? [h("h3", null, "Why there is no score"), h("p", { class: "words" }, sample.reason), sample.detail ? words(sample.detail) : null] : null,
+    seen(sample),
     h("h3", null, "Evaluation"), words(sample.evaluation),
     h("h3", null, "Justification"), words(sample.justification),
     askedDetails(sample));

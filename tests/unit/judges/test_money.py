@@ -141,7 +141,7 @@ def test_limit_on_the_answer_makes_the_estimate_cheaper():
         VLMJudge("m", api_key_env=None, request=request).estimate(pictures=1, rounds=1).tokens
         for request in ({}, {"max_completion_tokens": 100})
     )
-    assert free - bound == 250
+    assert free - bound == 300
 
 
 def test_unknown_price_is_no_price():

@@ -103,6 +103,21 @@ def test_the_page_gets_pictures_box_and_predictions(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_where_it_looks_is_no_alarm(tmp_path: Path) -> None:
+    """Without a proof it is told all the same, by the sentence that says so."""
+    look(tmp_path, found(), replace(found("dog"), pasted=None))
+    told = [
+        (of["text"], of["alarm"])
+        for of in unpack(write_report(tmp_path).read_text())["findings"]
+        if "right answers" in of["text"]
+    ]
+    assert [alarm for _, alarm in told] == [True, False]
+    assert "2 of 3 right answers rest on what lies top right" in told[0][0]
+    assert told[1][0].startswith("dog: 2 of 3 right answers look at what lies top right")
+    assert told[1][0].endswith("That it is a shortcut was not shown.")
+    assert told[1][0] in " ".join(summarize(tmp_path).split())
+
+
 def test_changed_pictures_groups_and_the_list_are_on_the_page(tmp_path: Path) -> None:
     """Pictures as changed, embedded; confidences; the list's address, beside or zipped."""
     one = replace(

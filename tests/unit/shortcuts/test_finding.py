@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lightning_vlmxai.calls import Call
 from lightning_vlmxai.records import Explanation, Probe, Quadrant, Sample, Verdict
-from lightning_vlmxai.shortcuts import find_shortcuts, try_cause
+from lightning_vlmxai.shortcuts import Spoken, find_shortcuts, spoken_of, try_cause
 from lightning_vlmxai.tasks import Classification
 
 SIDE, NAMES = 28, ("cat", "dog", "cow")
@@ -82,12 +82,58 @@ def cases(low_cats: int) -> tuple[list[Sample], list[Probe]]:
     return [s for s, _ in made], [p for _, p in made]
 
 
+def tell(sample: Sample, *seen: tuple[str, bool | None]) -> Sample:
+    """Return a sample in which the judge saw something."""
+    return replace(sample, verdict=replace(sample.verdict, attends_to=seen))
+
+
+def test_what_a_judge_tells_of_the_object_is_no_cue() -> None:
+    """Its parts differ between classes; who tells nothing counts nowhere, who sees none as a no."""
+    samples = [tell(s, ("fur", True)) for s in cases(10)[0]]
+    (found,) = find_shortcuts(samples)
+    assert found.topic is None
+    samples[0] = replace(samples[0], verdict=Verdict.scored(1.0))
+    spoken = spoken_of(samples)
+    assert spoken.keys() == {s.explanation.probe_index for s in samples[1:]}
+    assert spoken[1] == Spoken("cat", True, ())
+    assert spoken[11] == Spoken("cat", False, ())
+
+
+def test_words_of_earlier_rounds_are_passed_in() -> None:
+    """They are used instead of the samples' own."""
+    samples, _ = cases(10)
+    own = {s.explanation.probe_index: tell(s, ("x", None)) for s in samples}
+    spoken = spoken_of([*own.values()])
+    spoken |= {i: spoken[i]._replace(phrases=("the dots",)) for i in range(10)}
+    (found,) = find_shortcuts([*own.values()], spoken=spoken)
+    assert found.topic is not None
+    assert (found.topic.phrase, found.topic.low, found.topic.other) == ("dot", 10, 0)
+
+
+def test_a_place_is_not_told_twice() -> None:
+    """The reference judge's words are places themselves."""
+    samples = [
+        tell(s, ("top right", False))
+        if s.explanation.probe_index < 10
+        else tell(s, ("centre", True))
+        for s in cases(10)[0]
+    ]
+    (found,) = find_shortcuts(samples)
+    assert found.topic is not None
+    assert found.topic.phrase == "top right"
+    assert "look at what lies top right (" in found.text
+    assert "The judge saw" not in found.text
+    assert "look at what lies top right (" in replace(found, place=None).text
+
+
 def test_a_planted_dot_is_named_with_its_place_and_its_effect() -> None:
     """Every figure with its denominator."""
     samples, probes = cases(10)
-    phrases = {s.explanation.probe_index: ("the object",) for s in samples}
-    phrases |= dict.fromkeys(range(10), ("A red dot",))
-    (found,) = find_shortcuts(samples, phrases=phrases)
+    samples = [
+        tell(s, ("A red dot", False)) if s.explanation.probe_index < 10 else tell(s, ("ear", True))
+        for s in samples
+    ]
+    (found,) = find_shortcuts(samples)
     assert (found.label, found.low, found.right, found.other_low, found.other_right) == (
         "cat", 10, 12, 0, 30,
     )  # fmt: skip
@@ -96,8 +142,10 @@ def test_a_planted_dot_is_named_with_its_place_and_its_effect() -> None:
     )
     assert tried.text == (
         "cat: 10 of 12 right answers rest on red dot, top right (95 %: 55 to 95 %; other classes 0 "
-        "of 30). Erasing it turns 10 of 10 predictions, erasing as much elsewhere 0. Pasting it "
-        "onto other classes makes 30 of 30 a cat, pasting as much from elsewhere 0."
+        "of 30). The judge saw it in 10 of 10 of them, and in 0 of 32 others. 0 of 30 pictures of "
+        "other classes look like theirs there. Erasing it turns 10 of 10 predictions, erasing as "
+        "much elsewhere 0. Pasting it onto other classes makes 30 of 30 a cat, pasting as much "
+        "from elsewhere 0."
     )
 
 
@@ -105,7 +153,7 @@ def test_without_words_the_place_is_told() -> None:
     """The reference judge has no words."""
     (found,) = find_shortcuts(cases(10)[0])
     assert found.topic is None
-    assert "rest on what lies top right (" in found.text
+    assert "look at what lies top right (" in found.text
 
 
 @pytest.mark.parametrize("low_cats", [0, 2])
@@ -145,6 +193,58 @@ def test_a_map_that_misleads_is_told() -> None:
     assert tried.erased is not None
     assert tried.erased.flipped == 0
     assert "the maps are in doubt" in tried.text
+    assert not tried.is_proven
+
+
+def others(count: int) -> list[Sample]:
+    """Return right samples of other classes, without a dot."""
+    return [case(100 + i, 1 + i % 2, low=False, dotted=False)[0] for i in range(count)]
+
+
+def test_a_cue_that_is_seen_needs_no_effect() -> None:
+    """What only this class's pictures show where the model looks is told, without a trial."""
+    (found,) = find_shortcuts([*cases(10)[0], *others(40)])
+    assert found.likeness == (0, 70)
+    assert found.is_proven
+    assert found.text == (
+        "cat: 10 of 12 right answers rest on what lies top right (95 %: 55 to 95 %; other classes "
+        "0 of 70). 0 of 70 pictures of other classes look like theirs there."
+    )
+
+
+def test_empty_ground_is_where_it_looks_and_no_shortcut() -> None:
+    """Other classes have the same there; that erasing turns predictions does not prove it."""
+    made = [case(i, 0, low=i < 10, dotted=False) for i in range(12)]
+    made += [case(20 + i, 1 + i % 2, low=False, dotted=False) for i in range(70)]
+    generator = torch.Generator().manual_seed(0)
+
+    class NeedsDarkness(ReadsDot):
+        def forward(self, images: Tensor) -> Tensor:
+            logits = super().forward(images)
+            is_dark = images[:, 0, :4, -4:].amax(dim=(1, 2)) < 0.1
+            is_thin = (images[:, 0, 12:16, 12:16] - 0.4).abs().amax(dim=(1, 2)) < 1e-3
+            logits[:, 0] = 20.0 * (is_dark & is_thin) - 10.0
+            return logits
+
+    for sample, probe in made:
+        image = probe.call.images
+        image[..., :4, -4:] = 0.05 * torch.rand(4, 4, generator=generator)
+        image[..., 4:9, -9:] = 0.5  # what the place is filled with, once erased
+        sample.explanation.pixels.copy_(image[0].expand(3, -1, -1))
+    samples, probes = [s for s, _ in made], [p for _, p in made]
+    (found,) = find_shortcuts(samples)
+    assert found.likeness is not None
+    assert found.likeness.like > 35
+    tried = try_cause(
+        found, samples, probes, module=NeedsDarkness(), prepare=lambda c: c, task=Classification()
+    )
+    assert tried.erased is not None
+    assert tried.erased.is_cause
+    assert tried.pasted is not None
+    assert tried.pasted.flipped == 0
+    assert not tried.is_proven
+    assert "look at what lies top right" in tried.text
+    assert tried.text.endswith("That it is a shortcut was not shown.")
 
 
 def test_no_room_is_said() -> None:

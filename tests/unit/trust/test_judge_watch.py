@@ -26,6 +26,7 @@ from lightning_vlmxai.trust.judge_watch import (
     ControlRound,
     area_p_value,
     level_of,
+    one_score_p_value,
     round_auc,
     ties_p_value,
     times_of,
@@ -170,6 +171,30 @@ def test_ties_are_tested_by_fisher() -> None:
     assert ties_p_value(then, now) == pytest.approx(sum(found) / len(found), rel=1e-12)
     none = [ControlRound(number=0, good=(1.0,), bad=(1.0,))]
     assert ties_p_value(none, none) == 1.0
+
+
+def test_one_score_for_good_and_bad_alike_is_tested_by_all_exchanges() -> None:
+    """Counted out for each score; times the number of scores."""
+    then = [ControlRound(number=0, good=(5.0, 3.0, 4.0, 4.5), bad=(0.0, 3.0, 1.0))]
+    now = [ControlRound(number=1, good=(3.0, 3.0, 4.0), bad=(3.0, 3.0))]
+    shares = []
+    for score, often in ((3.0, 2),):
+        good, bad = (then[0].good + now[0].good), (then[0].bad + now[0].bad)
+        shares.append(
+            np.mean([sum(s == score for s in c) >= often for c in combinations(good, 3)])
+            * np.mean([sum(s == score for s in c) >= often for c in combinations(bad, 2)])
+        )
+    seen = len({*good, *bad})
+    assert seen == 6
+    assert one_score_p_value(then, now) == pytest.approx(seen * min(shares), rel=1e-12)
+
+
+def test_a_judge_that_became_surer_has_no_score_for_good_and_bad() -> None:
+    """Though each of its answers is one that was rare before."""
+    then = [ControlRound(number=0, good=(3.0, 3.5, 4.0, 4.5), bad=(0.5, 1.0, 1.5, 2.0))] * 5
+    now = [ControlRound(number=9, good=(5.0,) * 4, bad=(0.0,) * 4)] * 2
+    assert one_score_p_value(then, now) == 1.0
+    assert one_score_p_value(now, now) == 1.0
 
 
 def test_the_levels_of_all_tests_together_have_a_bound() -> None:
