@@ -136,20 +136,24 @@ class Explaining:
     ) -> None:
         """Tell of maps that don't show what predictions hang on, in the rounds that are for it.
 
+        In the first of a run, resumed or not, it is told as well how maps are beside others.
+
         Args:
             live: The model; it is left as it was.
             explanations: Of the round.
             number: Of the round, from 0.
         """
-        if self._bound is not None and self._check.is_due(number):
-            explainer, probes = self._bound.explainer, self._bound.probes
-            if line := self._check.look(explainer, live, probes, explanations):
-                self._doubt(line)
-            health = self._check.look_at_health(explainer, live, probes, explanations)
-            if health is not None:
-                rank_zero_info(f"vlmxai: {health.text}")
-                if health.doubt:
-                    self._doubt(health.doubt)
+        if self._bound is None:
+            return
+        explainer, probes = self._bound.explainer, self._bound.probes
+        is_due = self._check.is_due(number)
+        if is_due and (line := self._check.look(explainer, live, probes, explanations)):
+            self._doubt(line)
+        health = self._check.look_at_health(explainer, live, probes, explanations)
+        if health is not None:
+            rank_zero_info(f"vlmxai: {health.text}")
+            if health.doubt:
+                self._doubt(health.doubt)
 
     def see(self, probes: Sequence[Probe]) -> Sequence[Probe]:
         """Return probes with what the validation predicted, by the texts of the last round."""

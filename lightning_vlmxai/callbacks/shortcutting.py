@@ -99,7 +99,7 @@ class Shortcutting:
             if self._ranks.rank == 0:
                 with self._faults.passed_over("Looking for shortcuts", "so none is told"):
                     found = self._find(live, closed, explaining)
-                    if find_training is not None and found.shortcuts and explaining.bound:
+                    if find_training is not None and explaining.bound:
                         found = self._add_training(live, explaining.bound, found, find_training)
                     self._tell(found)
 
@@ -125,13 +125,17 @@ class Shortcutting:
     def _add_training(
         self, live: LiveModel, bound: Bound, found: ShortcutsFound, find_training: FindTraining
     ) -> ShortcutsFound:
-        """Return what was found with its training pictures; what fails is said in their stead."""
+        """Return what was found, what is proven with training pictures or why there are none."""
+        proven = [one for one in found.shortcuts if one.is_proven]
+        if not proven:
+            return found
         lists: list[TrainingList] = []
         with self._faults.passed_over("Looking through the training data", "so none is listed"):
-            lists = find_training(live, bound, found.closed.samples, found.shortcuts)
-        lists = lists or [TrainingList(note=self._faults.last)] * len(found.shortcuts)
-        pairs = zip(found.shortcuts, lists, strict=True)
-        return replace(found, shortcuts=[replace(one, training=own) for one, own in pairs])
+            lists = find_training(live, bound, found.closed.samples, proven)
+        lists = lists or [TrainingList(note=self._faults.last)] * len(proven)
+        of = {one.label: listed for one, listed in zip(proven, lists, strict=True)}
+        added = [replace(one, training=of.get(one.label)) for one in found.shortcuts]
+        return replace(found, shortcuts=added)
 
     def _try(
         self,

@@ -331,7 +331,7 @@ def _differing_settings(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
             one_line(name),
             [show_value(own[name]) if name in own else NOTHING for own in settings],
         )
-        for name in sorted({name for own in settings for name in own})
+        for name in sorted({name for own in settings for name in own} - {"map_health"})
         if any(
             (name in own, own.get(name)) != (name in settings[0], settings[0].get(name))
             for own in settings[1:]

@@ -15,7 +15,7 @@ import torch
 from lightning_vlmxai import Sample, VLMExplainCallback
 from lightning_vlmxai.callbacks import shortcutting
 from lightning_vlmxai.callbacks.training_pictures import TrainingPictures
-from lightning_vlmxai.shortcuts import Box, Place, Shortcut, TrainingList, try_cause
+from lightning_vlmxai.shortcuts import Box, Likeness, Place, Shortcut, TrainingList, try_cause
 from neutral_fit import HAS_AVERAGING, Combination
 from neutral_state import find_difference
 from neutrality import AXES, compare, describe, make_cover, make_matrix, make_pairwise
@@ -173,6 +173,7 @@ def test_trying_shortcuts_amid_a_training_leaves_no_bit(
         of = Shortcut(
             label=e.label_name, number=e.label, low=1, right=1, other_low=0, other_right=1,
             place=Place(Box(0.0, 0.0, 0.25, 0.25), 1.0, 0.0, 0.01), bearers=bearers,
+            likeness=Likeness(0, 1000),
         )  # fmt: skip
         return [of]
 

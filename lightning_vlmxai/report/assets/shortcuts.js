@@ -77,6 +77,6 @@ function shortcuts(section) {
   if (!of) return section.replaceChildren(h("h2", null, "Shortcuts were not looked for"),
     h("p", { class: "hint" }, "Pass VLMExplainCallback(find_shortcuts=True)."));
   section.replaceChildren(...of.found.length ? of.found.map(shortcutPart) : of.said.map((line) => h("p", null, isolated(line))),
-    of.list ? h("p", null, h("a", { href: of.list }, "Training pictures that look like it"), ": shortcut_training.csv, the most alike first.") : "",
+    of.list ? h("p", { class: "jumps" }, h("a", { href: of.list }, "Training pictures that look like it"), ": shortcut_training.csv, the most alike first.") : "",
     h("p", { class: "hint" }, "A class stands here where its right answers look at something else than the object more often than those of other classes do; the sentence says whether they rest on it. shortcut_pictures.csv in the run folder lists the pictures."));
 }
