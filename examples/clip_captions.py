@@ -62,7 +62,7 @@ def train(name: str, *, judge: Judge, args: argparse.Namespace) -> Sequence[Samp
         method="occlusion",
         normalization=([0.45] * 3, [0.25] * 3),
         probe_size=args.probes,
-        every_n_validations=args.epochs // 4 or 1,
+        every_n_validations=args.epochs,  # the last: occlusion takes its time
     )
     trainer = pl.Trainer(
         accelerator="cpu",
@@ -155,9 +155,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--judge", choices=["reference", "vlm"], default="reference")
     parser.add_argument("--judge-model", default=os.environ.get("OPENAI_MODEL", "gpt-4o-mini"))
-    parser.add_argument("--epochs", type=int, default=24)
-    parser.add_argument("--pictures", type=int, default=6000, help="to learn from")
-    parser.add_argument("--probes", type=int, default=200)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--pictures", type=int, default=4000, help="to learn from")
+    parser.add_argument("--probes", type=int, default=120)
     parser.add_argument("--seed", type=int, default=0, help="of weights and batches")
     parser.add_argument("--root", type=Path, default=Path("runs/clip_captions"))
     parser.add_argument("--model", default="", help="a model of open_clip's, for your own data")
