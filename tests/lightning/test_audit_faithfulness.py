@@ -62,6 +62,7 @@ def test_rows_without_a_figure_say_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_each_explained_label_has_its_own(tmp_path: Path) -> None:
     """Average Drop of several labels, counted by hand."""
 
@@ -100,6 +101,7 @@ def test_each_explained_label_has_its_own(tmp_path: Path) -> None:
         assert told == pytest.approx(wanted, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_an_audit_that_goes_on_measures_the_rest_and_nothing_else(tmp_path: Path) -> None:
     """All rows have their figures; with other ones it is another audit."""

@@ -85,10 +85,11 @@ def train(
     ("make", "task", "precision"),
     [
         (lambda: Joint(make_clip(output_dict=True)), ImageText(decode=decode), "32-true"),
-        (
+        pytest.param(
             lambda: Joint(torch.compile(make_clip(), backend="eager")),
             ImageText(decode=decode),
             "32-true",
+            marks=pytest.mark.slow,
         ),
         (lambda: Noisy(make_clip()), ImageText(decode=decode), "bf16-mixed"),
         (frozen_towers, ImageText(decode=decode), "32-true"),

@@ -46,6 +46,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*blank_saliency")
 BYTES = v2.Compose([v2.ToImage(), v2.ToPureTensor()])
 
 
+@pytest.mark.slow
 def test_all_of_torchs_ways(tmp_path: Path) -> None:
     """In data set, collate function, hook, step or network; as bytes, unscaled, as an `Image`."""
     ways: dict[str, tuple[pl.LightningModule, DataLoader[Any]]] = {

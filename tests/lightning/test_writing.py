@@ -170,6 +170,7 @@ def run(folder: Path, base_url: str, how: str) -> int:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["kill", "raise"])
 def test_what_was_judged_is_kept_though_rounds_wait_to_be_written(tmp_path: Path, how: str) -> None:
     """The folder can be read, the next run goes on, and no closed round is paid for twice."""

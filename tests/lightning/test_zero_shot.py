@@ -103,6 +103,7 @@ def test_predicted_is_the_class_whose_texts_are_nearest_on_average(
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_an_audit_judges_every_picture_of_a_classifier_made_of_texts(tmp_path: Path) -> None:
     """`validate()` with `VLMAuditCallback` explains all rows, by texts that are embedded once."""
     task = ZeroShot(

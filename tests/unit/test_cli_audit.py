@@ -139,6 +139,7 @@ def test_a_vlm_is_asked_and_its_cost_is_known(folder: Path) -> None:
     assert {line["reason"] for line in lines()} == {None, "over_budget"}
 
 
+@pytest.mark.slow
 def test_ones_own_module_is_audited_on_ones_own_data(folder: Path) -> None:
     """From a checkpoint, by its own steps."""
     trainer = pl.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
