@@ -42,6 +42,7 @@ class Shortcut:
         place: Where they look and others don't; None if that is no more than chance.
         topic: What they look at, in the judge's words; None likewise.
         likeness: Pictures of other classes that look there as these do; None if not known.
+        is_wide: Whether the pictures are the class's own beside that place too.
         bearers: Indices of the probes that bear the cue.
         erased: What erasing it does to these; None where it was not tried.
         pasted: What pasting it onto other classes does. The rows of the changes of both are
@@ -60,6 +61,7 @@ class Shortcut:
     place: Place | None = None
     topic: Topic | None = None
     likeness: Likeness | None = None
+    is_wide: bool = False
     bearers: tuple[int, ...] = ()
     erased: Effect | None = None
     pasted: Effect | None = None
@@ -104,6 +106,11 @@ class Shortcut:
             like, total = self.likeness
             there = " there" if where else ""
             said.append(f"{like} of {total} pictures of other classes look like theirs{there}.")
+        if self.is_wide:
+            said.append(
+                "So it is beside that place: what they share is not there alone, and erasing it "
+                "there leaves the rest."
+            )
         if self.erased:
             e = self.erased
             said.append(
@@ -166,11 +173,10 @@ def find_shortcuts(
             _masks(bearers), _masks([s for s in right if id(s) not in chosen]), seed=seed
         )
         place = place if place and place.stands_out else None
-        likeness = measure_likeness(
-            [s.explanation for s in bearers],
-            [s.explanation for s in right if s.explanation.label_name != name],
-            place and place.box,
-        )
+        own = [s.explanation for s in bearers]
+        rest = [s.explanation for s in right if s.explanation.label_name != name]
+        likeness = measure_likeness(own, rest, place and place.box)
+        beside = measure_likeness(own, rest, place.box, beside=True) if place else None
         found.append(
             Shortcut(
                 label=name,
@@ -182,6 +188,7 @@ def find_shortcuts(
                 place=place,
                 topic=topics.get(name),
                 likeness=likeness,
+                is_wide=bool(likeness and likeness.is_own and beside and beside.is_own),
                 bearers=tuple(s.explanation.probe_index for s in bearers),
             )
         )

@@ -39,7 +39,11 @@ class Likeness(NamedTuple):
 
 
 def measure_likeness(
-    bearers: Sequence[Explanation], others: Sequence[Explanation], box: Box | None
+    bearers: Sequence[Explanation],
+    others: Sequence[Explanation],
+    box: Box | None,
+    *,
+    beside: bool = False,
 ) -> Likeness | None:
     """Return how many pictures of other classes look in a place as the bearers of a cue do.
 
@@ -51,6 +55,7 @@ def measure_likeness(
         bearers: Of pictures that may bear a cue, of any size.
         others: Of other classes.
         box: Where it lies; anywhere if None.
+        beside: Look everywhere but there.
 
     Returns:
         None for fewer than three bearers, no others, or where the object leaves nothing to see.
@@ -58,6 +63,7 @@ def measure_likeness(
     if len(bearers) < 3 or not others:
         return None
     inside = (box or Box(0.0, 0.0, 1.0, 1.0)).region(_SIDE, _SIDE)
+    inside = ~inside if beside else inside
     own, own_free = _look(bearers, inside)
     rest, rest_free = _look(others, inside)
     total, seen = own.sum(dim=0), own_free.sum(dim=0)

@@ -139,6 +139,7 @@ def _describe(one: Shortcut, found: ShortcutsFound, files: dict[int, str | None]
             "upper": _finite(one.topic.interval.upper),
             "q": one.topic.q,
         },
+        "is_wide": one.is_wide,
         "likeness": one.likeness and one.likeness._asdict(),
         "bearers": [{"probe": index, "file": files.get(index)} for index in one.bearers],
         "erased": _describe_effect(one, "erased", found, files),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -108,3 +109,18 @@ def test_a_run_without_a_look_has_no_such_link(tmp_path: Path, open_page: Open) 
     page = open_page(write_report(tmp_path), "#/shortcuts")
     expect(page.locator('nav a[data-view="shortcuts"]')).to_be_hidden()
     expect(page.locator("#shortcuts")).to_contain_text("find_shortcuts=True")
+
+
+def test_what_the_judge_saw_is_on_the_probe_page(tmp_path: Path, open_page: Open) -> None:
+    """As text, each with whether it is of the object; nothing where the judge told none."""
+    made = make_round(0)
+    told = (("red dot", False), ("ear", True), ("grass", None))
+    verdict = replace(made.samples[0].verdict, attends_to=told)
+    samples = (replace(made.samples[0], verdict=verdict), *made.samples[1:])
+    write_run(tmp_path, [replace(made, samples=samples)])
+    page = open_page(write_report(tmp_path), "#/probe/0?round=fit-0")
+    expect(page.locator("#seen li")).to_have_text(
+        ["red dot (off the object)", "ear (of the object)", "grass"]
+    )
+    page.goto(page.url.split("#")[0] + "#/probe/3?round=fit-0")
+    expect(page.locator("#seen")).to_have_count(0)

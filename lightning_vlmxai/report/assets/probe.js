@@ -35,7 +35,7 @@ function carriers(sample) {
 }
 
 // What the judge saw in the attended region, in its words.
-function attendedTo(sample) {
+function attended(sample) {
   if (!sample.seen?.length) return null;
   const where = (isPart) => (isPart === null ? "" : isPart ? " (of the object)" : " (off the object)");
   return [h("h3", { id: "seen-title" }, "What is attended to"), h("ul", { id: "seen", "aria-labelledby": "seen-title" },
@@ -58,7 +58,7 @@ function verdict(sample) {
       cost ? fact("Cost", cost) : null),
     carriers(sample),
     sample.reason ? [h("h3", null, "Why there is no score"), h("p", { class: "words" }, sample.reason), sample.detail ? words(sample.detail) : null] : null,
-    attendedTo(sample),
+    attended(sample),
     h("h3", null, "Evaluation"), words(sample.evaluation),
     h("h3", null, "Justification"), words(sample.justification),
     askedDetails(sample));

@@ -212,6 +212,24 @@ def test_a_cue_that_is_seen_needs_no_effect() -> None:
     )
 
 
+def brighten(samples: list[Sample]) -> list[Sample]:
+    """Return samples of brighter pictures."""
+    made = [replace(s.explanation, pixels=s.explanation.pixels + 0.3) for s in samples]
+    return [replace(s, explanation=e) for s, e in zip(samples, made, strict=True)]
+
+
+def test_a_cue_that_is_everywhere_is_said_to_be() -> None:
+    """Brighter pictures are the class's own beside the place as well; a dot is there alone."""
+    cats, rest = cases(10)[0][:12], [*cases(10)[0][12:], *others(40)]
+    (found,) = find_shortcuts([*brighten(cats), *rest])
+    assert found.is_wide
+    assert "So it is beside that place: what they share is not there alone" in found.text
+    for samples in ([*cats, *rest], brighten([*cats, *rest])):
+        (found,) = find_shortcuts(samples)
+        assert found.is_proven
+        assert not found.is_wide
+
+
 def test_empty_ground_is_where_it_looks_and_no_shortcut() -> None:
     """Other classes have the same there; that erasing turns predictions does not prove it."""
     made = [case(i, 0, low=i < 10, dotted=False) for i in range(12)]
