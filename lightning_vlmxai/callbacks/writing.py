@@ -22,7 +22,7 @@ class Writer:
     Example:
         >>> writer, done = Writer(), []
         >>> for number in range(5):
-        ...     writer.do(lambda number=number: done.append(number))
+        ...     _ = writer.do(lambda number=number: done.append(number))
         >>> writer.close()
         >>> done
         [0, 1, 2, 3, 4]

@@ -123,7 +123,7 @@ def estimate(
     Example:
         >>> print(estimate(calls=10, prompt_characters=2000, pictures=1, answer_tokens=None,
         ...                price=Price(prompt_usd=0.1, answer_usd=0.4)))
-        up to 10 calls, about 13,500 tokens, about $0.00
+        up to 10 calls, about 14,000 tokens, about $0.00
     """
     prompt = prompt_characters // 4 + pictures * PROMPT_PICTURE_TOKENS
     answer = ANSWER_TOKENS if answer_tokens is None else answer_tokens

@@ -238,6 +238,8 @@ class Inline(Module):
             self.logger.log_metrics({"by hand": float(batch_idx)})
 
 
+# Its two channels are one map and its negative, whatever a head makes of them.
+@pytest.mark.filterwarnings("ignore:.*what comes behind the target layer is made random")
 def test_a_backbone_and_a_head_called_in_the_step_are_explained(tmp_path: Path) -> None:
     """By the step itself, which leaves no trace of being run again."""
     left = []
@@ -252,6 +254,8 @@ def test_a_backbone_and_a_head_called_in_the_step_are_explained(tmp_path: Path) 
     assert left[0][0] == [0, 1, 0, 1, 2, 3]  # two of the sanity check, four of the validation
 
 
+# Its two channels are one map and its negative, whatever a head makes of them.
+@pytest.mark.filterwarnings("ignore:.*what comes behind the target layer is made random")
 def test_of_several_heads_in_the_step_one_is_asked_for(tmp_path: Path) -> None:
     """Nobody knows which is the classifier; the pasted name does."""
     with pytest.raises(ProbeError, match=r"several parts.*heads\.0, heads\.1") as told:

@@ -166,6 +166,7 @@ def test_a_folder_deleted_in_mid_run_is_written_anew(
     class Careless(Separable):
         def on_train_epoch_start(self) -> None:
             if self.current_epoch in (1, 2):
+                callback.state_dict()  # waits until the round before is written
                 shutil.rmtree(tmp_path / "vlmxai")
 
     callback = make_callback()

@@ -31,7 +31,7 @@ function turns(one, place) {
 
 const CUES = { there: "with it, as it is", erased: "erased", absent: "without it, as it is", pasted: "pasted" };
 
-function groupTable(groups) {
+function cueGroups(groups) {
   return groups.length ? h("div", null, h("h3", null, "Right with it and without"),
     h("p", { class: "hint" }, "Of the pictures above, the worst group first. They were chosen among right answers: compare the same pictures as they are and changed."),
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "How often each group is right" }, h("table", { class: "plain groups" },
@@ -69,7 +69,7 @@ function shortcutPart(of) {
     cueCards(erased ? "Further pictures that bear it" : "Pictures that bear it", "The model was not asked about these without the cue.", of.others.map((one) => cueCard(one, box, ""))),
     pasted ? cueCards("Pictures of other classes", "What is predicted where the cue is pasted into them, and where as much is pasted from elsewhere. Left as it is, right with the cue.",
       pasted.pictures.map((one) => cueCard(one, null, "the cue pasted", ["with it: ", turns(one, 1)], ["control: ", turns(one, 2)]))) : "",
-    groupTable(of.groups));
+    cueGroups(of.groups));
 }
 
 function shortcuts(section) {

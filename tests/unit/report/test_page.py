@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightning_vlmxai.report import html, page, pictures, write_comparison, write_report
+from lightning_vlmxai.report import (
+    compare,
+    html,
+    label_page,
+    page,
+    pictures,
+    write_comparison,
+    write_report,
+)
 from lightning_vlmxai.report.page import make_report
 from lightning_vlmxai.report.pictures import Wanted, load_pictures
 from lightning_vlmxai.report.reader import read_run
@@ -40,6 +48,16 @@ def test_a_page_is_one_file_with_a_strict_policy(tmp_path: Path) -> None:
     assert "connect-src" not in policy
     assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', text)
     assert text.count("<script") == 3
+
+
+@pytest.mark.parametrize("scripts", [page.SCRIPTS, compare.SCRIPTS, label_page.SCRIPTS])
+def test_no_two_scripts_of_a_page_give_one_name_twice(scripts: tuple[str, ...]) -> None:
+    """They run as one: the later function would be called in the place of the earlier one."""
+    texts = [(Path(page.__file__).parent / "assets" / name).read_text() for name in scripts]
+    text = "\n".join([*texts, (Path(page.__file__).parent / "assets" / "watch.js").read_text()])
+    names = re.findall(r"^(?:async )?(?:function\*?|const|let|class) (\w+)", text, re.MULTILINE)
+    assert len(names) > len(scripts)
+    assert [name for name in set(names) if names.count(name) > 1] == []
 
 
 def test_hostile_text_ends_no_element(tmp_path: Path) -> None:
