@@ -81,7 +81,7 @@ class Publisher:
         """Keep what came in after its deadline."""
         for late in rounds:
             if self._folder is not None:
-                self._beside(
+                self._in_folder = self._beside(
                     partial(self._folder.write_late, late),
                     "RunFolderSink.write_late",
                     "so late verdicts are missing there",
@@ -118,7 +118,7 @@ class Publisher:
                 finish_sinks(self._sinks, report)
 
     def settle(self) -> None:
-        """Wait until every round so far is in the run folder, or has failed to be."""
+        """Wait until all rounds and late verdicts so far are in the run folder, or failed to be."""
         if self._in_folder is not None:
             wait([self._in_folder])
 
@@ -138,14 +138,14 @@ class Publisher:
             if not isinstance(sink, MetricsSink | RunFolderSink):
                 _write(sink, told[0], self._faults_beside)
 
-    def _beside(self, job: Callable[[], None], what: str, consequence: str) -> None:
+    def _beside(self, job: Callable[[], None], what: str, consequence: str) -> Future[None]:
         """Have something written beside the training, after all that came before."""
 
         def write() -> None:
             with self._faults_beside.passed_over(what, consequence):
                 job()
 
-        self._writer.do(write)
+        return self._writer.do(write)
 
     def _tell(self, closed: Round) -> tuple[str, ...]:
         if self._history is None:
