@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -21,11 +22,13 @@ import killed_writer
 import lightning_vlmxai
 from curves import Unhurried, read_lines
 from lightning_vlmxai import VLMExplainCallback
+from lightning_vlmxai.callbacks.publishing import Publisher
 from lightning_vlmxai.callbacks.writing import Writer
 from lightning_vlmxai.records import Round
 from lightning_vlmxai.report import read_run
 from lightning_vlmxai.sinks import RunFolderSink
 from openai_server import OpenAIServer, verdict
+from samples import make_round, make_sample
 from tiny import Separable, Squares, loader, make_trainer
 
 PATIENCE_S = 120.0
@@ -191,6 +194,28 @@ def test_what_was_judged_is_kept_though_rounds_wait_to_be_written(tmp_path: Path
     # The rehearsal's, and those of rounds 0 to 2: round 3 was still being judged.
     closed = set(asked[: 1 + 3 * killed_writer.PROBES])
     assert {asked.count(one) for one in closed} == {1}
+
+
+def test_a_checkpoint_waits_for_late_verdicts_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are in no state: what is not in the folder by then could be lost."""
+    kept: list[Round] = []
+
+    def dawdle(self: RunFolderSink, late: Round) -> None:
+        time.sleep(0.3)
+        kept.append(late)
+
+    monkeypatch.setattr(RunFolderSink, "write_late", dawdle)
+    publisher = Publisher(run_dir=tmp_path, stage="fit", loggers=[], settings=dict)
+    try:
+        publisher.write(make_round(make_sample(score=4)))
+        late = make_round(make_sample(score=1, index=1))
+        publisher.write_late([late])
+        publisher.settle()
+        assert kept == [late]
+    finally:
+        publisher.close()
 
 
 def test_no_thread_is_left_and_a_fault_of_a_sink_costs_a_warning(
