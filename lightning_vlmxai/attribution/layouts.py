@@ -12,6 +12,7 @@ from .reading import (
     MIXED,
     Layout,
     Way,
+    axes_of,
     others_of,
     read_axes,
     read_mixed,
@@ -39,7 +40,9 @@ class Layouts:
             return None
         planted = self._scene.planted
         if len(site.shape) == 4:
-            return read_axes(score_axes(moved.first, moved.last, planted), self._axes)
+            ways = axes_of(moved.first, moved.last, planted)
+            known = score_axes({way: self._axes[way] for way in ways}, planted)
+            return read_axes(score_axes(ways, planted), known)
         read = None
         for step, found in self._tokens.get(site.shape[1 - site.rows], ()):
             read = found if step <= site.step else read
@@ -49,17 +52,17 @@ class Layouts:
         """Return the chance that a site's places move more where the picture is changed."""
         moved, planted = self._scene.moved[site.step], self._scene.planted
         if layout.start is None:
-            return score_axes(moved.first, moved.last, planted).get(layout, 0.5)
+            return score_axes(axes_of(moved.first, moved.last, planted), planted).get(layout, 0.5)
         return 0.5 if moved.last is None else score_of(layout, moved.last, planted)
 
     @cached_property
-    def _axes(self) -> dict[Layout, float]:
-        """The ways in which four axes may be maps, with the score of the first tensor of each."""
-        found: dict[Layout, float] = {}
+    def _axes(self) -> dict[Layout, Tensor]:
+        """The ways in which four axes may be maps, and how the first tensor of each moves."""
+        found: dict[Layout, Tensor] = {}
         for site in sorted(self._scene.sites, key=lambda site: site.step):
             moved = self._scene.moved.get(site.step)
             if len(site.shape) == 4 and site.rows is not None and moved is not None:
-                found = score_axes(moved.first, moved.last, self._scene.planted) | found
+                found = axes_of(moved.first, moved.last, self._scene.planted) | found
         return found
 
     @cached_property

@@ -110,8 +110,8 @@ class Layout:
         return spoilt
 
 
-def score_axes(first: Tensor | None, last: Tensor | None, planted: Tensor) -> dict[Layout, float]:
-    """Return the ways in which four axes may be a map, the customary first, and their scores.
+def axes_of(first: Tensor | None, last: Tensor | None, planted: Tensor) -> dict[Layout, Tensor]:
+    """Return the ways in which four axes may be a map, the customary first, and how it moves then.
 
     Args:
         first: How far its places move if channels come first, `[h, w]`; None if they don't.
@@ -119,9 +119,7 @@ def score_axes(first: Tensor | None, last: Tensor | None, planted: Tensor) -> di
         planted: Where the picture was changed, `[H, W]` bool.
     """
     return {
-        Layout(rows=0, grid=grid, channels=channels, is_transposed=turned): separation(
-            moved, planted_cells(planted, grid)
-        )
+        Layout(rows=0, grid=grid, channels=channels, is_transposed=turned): moved
         for channels, places in ((1, first), (3, last))
         if places is not None
         for turned in (False, True)
@@ -129,6 +127,18 @@ def score_axes(first: Tensor | None, last: Tensor | None, planted: Tensor) -> di
         for grid in ((moved.shape[0], moved.shape[1]),)
         if min(grid) > 1 and is_alike(*grid, (planted.shape[0], planted.shape[1]))
         if not turned or grid[0] * grid[1] > FEW_CELLS
+    }
+
+
+def score_axes(moved: Mapping[Layout, Tensor], planted: Tensor) -> dict[Layout, float]:
+    """Return how sure each of these ways is, in [0, 1].
+
+    Args:
+        moved: How far places move in each, `[h, w]`.
+        planted: Where the picture was changed, `[H, W]` bool.
+    """
+    return {
+        way: separation(places, planted_cells(planted, way.grid)) for way, places in moved.items()
     }
 
 

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from lightning_vlmxai.attribution.reading import (
     Layout,
+    axes_of,
     read_axes,
     read_mixed,
     read_untouched,
@@ -90,11 +91,11 @@ def test_axes_are_read_by_what_moves() -> None:
         (cells.T, nothing, 1, True),
         (nothing, cells.T, 3, True),
     ):
-        ways = score_axes(first, last, planted)
+        ways = score_axes(axes_of(first, last, planted), planted)
         found = read_axes(ways, ways)
         assert found is not None
         assert (found[0].channels, found[0].is_transposed, found[1]) == (channels, turned, 1.0)
-    nowhere = score_axes(torch.rand(8, 50), torch.rand(4, 50), planted)
+    nowhere = score_axes(axes_of(torch.rand(8, 50), torch.rand(4, 50), planted), planted)
     assert nowhere == {}
     assert read_axes(nowhere, nowhere) is None
 
@@ -104,13 +105,13 @@ def test_axes_lie_as_the_first_of_their_kind() -> None:
     _, planted = plant(torch.zeros(2, 1, 56, 56))
     cells = torch.tensor(_touched(planted, 7, 7)).float()
     noise = torch.rand(7, 7, generator=torch.Generator().manual_seed(1))
-    known = score_axes(cells, None, planted)
+    known = score_axes(axes_of(cells, None, planted), planted)
     upright = next(iter(known))
     spread = noise + 0.3 * cells.T
-    late = score_axes(spread, None, planted)
+    late = score_axes(axes_of(spread, None, planted), planted)
     assert max(late, key=lambda way: late[way]).is_transposed
     assert read_axes(late, known) == (upright, 1.0)
-    turned = read_axes(score_axes(cells.T, None, planted), known)
+    turned = read_axes(score_axes(axes_of(cells.T, None, planted), planted), known)
     assert turned is not None
     assert turned[0].is_transposed
 
