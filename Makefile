@@ -32,6 +32,7 @@ neutrality: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/attribution.py
+	$(BIN)/python benchmarks/channels.py
 	$(BIN)/python benchmarks/judge.py
 	$(BIN)/python benchmarks/report.py
 	$(BIN)/python benchmarks/training_overhead.py

@@ -14,7 +14,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, redirect_stderr
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,7 +26,6 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget, Semanti
 from torch import Tensor, nn
 
 from lightning_vlmxai.attribution import (
-    Perturbation,
     Subject,
     attribute,
     find_target_layer,
@@ -191,40 +190,6 @@ def contest(
     return rows
 
 
-def by_channels(method: str, device: str, repeats: int, side: int) -> str:
-    """Return a table row of Score-CAM or Ablation-CAM: resnet18, all 512 channels, one picture."""
-    model = build("resnet18", device)
-    image = torch.randn(1, 3, side, side, device=device)
-    layer = resolve_target_layer(model, "layer4.1")
-    subject = Subject(module=model, layer=layer, inputs=image, task=Classification())
-    theirs_is = {"scorecam": pytorch_grad_cam.ScoreCAM, "ablationcam": pytorch_grad_cam.AblationCAM}
-
-    def ours() -> Tensor:
-        with borrowed(model):
-            found = attribute(subject, method, perturbation=Perturbation())
-        return normalize_saliency(found.raw, size=(side, side)).cpu()
-
-    def peer() -> Tensor:
-        with (
-            Path(os.devnull).open("w") as nowhere,
-            redirect_stderr(nowhere),
-            theirs_is[method](model, [layer]) as cam,
-        ):
-            return torch.from_numpy(cam(image, None))
-
-    mine, theirs = [], []
-    for _ in range(repeats):
-        seconds, found = timed(ours, device)
-        mine.append(seconds)
-        seconds, expected = timed(peer, device)
-        theirs.append(seconds)
-    gap = float((found - expected).abs().amax())
-    share = peak_of(ours, device) / peak_of(peer, device)
-    speed = median(theirs) / median(mine)
-    label = f"| resnet18 (1, float32) | {method}, 512 channels"
-    return f"{label} | - | {speed:.1f} | - | {share:.2f} | {gap:.0e} |"
-
-
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -232,7 +197,6 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--batch", type=int, help="images a batch; a quarter for segmentation")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--no-channels", action="store_true", help="leave these two out")
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     repeats = 2 if arguments.quick else arguments.repeats
@@ -255,8 +219,6 @@ def main() -> None:
         for batch in batches:
             for dtype in dtypes:
                 contest(name, batch, MODELS[name], device, dtype, repeats)
-    for method in () if arguments.no_channels else ("scorecam", "ablationcam"):
-        print(by_channels(method, device, repeats, 96 if arguments.quick else 224), flush=True)
 
 
 if __name__ == "__main__":
