@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -20,13 +21,17 @@ _NEAR = 0.75
 _SIDE = 4 * CELLS
 
 
+_EVEN = 1e-3
+"""Variance of a colour, in [0, 1], below which a cell counts as alike in all pictures."""
+
+
 class Likeness(NamedTuple):
     """Pictures of other classes that look in a place as those do that bear a cue.
 
     Args:
         like: Pictures that are nearer to the bearers' mean there than a quarter of
             the bearers are.
-        total: Pictures of other classes.
+        total: Pictures of other classes in which their object doesn't hide that place.
     """
 
     like: int
@@ -47,9 +52,12 @@ def measure_likeness(
 ) -> Likeness | None:
     """Return how many pictures of other classes look in a place as the bearers of a cue do.
 
-    A picture is held against the mean of the bearers, of whom it is none itself; the distance is
-    the mean squared difference of the colours off the object, as far as that is known. Ground
-    beside an object is alike in all classes, a cue is not: neither a model nor a judge is asked.
+    A picture is held against the mean of the bearers, of whom it is none itself, by the squared
+    difference of the colours off the object, as far as that is known. Cells count by what tells
+    bearers from others there: the squared difference of their means over the sum of their
+    variances (Fisher, 1936), each picture left out of its own. So a mark on a ground that is never
+    the same is what counts, not that ground. Ground beside an object is alike in all classes, a cue
+    is not: neither a model nor a judge is asked.
 
     Args:
         bearers: Of pictures that may bear a cue, of any size.
@@ -58,20 +66,55 @@ def measure_likeness(
         beside: Look everywhere but there.
 
     Returns:
-        None for fewer than three bearers, no others, or where the object leaves nothing to see.
+        None for fewer than three bearers, or where objects leave nothing to compare.
+
+    Source: Fisher, 1936, "The use of multiple measurements in taxonomic problems".
     """
     if len(bearers) < 3 or not others:
         return None
     inside = (box or Box(0.0, 0.0, 1.0, 1.0)).region(_SIDE, _SIDE)
     inside = ~inside if beside else inside
-    own, own_free = _look(bearers, inside)
-    rest, rest_free = _look(others, inside)
-    total, seen = own.sum(dim=0), own_free.sum(dim=0)
-    near = _distances(own, own_free, total - own, seen - own_free)
-    far = _distances(rest, rest_free, total, seen)
-    if not bool(near.isfinite().any()):
+    own, rest = (_look(of, inside) for of in (bearers, others))
+    of_own, of_rest = (_Sums.of(colours, known) for colours, known in (own, rest))
+    near = torch.tensor(
+        [_distance(*one, of_own.less(*one), of_rest) for one in zip(*own, strict=True)]
+    )
+    far = torch.tensor(
+        [_distance(*one, of_own, of_rest.less(*one)) for one in zip(*rest, strict=True)]
+    )
+    far = far[far.isfinite()]
+    if not bool(near.isfinite().any()) or not len(far):
         return None
-    return Likeness(int((far <= near.nanquantile(_NEAR)).sum()), len(others))
+    return Likeness(int((far <= near.nanquantile(_NEAR)).sum()), len(far))
+
+
+class _Sums(NamedTuple):
+    """Of pictures: how many show a cell, `[1, K]`, and sums of colours and their squares."""
+
+    shown: Tensor
+    colours: Tensor
+    squares: Tensor
+
+    @classmethod
+    def of(cls, colours: Tensor, known: Tensor) -> _Sums:
+        """Return the sums of `[N, 3, K]` where `[N, 1, K]` says that they are known."""
+        seen = colours.double() * known
+        return cls(known.double().sum(dim=0), seen.sum(dim=0), seen.square().sum(dim=0))
+
+    def less(self, colours: Tensor, known: Tensor) -> _Sums:
+        """Return the sums without one of the pictures, `[3, K]` and `[1, K]`."""
+        one = _Sums.of(colours[None], known[None])
+        return _Sums(*(total - own for total, own in zip(self, one, strict=True)))
+
+    @property
+    def mean(self) -> Tensor:
+        """Of each cell's colours, `[3, K]`."""
+        return self.colours / self.shown.clamp_min(1)
+
+    @property
+    def variance(self) -> Tensor:
+        """Of each cell's colours, `[3, K]`."""
+        return (self.squares / self.shown.clamp_min(1) - self.mean.square()).clamp_min(0)
 
 
 def _look(of: Sequence[Explanation], inside: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,8 +136,11 @@ def _look(of: Sequence[Explanation], inside: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack(colours), torch.stack(known)
 
 
-def _distances(colours: Tensor, known: Tensor, total: Tensor, seen: Tensor) -> Tensor:
-    """Return each picture's distance from a mean, `[N]`; nan where no cell is known in both."""
-    both = known * (seen > 0)
-    off = (colours - total / seen.clamp_min(1)).square().mean(dim=1, keepdim=True)
-    return (off * both).sum(dim=(1, 2)) / both.sum(dim=(1, 2))
+def _distance(colours: Tensor, known: Tensor, own: _Sums, rest: _Sums) -> float:
+    """Return a picture's distance from the bearers; nan where its object hides most that counts."""
+    spread = own.variance + rest.variance + _EVEN
+    weight = (own.mean - rest.mean).square() / spread * (own.shown > 0) * (rest.shown > 0)
+    seen = weight * known
+    if not float(seen.sum()) * 2 > float(weight.sum()):
+        return math.nan
+    return float(((colours - own.mean).square() * seen).sum() / seen.sum())

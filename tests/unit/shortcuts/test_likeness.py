@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -50,23 +52,67 @@ def draw(
 
 def by_hand(own: list[Explanation], rest: list[Explanation], rows: slice, columns: slice) -> int:
     """Return the same count in plain loops, of pictures of 56 pixels a side without objects."""
-    crops = [np.asarray(e.pixels[:, rows, columns], dtype=np.float64) for e in own]
-    near = []
-    for i, crop in enumerate(crops):
-        mean = np.mean([other for k, other in enumerate(crops) if k != i], axis=0)
-        near.append(((crop - mean) ** 2).mean())
-    limit, mean = np.quantile(near, 0.75), np.mean(crops, axis=0)
-    far = [((np.asarray(e.pixels[:, rows, columns]) - mean) ** 2).mean() for e in rest]
-    return sum(distance <= limit for distance in far)
+    bearers, others = (
+        [np.asarray(e.pixels[:, rows, columns], dtype=np.float64).ravel() for e in of]
+        for of in (own, rest)
+    )
+
+    def distance(crop: Any, ours: list[Any], theirs: list[Any]) -> float:
+        total, counted = 0.0, 0.0
+        for k, value in enumerate(crop):
+            here, there = [c[k] for c in ours], [c[k] for c in theirs]
+            gap = (np.mean(here) - np.mean(there)) ** 2
+            weight = gap / (np.var(here) + np.var(there) + 1e-3)
+            total += weight * (value - np.mean(here)) ** 2
+            counted += weight
+        return total / counted
+
+    near = [
+        distance(c, [o for o in bearers if o is not c], others) for c in bearers
+    ]  # fmt: skip
+    far = [distance(c, bearers, [o for o in others if o is not c]) for c in others]
+    return sum(d <= np.quantile(near, 0.75) for d in far)
 
 
 @pytest.mark.parametrize("dotted", [False, True])
 def test_the_count_is_that_of_plain_loops(dotted: bool) -> None:
     """With a cue and without."""
-    own = draw(9, dotted=dotted, seed=0, contrast=0.55)
-    rest = draw(40, dotted=False, seed=1)
+    own = draw(6, dotted=dotted, seed=0, contrast=0.45)
+    rest = draw(20, dotted=False, seed=1)
+    found = measure_likeness(own, rest, Box(0.0, 0.875, 0.125, 1.0))
+    assert found == Likeness(by_hand(own, rest, slice(0, 7), slice(49, 56)), 20)
+
+
+def scatter(count: int, *, dotted: bool, seed: int) -> list[Explanation]:
+    """Return pictures that are nowhere alike, as photographs are, but for a small dot."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(count, 3, 7, 7, generator=generator)
+    pictures = torch.nn.functional.interpolate(coarse, (SIDE, SIDE), mode="bilinear")
+    if dotted:
+        pictures[:, :, 3:7, -7:-3] = torch.tensor([0.9, 0.05, 0.05])[:, None, None]
+    return [explain(pixels) for pixels in pictures]
+
+
+def test_a_small_mark_counts_more_than_the_ground_that_differs() -> None:
+    """16 of the place's 196 cells bear it; the others are as far from each other in all classes."""
+    own, rest = scatter(10, dotted=True, seed=0), scatter(60, dotted=False, seed=1)
     found = measure_likeness(own, rest, CORNER)
-    assert found == Likeness(by_hand(own, rest, slice(0, 14), slice(42, 56)), 40)
+    assert found is not None
+    assert found.is_own
+    plain = measure_likeness(scatter(10, dotted=False, seed=0), rest, CORNER)
+    assert plain is not None
+    assert plain.like > 15
+    assert not plain.is_own
+
+
+def test_what_hides_the_place_is_not_counted() -> None:
+    """Nobody knows whether the mark is behind an object."""
+    own, rest = scatter(10, dotted=True, seed=0), scatter(60, dotted=False, seed=1)
+    taken = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    taken[:14, -14:] = True
+    hidden = [explain(e.pixels, taken) for e in rest[:25]]
+    assert measure_likeness(own, [*hidden, *rest[25:]], CORNER) == Likeness(0, 35)
+    assert measure_likeness(own, hidden, CORNER) is None
 
 
 def test_a_cue_is_the_classs_own_and_ground_is_not() -> None:
