@@ -155,7 +155,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--judge", choices=["reference", "vlm"], default="reference")
     parser.add_argument("--judge-model", default=os.environ.get("OPENAI_MODEL", "gpt-4o-mini"))
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--pictures", type=int, default=4000, help="to learn from")
     parser.add_argument("--probes", type=int, default=120)
     parser.add_argument("--seed", type=int, default=0, help="of weights and batches")
