@@ -35,6 +35,7 @@ class RoundSettings:
     faithfulness: Sequence[str] = ()
     find_shortcuts: bool = False
     seed: int = 0
+    judged_share: float = 1.0
 
     def __post_init__(self) -> None:
         if isinstance(self.watch_classes, str):
@@ -47,6 +48,7 @@ class RoundSettings:
             ("lag", self.lag >= 0, "at least 0"),
             ("every_n_validations", self.every_n_validations >= 1, "at least 1"),
             ("deadline_s", self.deadline_s > 0, "positive"),
+            ("judged_share", 0 < self.judged_share <= 1, "in (0, 1]"),
             ("controls", self.controls == 0 or self.controls >= 2, "0, or at least 2"),
         ):
             if not is_right:
@@ -70,7 +72,8 @@ class RoundSettings:
         watched = (f"class/{c}/{name}" for c in self.watch_classes for name in QUADRANT_METRICS)
         judge = JUDGE_METRICS if self.controls else ()
         faithful = faithfulness_names(self.faithfulness)
-        return tuple(map(metric_name, (*ROUND_METRICS, *judge, *faithful, *watched)))
+        share = ("judged_share",) if self.judged_share < 1 else ()
+        return tuple(map(metric_name, (*ROUND_METRICS, *share, *judge, *faithful, *watched)))
 
 
 def warn_of_changes(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:

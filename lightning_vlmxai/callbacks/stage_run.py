@@ -358,7 +358,8 @@ class StageRun:
             else self._saved.get("fingerprint", ""),
             number=number,
             is_over=self._is_over,
-            reuse_iou=getattr(self._judge, "reuse_iou", None),
+            judged_share=self._settings.judged_share,
+            seed=self._settings.seed,
             # The rehearsal has none.
             draw_controls=(lambda *_: []) if number < 0 else self._controlling.draw,
         )
