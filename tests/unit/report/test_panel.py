@@ -76,8 +76,8 @@ def test_figures_are_those_that_were_logged(folder: tuple[Path, list[Round]]) ->
             assert figures.coverage == pytest.approx(metrics["coverage"])
             assert figures.kept == metrics["reused"]
     # They are not what counting verdicts gives, or nothing was tested.
-    last = count_round(read_run(folder[0]).rounds[-1])
-    assert last.rate(LOW) != last.counts[LOW] / PROBES
+    figures = [count_round(of) for of in read_run(folder[0]).rounds]
+    assert any(of.rate(LOW) != pytest.approx(of.counts[LOW] / PROBES) for of in figures)
 
 
 def test_classes_and_page_have_the_estimates(folder: tuple[Path, list[Round]]) -> None:
