@@ -239,7 +239,7 @@ class Verdict:
         latency_s: Seconds from request to answer.
         spread: Largest minus smallest score where a judge was asked several times, in [0, 5].
         is_cached: The answer was given, and paid for, before.
-        is_reused: The probe's last verdict stands: it was not drawn to be judged in this round.
+        is_reused: An earlier verdict stands: the probe was not drawn to be judged in this round.
         asked: Which lines of the judge's log tell how it came about, by their `id`.
         attends_to: Phrases for what is attended to, each with whether it is a part of the named
             object, None where that isn't said; None of a judge that tells none.
@@ -351,8 +351,9 @@ class Sample:
             where it has none of this round or had none before.
         threshold: From which the score is High.
         inclusion: Probability with which it was to be judged in this round, in (0, 1]; where it is
-            below 1 and it was not, its last verdict stands.
-        kept_score: Of that last verdict, in [0, 5], drawn or not; None where `inclusion` is 1.
+            below 1 and it was not, an earlier verdict of it stands.
+        expected_score: What its past verdicts made one expect, in [0, 5], whether it was judged or
+            not; None where `inclusion` is 1.
     """
 
     explanation: Explanation
@@ -363,7 +364,7 @@ class Sample:
     score_drift: float | None = None
     threshold: float = 2.5
     inclusion: float = 1.0
-    kept_score: float | None = None
+    expected_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lightning_vlmxai.rounds.panel import draw_systematic
+from lightning_vlmxai.rounds.drawing import draw_systematic
 
 
 class Fixed:

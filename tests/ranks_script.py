@@ -157,7 +157,7 @@ def panel(scene: Scene) -> Any:
     samples = callback.latest_round.samples
     return {
         **told_of(callback),
-        "drawn": [(s.inclusion, s.kept_score, s.verdict.is_reused) for s in samples],
+        "drawn": [(s.inclusion, s.expected_score, s.verdict.is_reused) for s in samples],
     }
 
 

@@ -176,7 +176,7 @@ def count_samples(
 def _answer(s: RunSample) -> Answer:
     was_asked = s.inclusion >= 1 or not s.is_reused
     return Answer(
-        s.is_correct, s.score if was_asked else None, s.inclusion, s.kept_score, was_asked
+        s.is_correct, s.score if was_asked else None, s.inclusion, s.expected_score, was_asked
     )
 
 

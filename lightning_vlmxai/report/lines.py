@@ -116,9 +116,9 @@ def read_sample(
             if is_correct is not None:
                 quadrant = assign_quadrant(score, is_correct=is_correct, threshold=threshold)
     probe = _whole(line.get("probe")) or 0
-    inclusion, kept_score = _number(line.get("inclusion")), _number(line.get("kept_score"))
-    if kept_score is None or inclusion is None or not 0 < inclusion < 1:
-        inclusion, kept_score = 1.0, None
+    inclusion, expected_score = _number(line.get("inclusion")), _number(line.get("expected_score"))
+    if expected_score is None or inclusion is None or not 0 < inclusion < 1:
+        inclusion, expected_score = 1.0, None
     spread, measures = _number(line.get("spread")), _measures(line) or _NO_MEASURES
     asked = line.get("asked")
     stage = keep(_text(line.get("stage")) or "fit")
@@ -166,7 +166,7 @@ def read_sample(
             (keep(what), is_part) for what, is_part in read_attended(line.get("attends_to")) or ()
         ),
         inclusion=inclusion,
-        kept_score=kept_score,
+        expected_score=expected_score,
     )
 
 

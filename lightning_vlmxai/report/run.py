@@ -40,7 +40,7 @@ class RunSample:
         words: Of the predicted caption, each with what it adds to the cosine; empty of all others.
         attends_to: What the judge saw, each with whether it is a part of the named object.
         inclusion: Probability with which it was to be judged in its round, in (0, 1].
-        kept_score: Score of its last verdict, where `inclusion` is below 1.
+        expected_score: What its past verdicts made one expect, where `inclusion` is below 1.
     """
 
     stage: str
@@ -84,7 +84,7 @@ class RunSample:
     words: tuple[tuple[str, float], ...] = ()
     attends_to: tuple[tuple[str, bool | None], ...] = ()
     inclusion: float = 1.0
-    kept_score: float | None = None
+    expected_score: float | None = None
 
     @property
     def place(self) -> tuple[int, int | None]:

@@ -319,8 +319,8 @@ class RoundBook:
             sample = self._to_sample(explanation, verdict)
             if shift is not None:
                 sample = replace(sample, **shift._asdict())
-            if chance.kept is not None and chance.inclusion < 1:
-                sample = replace(sample, inclusion=chance.inclusion, kept_score=chance.kept.score)
+            if chance.expected is not None and chance.inclusion < 1:
+                sample = replace(sample, inclusion=chance.inclusion, expected_score=chance.expected)
             if chance.is_asked:
                 score_drift = self._drift.rescore(explanation.key, verdict.score)
                 sample = replace(sample, score_drift=score_drift)

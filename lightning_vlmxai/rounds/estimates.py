@@ -1,9 +1,10 @@
-"""Figures of a round in which not all were judged: last verdicts, corrected by a sample's new ones.
+"""Figures of a round in which not all were judged: what is expected, corrected by a sample.
 
-Each probe has a probability of being judged (`Sample.inclusion`). Where it is below 1 the probe's
-last verdict is a *prediction* of the one that judging it would give; how wrong predictions are is
-known of those that were drawn, each of which stands for 1 / inclusion of its like. So an estimate
-is right on average whatever the predictions are worth: these only make it narrow.
+Each probe has a probability of being judged (`Sample.inclusion`). Where it is below 1 its past
+verdicts *predict* the one that judging it would give (`Sample.expected_score`); how wrong
+predictions are is known of those that were drawn, each of which stands for 1 / inclusion of its
+like. So an estimate is right on average whatever the predictions are worth: these only make it
+narrow.
 
 Source: Särndal, Swensson and Wretman, 1992, "Model Assisted Survey Sampling", 6.3 (the difference
     estimator).
@@ -28,14 +29,14 @@ class Answer(NamedTuple):
         is_correct: Whether it was predicted right; None where that is not known.
         score: Of this round's own verdict; None where it failed, or was not asked for.
         inclusion: Probability with which it was asked for, in (0, 1].
-        kept: Score of its last verdict, where `inclusion` is below 1.
+        expected: Score that its past verdicts make one expect, where `inclusion` is below 1.
         was_asked: Whether it was.
     """
 
     is_correct: bool | None
     score: float | None
     inclusion: float = 1.0
-    kept: float | None = None
+    expected: float | None = None
     was_asked: bool = True
 
     @classmethod
@@ -46,7 +47,7 @@ class Answer(NamedTuple):
             is_correct=sample.explanation.is_correct,
             score=verdict.score if is_certain or not verdict.is_reused else None,
             inclusion=sample.inclusion,
-            kept=None if is_certain else sample.kept_score,
+            expected=None if is_certain else sample.expected_score,
             was_asked=is_certain or not verdict.is_reused,
         )
 
@@ -73,7 +74,7 @@ class Estimate(NamedTuple):
 
 def response_of(answers: Iterable[Answer]) -> float:
     """Return the share of a round's drawn probes that were answered; 1 where none was drawn."""
-    return _response([a for a in answers if a.kept is not None and a.was_asked], 1.0)
+    return _response([a for a in answers if a.expected is not None and a.was_asked], 1.0)
 
 
 def _response(drawn: Sequence[Answer], otherwise: float) -> float:
@@ -88,8 +89,8 @@ def estimate(
 ) -> Estimate:
     """Return the mean of a value over the probes that judging all would score.
 
-    Kept verdicts count by the share of the drawn that were answered: where a judge fails they
-    count for less, where it is out for nothing. The variance is the larger of that of the drawn
+    What is expected counts by the share of the drawn that were answered: where a judge fails it
+    counts for less, where it is out for nothing. The variance is the larger of that of the drawn
     (as if each were drawn by itself, which overstates it a little) and what it is expected to be
     where changes are as frequent as the inclusion probabilities took them to be.
 
@@ -100,18 +101,18 @@ def estimate(
             which none was drawn.
     """
     every = list(answers)
-    standing = [a for a in every if a.kept is not None]
-    certain = [value(a, a.score) for a in every if a.kept is None and a.score is not None]
+    standing = [a for a in every if a.expected is not None]
+    certain = [value(a, a.score) for a in every if a.expected is None and a.score is not None]
     if not standing:
         return Estimate(math.fsum(certain), len(certain), 0.0)
-    before = [value(a, a.kept) for a in standing if a.kept is not None]
+    before = [value(a, a.expected) for a in standing if a.expected is not None]
     drawn = [a for a in standing if a.was_asked]
     answered = _response(drawn, response)
     number = len(certain) + answered * len(standing)
     if number <= 0:
         return Estimate(0.0, 0.0, 0.0)
     changes = [
-        0.0 if a.score is None or a.kept is None else value(a, a.score) - value(a, a.kept)
+        0.0 if a.score is None or a.expected is None else value(a, a.score) - value(a, a.expected)
         for a in drawn
     ]
     weighted = (change / a.inclusion for a, change in zip(drawn, changes, strict=True))

@@ -192,7 +192,7 @@ def estimated_metrics(
     if scores.mean is None:
         return metrics
     metrics["average_score"] = min(max(scores.mean, 0.0), 5.0)
-    told = [s for a in answers if (s := a.score if a.was_asked else a.kept) is not None]
+    told = [s for a in answers if (s := a.score if a.was_asked else a.expected) is not None]
     if len(told) > 1:
         average = math.fsum(told) / len(told)
         spread = math.fsum((score - average) ** 2 for score in told) / (len(told) - 1)

@@ -49,7 +49,7 @@ def describe_sample(closed: Round, sample: Sample) -> dict[str, Any]:
         "is_cached": v.is_cached,
         "is_reused": v.is_reused,
         **(
-            {"inclusion": sample.inclusion, "kept_score": sample.kept_score}
+            {"inclusion": sample.inclusion, "expected_score": sample.expected_score}
             if sample.inclusion < 1
             else {}
         ),

@@ -48,7 +48,9 @@ def make(drawn: Sequence[bool], *, failed: Sequence[int] = (), label: str = "cat
             label_name=label,
         )
         verdict = replace(sample.verdict, is_reused=not is_drawn)
-        samples.append(replace(sample, verdict=verdict, inclusion=INCLUSION[i], kept_score=KEPT[i]))
+        samples.append(
+            replace(sample, verdict=verdict, inclusion=INCLUSION[i], expected_score=KEPT[i])
+        )
     more = [make_sample(score=s, is_correct=c, label_name="dog") for s, c in CERTAIN]
     return [*samples, *more]
 
@@ -179,12 +181,12 @@ def test_score_drift_is_over_what_was_asked_by_weight() -> None:
     """One with a probability of a half stands for two."""
     verdict = Verdict.scored(3)
     certain = replace(make_sample(score=3), score_drift=1.0, verdict=verdict)
-    drawn = replace(certain, score_drift=4.0, inclusion=0.5, kept_score=3.0)
+    drawn = replace(certain, score_drift=4.0, inclusion=0.5, expected_score=3.0)
     stands = replace(drawn, score_drift=None, verdict=replace(verdict, is_reused=True))
     assert round_metrics([certain, drawn, stands])["score_drift"] == 3.0
 
 
-def test_a_kept_score_counts_with_the_prediction_of_now() -> None:
+def test_a_expected_score_counts_with_the_prediction_of_now() -> None:
     """Quadrants are of this round's correctness."""
     sample = make([False] * 5)[0]
     assert sample.quadrant is assign_quadrant(4.0, is_correct=True)

@@ -16,16 +16,16 @@ from draws import every_draw
 from lightning_vlmxai.judges.worker import JudgeWorker
 from lightning_vlmxai.records import Explanation, JudgeRequest, Round, UnscoredReason, Verdict
 from lightning_vlmxai.rounds.book import RoundBook
-from lightning_vlmxai.rounds.panel import (
+from lightning_vlmxai.rounds.drawing import (
     FEW,
     FLOOR,
-    Chance,
-    Panel,
-    change_chances,
+    JUDGE_SPREAD,
+    MOVED_SPREAD,
+    expect,
     inclusion_probabilities,
-    next_share,
     plan,
 )
+from lightning_vlmxai.rounds.panel import REMEMBERED, Chance, Panel, next_share
 from lightning_vlmxai.testing import ScriptedJudge
 from samples import make_explanation, make_probe
 
@@ -104,7 +104,7 @@ def run(
 def tell(rounds: Sequence[Round]) -> list[object]:
     """Return all of rounds that a draw decides."""
     return [
-        (s.verdict.score, s.verdict.is_reused, s.inclusion, s.kept_score, s.score_drift)
+        (s.verdict.score, s.verdict.is_reused, s.inclusion, s.expected_score, s.score_drift)
         for closed in rounds
         for s in closed.samples
     ] + [closed.metrics for closed in rounds]
@@ -115,22 +115,30 @@ def test_a_verdict_that_stands_costs_nothing_and_says_so() -> None:
     judge, rounds = Paced(), lit_rounds(6)
     closed = run(judge, rounds)
     assert all(not s.verdict.is_reused and s.inclusion == 1 for s in closed[0].samples)
-    last: dict[int, float | None] = {}
+    past: dict[int, list[tuple[float, torch.Tensor]]] = {i: [] for i in range(PROBES)}
     asked = 0
     for of, explanations in zip(closed, rounds, strict=True):
         for sample, explanation in zip(of.samples, explanations, strict=True):
-            index, verdict = explanation.probe_index, sample.verdict
-            if verdict.is_reused:
-                assert verdict.score == last[index] == sample.kept_score
-                assert verdict.usage.calls == 0
+            mask, own = explanation.mask, past[explanation.probe_index]
+            if of.number and sample.inclusion < 1:
+                ious = [float((m * mask).sum() / torch.maximum(m, mask).sum()) for _, m in own]
+                spread = [JUDGE_SPREAD**2 + (MOVED_SPREAD * (1 - iou)) ** 2 for iou in ious]
+                weighted = sum(score / s for (score, _), s in zip(own, spread, strict=True))
+                wanted = weighted / sum(1 / s for s in spread)
+                assert sample.expected_score == pytest.approx(wanted, abs=1e-5)
+            else:
+                assert sample.expected_score is None
+            if sample.verdict.is_reused:
+                nearest = max(range(len(own)), key=lambda i, ious=ious: ious[i])
+                assert sample.verdict.score == pytest.approx(own[nearest][0])
+                assert sample.verdict.usage.calls == 0
                 assert sample.score_drift is None
                 assert sample.inclusion < 1
             else:
                 asked += 1
-                assert verdict.score == pytest.approx(5 * float(explanation.mask.mean()))
-                if of.number:
-                    assert sample.kept_score == (None if sample.inclusion == 1 else last[index])
-                last[index] = verdict.score
+                assert sample.verdict.score == pytest.approx(5 * float(mask.mean()))
+                own.append((sample.verdict.score, mask))
+                del own[:-REMEMBERED]
     assert asked == len(judge.requests) < 0.6 * 6 * PROBES
     assert (
         closed[3].metrics["reused"] + sum(not s.verdict.is_reused for s in closed[3].samples) == 40
@@ -159,7 +167,7 @@ def test_a_share_of_one_draws_nothing() -> None:
     judge = Paced()
     closed = run(judge, lit_rounds(3), share=1.0)
     assert len(judge.requests) == 3 * PROBES
-    assert all(s.inclusion == 1 and s.kept_score is None for of in closed for s in of.samples)
+    assert all(s.inclusion == 1 and s.expected_score is None for of in closed for s in of.samples)
     assert "judged_share" not in closed[1].metrics
     assert Panel(1.0, seed=0, threshold=2.5).state_dict()["judged"] == []
 
@@ -233,31 +241,38 @@ def test_probabilities_grow_with_weights_between_floor_and_one() -> None:
 
 
 def test_a_moved_mask_and_a_close_score_are_asked_more_often() -> None:
-    """The chance of a change grows with both."""
-    at = change_chances([4, 4, 3, 2, 2.5], [1.0, 0.2, 1.0, 1.0, 1.0], 2.5)
-    assert at[0] < at[1]
-    assert at[0] < at[2] == at[3] < at[4] == 0.5
+    """The chance of a change grows with both, and falls with what is remembered."""
+
+    def chance(*past: tuple[float, float]) -> float:
+        scores, ious = zip(*past, strict=True)
+        return expect(scores, ious).chance_of_change(2.5)
+
+    assert chance((4, 1.0)) < chance((4, 0.5)) < chance((4, 0.1))
+    assert chance((4, 0.5)) < chance((3, 0.5)) < chance((2.5, 0.5)) == 0.5
+    assert chance((3, 0.5)) == pytest.approx(chance((2, 0.5)))
+    assert chance((3, 0.5), (3, 0.5)) < chance((3, 0.5))
+    assert expect([1, 5], [0.0, 1.0]).score > 4.5
 
 
 def test_the_certain_are_paid_first_and_a_few_are_asked_all_the_same() -> None:
     """Watched classes are asked with their share at least; with a share of 1 all are."""
-    scores, ious, watched = [5.0] * 20, [0.9] * 20, [True] + [False] * 19
-    told: dict[str, Any] = {"share": 0.4, "threshold": 2.5, "watched_share": 0.4}
-    some = plan(scores, ious, watched, probes=30, **told)
+    chances, watched = [0.2] * 20, [True] + [False] * 19
+    told: dict[str, Any] = {"share": 0.4, "watched_share": 0.4}
+    some = plan(chances, watched, probes=30, **told)
     assert sum(some) == pytest.approx(FEW)
     assert some[0] == 0.4
     assert min(some[1:]) >= FLOOR
-    many = plan(scores, ious, [False] * 20, probes=20, **told)
+    many = plan(chances, [False] * 20, probes=20, **told)
     assert sum(many) == pytest.approx(8)
-    few = plan(scores, ious, [False] * 20, probes=200, **told)
+    few = plan(chances, [False] * 20, probes=200, **told)
     assert sum(few) == pytest.approx(FEW)
-    assert plan(scores, ious, watched, probes=30, **{**told, "share": 1.0}) == [1.0] * 20
+    assert plan(chances, watched, probes=30, **{**told, "share": 1.0}) == [1.0] * 20
 
 
 def make_chances(changed: int, same: int) -> tuple[list[Chance], list[Verdict]]:
     """Return what was drawn, and what became of it."""
     kept = Verdict.scored(4)
-    chances = [Chance(inclusion=0.5, is_asked=True, kept=kept)] * (changed + same)
+    chances = [Chance(inclusion=0.5, is_asked=True, expected=4.0, kept=kept)] * (changed + same)
     return chances, [Verdict.scored(1)] * changed + [Verdict.scored(4)] * same
 
 
