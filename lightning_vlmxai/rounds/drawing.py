@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-FLOOR = 0.1
-"""Inclusion probability of any probe, at least: a change that wasn't seen counts ten at most."""
+FLOOR = 0.05
+"""Inclusion probability of any probe, at least: a change that is seen counts twenty at most."""
 FEW = 4
 """Of the probes whose verdict could stand, so many are judged anew at least (in expectation)."""
 JUDGE_SPREAD = 0.25

@@ -71,6 +71,12 @@ class Estimate(NamedTuple):
         """The mean; None over nothing."""
         return self.total / self.number if self.number > 0 else None
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The ends of a 95 % interval of what judging all would give: by the draw alone."""
+        mean, half = self.mean or 0.0, 1.959963984540054 * math.sqrt(self.variance)
+        return mean - half, mean + half
+
 
 def response_of(answers: Iterable[Answer]) -> float:
     """Return the share of a round's drawn probes that were answered; 1 where none was drawn."""
@@ -90,9 +96,10 @@ def estimate(
     """Return the mean of a value over the probes that judging all would score.
 
     What is expected counts by the share of the drawn that were answered: where a judge fails it
-    counts for less, where it is out for nothing. The variance is the larger of that of the drawn
-    (as if each were drawn by itself, which overstates it a little) and what it is expected to be
-    where changes are as frequent as the inclusion probabilities took them to be.
+    counts for less, where it is out for nothing. The variance is that of the drawn, as if each were
+    drawn by itself: right on average or a little too large, and 0 where by chance none of them
+    changed. So it is at least half-way to what it would be if changes were as frequent as the
+    inclusion probabilities took them to be.
 
     Args:
         answers: Of the probes that it is the mean over.
@@ -127,7 +134,7 @@ def estimate(
         math.fsum(p**2 for p, _ in errors) + 1
     )
     usual = frequency * math.fsum(a.inclusion * (1 - a.inclusion) for a in standing)
-    return Estimate(total, number, max(seen, usual) / number**2)
+    return Estimate(total, number, max(seen, (seen + usual) / 2) / number**2)
 
 
 def count_answered(samples: Sequence[Sample], response: float = 1.0) -> int:
