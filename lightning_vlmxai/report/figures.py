@@ -165,7 +165,7 @@ def count_samples(
     return replace(
         figures,
         average_score=estimated_metrics(answers, threshold, response).get("average_score"),
-        kept=sum(s.is_reused for s in samples),
+        kept=sum(s.stands for s in samples),
         rates={quadrant: rate for quadrant, (rate, _) in rates.items()},
         intervals={quadrant: ends for quadrant, (_, ends) in rates.items()},
         answered=of_low.number,
@@ -174,10 +174,8 @@ def count_samples(
 
 
 def _answer(s: RunSample) -> Answer:
-    was_asked = s.inclusion >= 1 or not s.is_reused
-    return Answer(
-        s.is_correct, s.score if was_asked else None, s.inclusion, s.expected_score, was_asked
-    )
+    score = None if s.stands else s.score
+    return Answer(s.is_correct, score, s.inclusion, s.expected_score, not s.stands)
 
 
 def count_round(of: RunRound, threshold: float = 2.5) -> Figures:

@@ -87,6 +87,11 @@ class RunSample:
     expected_score: float | None = None
 
     @property
+    def stands(self) -> bool:
+        """Whether its verdict is one of an earlier round, of another mask: none was drawn."""
+        return self.is_reused and self.inclusion < 1
+
+    @property
     def place(self) -> tuple[int, int | None]:
         """What tells it from the others of its round."""
         return self.probe, self.part

@@ -135,6 +135,8 @@ def _describe_frame(sample: Sample) -> tuple[str, str]:
         outcome = [score, QUADRANT_TITLES[sample.quadrant]]
     else:
         outcome = [score, verdict.reason.value.replace("_", " ") if verdict.reason else ""]
+    if verdict.is_reused:
+        outcome.append("earlier verdict")
     if drift is not None:
         outcome.append(f"drift {drift:.2f}")
     return (

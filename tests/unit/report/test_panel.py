@@ -12,8 +12,11 @@ from rich.console import Console
 from lightning_vlmxai.judges.worker import JudgeWorker
 from lightning_vlmxai.records import Explanation, JudgeRequest, Quadrant, Round, Verdict
 from lightning_vlmxai.report import print_summary, write_report
+from lightning_vlmxai.report.agreements import agree_round
 from lightning_vlmxai.report.figures import count_classes, count_round
 from lightning_vlmxai.report.findings import find_in_run
+from lightning_vlmxai.report.rating import name_sample
+from lightning_vlmxai.report.ratings import Ratings
 from lightning_vlmxai.report.reader import read_run
 from lightning_vlmxai.rounds.book import RoundBook
 from lightning_vlmxai.rounds.quadrants import class_table
@@ -128,3 +131,16 @@ def test_a_line_without_a_sensible_probability_is_a_certain_one(tmp_path: Path) 
     (of,) = read_run(tmp_path).rounds
     assert all(s.inclusion == 1 and s.expected_score is None for s in of.samples)
     assert count_round(of).rate(LOW) == closed.metrics["correct_low_rate"]
+
+
+def test_agreement_is_of_the_verdicts_of_the_round(folder: tuple[Path, list[Round]]) -> None:
+    """A person sees the mask of now; a verdict that stands was given for another."""
+    run = read_run(folder[0])
+    of = run.rounds[-1]
+    stands = sum(s.stands for s in of.samples)
+    scores = {name_sample(s): 5.0 * (place % 2) for place, s in enumerate(of.samples)}
+    rated = Ratings(rater="ann", round=of.key, scores=scores, weights=dict.fromkeys(scores, 1.0))
+    found = agree_round(run, of, [rated])
+    assert 0 < stands == folder[1][-1].metrics["reused"]
+    assert found.pairs[0].number == PROBES - stands
+    assert any(note.startswith(f"{stands} verdicts of earlier rounds") for note in found.notes)
