@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -130,7 +131,6 @@ class RoundBook:
             step=step,
             missing=missing,
             failure=failure,
-            judged_share=self._panel.share,
         )
         self.next_number += 1
         chances = self._panel.draw(sent(explanations), start.number)
@@ -332,8 +332,9 @@ class RoundBook:
         metrics = round_metrics(
             samples, missing=opened.start.missing, watch_classes=self._watch_classes
         )
-        if self._panel.rotates:
-            metrics["judged_share"] = opened.start.judged_share
+        if self._panel.rotates and opened.chances:
+            asked = math.fsum(chance.inclusion for chance in opened.chances)
+            metrics["judged_share"] = asked / len(opened.chances)
         closed = self._to_round(opened.start, samples, metrics)
         judged = (JudgedControl(control=c, verdict=next(of_all)) for c in opened.controls)
         return replace(closed, controls=tuple(judged))
@@ -352,7 +353,7 @@ class RoundBook:
         self, start: RoundStart, samples: Sequence[Sample], metrics: Mapping[str, float]
     ) -> Round:
         return Round(
-            **to_dict(start, without=["judged_share"]),
+            **to_dict(start),
             fingerprint=self._fingerprint,
             samples=tuple(samples),
             metrics=metrics,

@@ -29,7 +29,6 @@ class RoundStart:
         step: `Round.step`.
         missing: `Round.missing`.
         failure: `Round.failure`.
-        judged_share: Of its probes that was to be judged, in (0, 1].
     """
 
     number: int
@@ -38,7 +37,6 @@ class RoundStart:
     step: int
     missing: int = 0
     failure: str = ""
-    judged_share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
