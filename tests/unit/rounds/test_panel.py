@@ -207,6 +207,18 @@ def test_neither_speed_nor_an_interruption_plays_a_part(lag: int, split: int | N
     assert found[0] != tell(run(Paced(), rounds, lag=lag, seed=4))
 
 
+def test_a_watched_class_is_judged_with_the_share_at_least() -> None:
+    """Its probes have a floor of their own, by their true class."""
+    explanations = [lit(i, 0.9, label="rare" if i < 4 else "cat") for i in range(PROBES)]
+    rounds = [explanations] * 3
+    settings: dict[str, Any] = {"watch_classes": ["rare"], "share": 0.3}
+    closed = run(ScriptedJudge(lambda _: Verdict.scored(5)), rounds, **settings)
+    inclusion = [s.inclusion for s in closed[2].samples]
+    assert min(inclusion[:4]) >= 0.3
+    assert FLOOR <= min(inclusion[4:]) < 0.3
+    assert "class/rare/correct_high_rate" in closed[2].metrics
+
+
 def test_drawing_takes_no_number_from_anyone() -> None:
     """The generators of training are where they were."""
     torch.manual_seed(0)
