@@ -12,9 +12,10 @@ is asking twice about the same mask.
 
 Printed of each run, over rounds in which anything was left out: calls saved over all rounds; mean
 absolute error of the four rates and of their mean, in points; how often the estimate's own 95 %
-interval by the draw alone holds the Correct-Low rate that judging all gives; in how many of the
-replays a gate at the Correct-Low rate fires within a round of where it would (of the limits at
-which it would fire after the first round), and the mean distance.
+interval by the draw alone holds the Correct-Low rate that judging all gives; and how often a gate
+fires within a round of where it would, and the mean distance in rounds: a gate at the Correct-Low
+rate, and one at the lower end of its interval, of the limits at which each would fire after the
+first round.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lightning_vlmxai.records import Quadrant, Verdict
-from lightning_vlmxai.rounds import Answer, estimate_quadrants, estimated_rates
+from lightning_vlmxai.rounds import Answer, Interval, estimate_quadrants, estimated_rates
 from lightning_vlmxai.rounds.drawing import draw_systematic, expect, plan
 from lightning_vlmxai.rounds.panel import REMEMBERED, Chance, next_share
 
@@ -60,15 +61,15 @@ class Replayed(NamedTuple):
         asked: Calls.
         errors: Of the four rates in rounds that were drawn, `[rounds, 4]`.
         held: Whether the interval of the draw held the Correct-Low rate, of the same rounds.
-        rates: Correct-Low as estimated, of all rounds.
+        rates: Correct-Low as estimated, and its lower end, of all rounds.
         whole: The same with all judged.
     """
 
     asked: int
     errors: list[list[float]]
     held: list[bool]
-    rates: list[float]
-    whole: list[float]
+    rates: list[tuple[float, float]]
+    whole: list[tuple[float, float]]
 
 
 def replay(run: Recording, share: float, lag: int, generator: np.random.Generator) -> Replayed:
@@ -154,13 +155,19 @@ def look(run: Recording, t: int, sent: list[int], chances: list[Chance], found: 
         )
     whole = {q: e.mean or 0.0 for q, e in estimate_quadrants(every, THRESHOLD).items()}
     rates = estimated_rates(answers, THRESHOLD)
-    found.whole.append(whole[LOW])
-    found.rates.append(rates[LOW][0])
+    found.whole.append(ends_of(estimated_rates(every, THRESHOLD)))
+    found.rates.append(ends_of(rates))
     if all(a.expected is None for a in answers):
         return
     found.errors.append([abs(rates[q][0] - whole[q]) for q in Quadrant])
     lower, upper = estimate_quadrants(answers, THRESHOLD)[LOW].ends
     found.held.append(lower - 1e-9 <= whole[LOW] <= upper + 1e-9)
+
+
+def ends_of(rates: dict[Quadrant, tuple[float, Interval]]) -> tuple[float, float]:
+    """Return Correct-Low and the lower end of its interval."""
+    rate, ends = rates[LOW]
+    return rate, ends.lower
 
 
 def fires(rates: list[float], limit: float) -> int:
@@ -177,7 +184,8 @@ def blur(run: Recording, noise: float, generator: np.random.Generator) -> Record
 def measure(run: Recording, options: argparse.Namespace, noise: float) -> list[str]:
     """Return a line of the table."""
     generator = np.random.default_rng(0)
-    saved, errors, held, distances, flips = [], [], [], [], []
+    saved, errors, held, flips = [], [], [], []
+    distances: tuple[list[int], list[int]] = ([], [])
     for _ in range(options.replays):
         one = blur(run, noise, generator) if noise else run
         found = replay(one, options.share, options.lag, generator)
@@ -186,21 +194,28 @@ def measure(run: Recording, options: argparse.Namespace, noise: float) -> list[s
         held += found.held
         high = one.score >= THRESHOLD
         flips.append(np.mean(high[1:] != high[:-1]))
-        for limit in LIMITS:
-            at = fires(found.whole, limit)
-            if 0 < at < len(found.whole):
-                distances.append(abs(at - fires(found.rates, limit)))
+        for end, apart in enumerate(distances):
+            whole, rates = ([ends[end] for ends in of] for of in (found.whole, found.rates))
+            for limit in LIMITS:
+                at = fires(whole, limit)
+                if 0 < at < len(whole):
+                    apart.append(abs(at - fires(rates, limit)))
     mean = 100 * np.mean(errors, axis=0)
-    near = np.mean(np.array(distances) <= 1) if distances else 0.0
-    gate = f"{100 * near:.0f} % ({np.mean(distances):.1f})" if distances else "never"
     return [
         f"{100 * np.mean(flips):.0f} %",
         f"{100 * np.mean(saved):.0f} %",
         *(f"{error:.2f}" for error in mean),
         f"{mean.mean():.2f}",
         f"{100 * np.mean(held):.1f} %",
-        gate,
+        *(tell_gate(apart) for apart in distances),
     ]
+
+
+def tell_gate(apart: list[int]) -> str:
+    """Return how often a gate fires within a round of where it would, and the mean distance."""
+    if not apart:
+        return "never fires"
+    return f"{100 * np.mean(np.array(apart) <= 1):.0f} % ({np.mean(apart):.1f})"
 
 
 def record(folder: Path, options: argparse.Namespace) -> None:
@@ -273,8 +288,9 @@ def tell(rounds: list[Any]) -> Recording:
 
 def rows(options: argparse.Namespace) -> Iterator[str]:
     """Yield the table's lines."""
+    gates = ("gate within a round (distance)", "gate at the lower end")
     names = ("run", "judge", "verdicts that change sides", "saved", "CH", "CL", "WH", "WL",
-             "mean", "interval holds", "gate within a round (mean distance)")  # fmt: skip
+             "mean", "interval holds", *gates)  # fmt: skip
     yield f"| {' | '.join(names)} |"
     yield f"|---|---|{'---:|' * (len(names) - 2)}"
     for path in options.recordings:

@@ -316,6 +316,7 @@ class RoundBook:
         for explanation, shift in zip(opened.explanations, opened.shifts, strict=True):
             chance = Chance() if explanation.is_blank else next(drawn)
             verdict = blank if explanation.is_blank else next(of_all)
+            verdict = chance.known or verdict  # every rank has it, and no judge that is out
             sample = self._to_sample(explanation, verdict)
             if shift is not None:
                 sample = replace(sample, **shift._asdict())

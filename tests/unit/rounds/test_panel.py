@@ -193,6 +193,34 @@ def test_what_was_not_scored_is_asked_again() -> None:
             assert not sample.verdict.is_reused
 
 
+def test_a_judge_that_refuses_takes_no_verdict_that_stands() -> None:
+    """They stand and count for nothing, as nothing that was drawn is answered."""
+
+    class Refuses(JudgeWorker):
+        is_out = False
+
+        def submit(self, requests: Sequence[JudgeRequest]) -> Any:
+            if self.is_out:
+                raise RuntimeError("the thread is gone")
+            return super().submit(requests)
+
+    worker = Refuses(Paced())
+    book = RoundBook(worker, lag=0, deadline_s=60, threshold=2.5, judged_share=0.4)
+    closed = []
+    for number, explanations in enumerate(lit_rounds(2)):
+        worker.is_out = number == 1
+        book.open(explanations, stage="fit", epoch=number, step=number)
+        closed += book.collect()
+    worker.close()
+    out = closed[1]
+    for sample in out.samples:
+        assert sample.verdict.is_reused == (sample.verdict.score is not None)
+    assert 0 < out.metrics["reused"] < PROBES
+    assert out.metrics["coverage"] == 0
+    assert "correct_low_rate" not in out.metrics
+    assert "average_score" not in out.metrics
+
+
 @pytest.mark.parametrize("lag", [0, 1, 2])
 @pytest.mark.parametrize("split", [None, 3])
 def test_neither_speed_nor_an_interruption_plays_a_part(lag: int, split: int | None) -> None:
