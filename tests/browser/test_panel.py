@@ -53,5 +53,6 @@ def test_tiles_classes_and_curves_are_estimates(open_page: Open, tmp_path: Path)
     }
     for name in set(told) - {HOSTILE_NAME}:
         assert shown[name].split()[0] == f"{told[name]['correct_low_rate']:.2f}"
+        assert f"{told[name]['correct_low_rate_upper']:.2f}" in shown[name]
     page.locator("#overview select[name=chosen-round]").select_option("fit-0")
     expect(page.locator("#kept")).to_have_count(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from lightning_vlmxai.testing import ScriptedJudge
 from neutral_fit import Combination
 from neutrality import compare, describe
 from openai_server import OpenAIServer
+from samples import make_explanation, make_round, make_sample
 from tiny import Separable, Squares, loader, make_trainer
 
 pytestmark = [
@@ -152,6 +154,26 @@ def test_a_gate_counts_what_stands_by_the_share_that_was_answered(
         assert closed[5].metrics["coverage"] == 0
         assert "correct_high_rate" not in closed[5].metrics
         assert closed[5].judged > 0  # these still stand, and count for nothing
+
+
+def test_min_judged_counts_what_is_answered_not_what_stands() -> None:
+    """Of four drawn one was answered: a quarter of what stands counts, of a class likewise."""
+    stands = replace(make_sample(score=1), inclusion=0.5, expected_score=1.0)
+    stands = replace(stands, verdict=replace(stands.verdict, is_reused=True))
+    answered = replace(make_sample(score=1), inclusion=0.5, expected_score=1.0)
+    failed = replace(make_sample(), inclusion=0.5, expected_score=1.0)
+    other = replace(stands, explanation=make_explanation(label_name="dog"))
+    samples = [make_sample(score=1), answered, *[failed] * 3, *[stands] * 12, *[other] * 8]
+    closed = make_round(*samples, watch_classes=("dog",))
+    assert closed.judged == 22
+    for monitor, counts in (
+        ("vlmxai/correct_low_rate", 1 + 24 // 4),
+        ("vlmxai/class/dog/correct_low_rate", 8 // 4),
+    ):
+        for least, is_enough in ((counts, True), (counts + 1, False)):
+            lack = QuadrantStopping(monitor, min_judged=least)._lack(closed)
+            assert (not lack) is is_enough
+            assert is_enough or f"{counts} judged probes" in lack
 
 
 @pytest.mark.parametrize(
