@@ -313,8 +313,8 @@ def _say_overall(judged: Sequence[Outcomes]) -> Finding:
     text = f"Correct-Low is {low:,} of {total:,}{now.in_when} ({_say_rate(low, total)})"
     if now.low is not None:
         text = (
-            f"Correct-Low is estimated at {_say_ends(*now.low)}{now.in_when}, where {now.kept} of "
-            f"{total} verdicts are of earlier rounds"
+            f"Correct-Low is estimated{now.in_when} ({_say_ends(*now.low)}; {now.kept} of {total} "
+            "verdicts are of earlier rounds)"
         )
     if now.accuracy is not None:
         text += f" at an accuracy of {now.accuracy:.2f}"

@@ -113,7 +113,8 @@ def quadrant_metrics(samples: Sequence[Sample], response: float = 1.0) -> dict[s
         intervals of `correct_low_rate` and `low_given_correct` as `<name>_lower` and
         `<name>_upper`; `average_score` in [0, 5] and its standard error `average_score_stderr`
         (sample standard deviation over the root of their number, from two scores on). A figure
-        whose denominator is empty is absent: it is neither 0 nor NaN.
+        whose denominator is empty is absent: it is neither 0 nor NaN. Where some samples need not
+        have been judged (`Sample.inclusion`) they are estimates: see `estimated_metrics`.
 
     Example:
         >>> quadrant_metrics([])
@@ -172,6 +173,8 @@ def estimated_metrics(
     answers: Sequence[Answer], threshold: float, response: float = 1.0
 ) -> dict[str, float]:
     """Return `quadrant_metrics` of a round in which not all were judged.
+
+    Each is right on average over the draws, but for what is cut off at the ends of its range.
 
     Args:
         answers: Of the round, or of a class in it.
@@ -260,7 +263,8 @@ def round_metrics(
 
     Returns:
         `quadrant_metrics`, `accuracy` = right / explained samples, the unscored among them,
-        `coverage` = judged / probes, `unscored`, `reused` = verdicts kept from
+        `coverage` = judged / probes (verdicts that stand count by the share of the drawn that were
+        answered), `unscored`, `reused` = verdicts kept from
         an earlier round, the means of the probes' `attention_drift`, `centre_shift` and
         `score_drift` (see `Sample`; over those that have one), `calls`, `tokens`, `cost` (US
         dollars; absent where a price is unknown), the figures of `faithfulness_names` where they

@@ -110,7 +110,7 @@ def test_sentences_say_that_the_rate_is_estimated(folder: tuple[Path, list[Round
     path, rounds = folder
     metrics = rounds[-1].metrics
     told = " ".join(finding.text for finding in find_in_run(read_run(path)))
-    assert f"estimated at {metrics['correct_low_rate']:.2f}, 95 %" in told
+    assert f"estimated in epoch 3 ({metrics['correct_low_rate']:.2f}, 95 %" in told
     assert f"{metrics['reused']:.0f} of {PROBES} verdicts are of earlier rounds" in told
     console = Console(record=True, width=200)
     print_summary(path, console=console)
