@@ -67,6 +67,12 @@ class RoundSettings:
         return {"lag": self.lag, "every_n_validations": self.every_n_validations}
 
     @property
+    def extras(self) -> dict[str, float]:
+        """What a run was asked for beyond the usual, by name: `judged_share` and `controls`."""
+        share = {"judged_share": self.judged_share} if self.judged_share < 1 else {}
+        return {**share, **({"controls": self.controls} if self.controls else {})}
+
+    @property
     def metric_names(self) -> tuple[str, ...]:
         """The full name of every metric that a run may log."""
         watched = (f"class/{c}/{name}" for c in self.watch_classes for name in QUADRANT_METRICS)

@@ -386,7 +386,7 @@ class StageRun:
             "model": self._model_name,
             **self._settings.pace,
             "watch_classes": list(self._settings.watch_classes),
-            **({"controls": self._settings.controls} if self._settings.controls else {}),
+            **self._settings.extras,
             **(self._probe_set.describe() if self._probe_set else {}),
             "agreement": self._agreement,
             "doubts": self._explaining.doubts,

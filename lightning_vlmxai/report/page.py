@@ -60,6 +60,7 @@ FACTS = (
     ("fill", "Fill"),
     ("threshold", "High from score"),
     ("lag", "Lag"),
+    ("judged_share", "Judged share"),
 )
 """Settings that a report's head shows, where the run's file has them."""
 

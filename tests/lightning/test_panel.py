@@ -97,6 +97,7 @@ def test_calls_are_those_of_the_drawn(tmp_path: Path) -> None:
     assert closed[0].metrics["reused"] == 0
     assert closed[-1].metrics["reused"] > 0
     assert explain.run_dir is not None
+    assert read_run(explain.run_dir).settings["judged_share"] == 0.4
     for of, logged in zip(read_run(explain.run_dir).rounds, closed, strict=True):
         figures = count_round(of)
         for quadrant in Quadrant:
