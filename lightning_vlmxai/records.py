@@ -239,7 +239,7 @@ class Verdict:
         latency_s: Seconds from request to answer.
         spread: Largest minus smallest score where a judge was asked several times, in [0, 5].
         is_cached: The answer was given, and paid for, before.
-        is_reused: The probe's last verdict stands: its prediction and its mask hardly changed.
+        is_reused: An earlier verdict stands: the probe was not drawn to be judged in this round.
         asked: Which lines of the judge's log tell how it came about, by their `id`.
         attends_to: Phrases for what is attended to, each with whether it is a part of the named
             object, None where that isn't said; None of a judge that tells none.
@@ -348,8 +348,12 @@ class Sample:
         centre_shift: Distance of the mask's centre of mass from that of the probe's last one, over
             the picture's diagonal, in [0, 1]; None at first.
         score_drift: Absolute difference of the score from the probe's last one, in [0, 5]; None
-            where there is no score or was none before.
+            where it has none of this round or had none before.
         threshold: From which the score is High.
+        inclusion: Probability with which it was to be judged in this round, in (0, 1]; where it is
+            below 1 and it was not, an earlier verdict of it stands.
+        expected_score: What its past verdicts made one expect, in [0, 5], whether it was judged or
+            not; None where `inclusion` is 1.
     """
 
     explanation: Explanation
@@ -359,6 +363,8 @@ class Sample:
     centre_shift: float | None = None
     score_drift: float | None = None
     threshold: float = 2.5
+    inclusion: float = 1.0
+    expected_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

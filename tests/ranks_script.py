@@ -149,6 +149,18 @@ def fit(scene: Scene) -> Any:
     }
 
 
+def panel(scene: Scene) -> Any:
+    """Train with a share of the probes judged; who was drawn in each round, and with what."""
+    callback = scene.callback(ScriptedJudge(coarse), probe_size=13, judged_share=0.4)
+    scene.fit(scene.trainer(callback, max_epochs=5))
+    assert callback.latest_round is not None
+    samples = callback.latest_round.samples
+    return {
+        **told_of(callback),
+        "drawn": [(s.inclusion, s.expected_score, s.verdict.is_reused) for s in samples],
+    }
+
+
 def shortcuts(scene: Scene) -> Any:
     """Look for shortcuts where a gate fires, and at the end."""
     callback = scene.callback(ReferenceMaskJudge(), probe_size=24, find_shortcuts=True)

@@ -83,7 +83,9 @@ class Controlling:
         metrics, told = self._watch.look(closed.number, closed.controls)
         if told:
             rank_zero_warn(f"vlmxai: {told}")
-        if metrics.get("judge/answered") == 0.0 and closed.judged:
+        verdicts = [sample.verdict for sample in closed.samples]
+        is_answered = any(v.score is not None and not v.is_reused for v in verdicts)
+        if metrics.get("judge/answered") == 0.0 and is_answered:
             why = " ".join(describe_failures([c.verdict for c in closed.controls]).values())
             self._doubt(f"no control of a round was answered, where probes were. {why}")
         return replace(closed, metrics={**closed.metrics, **metrics}) if metrics else closed

@@ -11,7 +11,15 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from ..errors import ConfigurationError, expected
 from ..records import Round
-from ..rounds import BOUNDED_METRICS, Faults, RoundSource, ShortcutSource
+from ..rounds import (
+    BOUNDED_METRICS,
+    Answer,
+    Faults,
+    RoundSource,
+    ShortcutSource,
+    count_answered,
+    response_of,
+)
 from ..sinks import add_gate, metric_name
 from ..trust import round_auc
 from .monitors import nearest
@@ -43,7 +51,8 @@ class QuadrantStopping(EarlyStopping):
             not explain.
         min_coverage: Rounds with a smaller share of judged probes don't count, in [0, 1].
         min_judged: Nor do those with fewer judged probes (of its class, for a class's metric), at
-            least 1.
+            least 1. Last verdicts that stand count by the share of the drawn that were answered,
+            here and for `min_coverage`: with the judge out they count for nothing.
         min_judge_auc: Nor do rounds whose judge failed its controls, in [0, 1]; 0 asks for none. It
             failed where the AUC of the round's own controls or of the last rounds' is below, where
             none was answered, or where it has fallen from what it was at first (see
@@ -216,10 +225,11 @@ class QuadrantStopping(EarlyStopping):
         """Return how many probes the metric rests on: judged, and all. Of a class, its own."""
         kind, _, rest = _name_in_round(self.monitor).partition("/")
         if kind != "class":
-            return latest.judged, len(latest.samples) + latest.missing
+            return count_answered(latest.samples), len(latest.samples) + latest.missing
         name = rest.rsplit("/", 1)[0]
         own = [s for s in latest.samples if s.explanation.label_name == name]
-        return sum(s.verdict.score is not None for s in own), len(own)
+        response = response_of(map(Answer.of, latest.samples))
+        return count_answered(own, response), len(own)
 
     def _explain(self, latest: Round) -> str:
         """Return why the run ends and what to do, in words."""

@@ -35,6 +35,7 @@ class RoundSettings:
     faithfulness: Sequence[str] = ()
     find_shortcuts: bool = False
     seed: int = 0
+    judged_share: float = 1.0
 
     def __post_init__(self) -> None:
         if isinstance(self.watch_classes, str):
@@ -47,6 +48,7 @@ class RoundSettings:
             ("lag", self.lag >= 0, "at least 0"),
             ("every_n_validations", self.every_n_validations >= 1, "at least 1"),
             ("deadline_s", self.deadline_s > 0, "positive"),
+            ("judged_share", 0 < self.judged_share <= 1, "in (0, 1]"),
             ("controls", self.controls == 0 or self.controls >= 2, "0, or at least 2"),
         ):
             if not is_right:
@@ -65,12 +67,19 @@ class RoundSettings:
         return {"lag": self.lag, "every_n_validations": self.every_n_validations}
 
     @property
+    def extras(self) -> dict[str, float]:
+        """What a run was asked for beyond the usual, by name: `judged_share` and `controls`."""
+        share = {"judged_share": self.judged_share} if self.judged_share < 1 else {}
+        return {**share, **({"controls": self.controls} if self.controls else {})}
+
+    @property
     def metric_names(self) -> tuple[str, ...]:
         """The full name of every metric that a run may log."""
         watched = (f"class/{c}/{name}" for c in self.watch_classes for name in QUADRANT_METRICS)
         judge = JUDGE_METRICS if self.controls else ()
         faithful = faithfulness_names(self.faithfulness)
-        return tuple(map(metric_name, (*ROUND_METRICS, *judge, *faithful, *watched)))
+        share = ("judged_share",) if self.judged_share < 1 else ()
+        return tuple(map(metric_name, (*ROUND_METRICS, *share, *judge, *faithful, *watched)))
 
 
 def warn_of_changes(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:

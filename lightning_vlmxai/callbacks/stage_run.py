@@ -358,7 +358,8 @@ class StageRun:
             else self._saved.get("fingerprint", ""),
             number=number,
             is_over=self._is_over,
-            reuse_iou=getattr(self._judge, "reuse_iou", None),
+            judged_share=self._settings.judged_share,
+            seed=self._settings.seed,
             # The rehearsal has none.
             draw_controls=(lambda *_: []) if number < 0 else self._controlling.draw,
         )
@@ -385,7 +386,7 @@ class StageRun:
             "model": self._model_name,
             **self._settings.pace,
             "watch_classes": list(self._settings.watch_classes),
-            **({"controls": self._settings.controls} if self._settings.controls else {}),
+            **self._settings.extras,
             **(self._probe_set.describe() if self._probe_set else {}),
             "agreement": self._agreement,
             "doubts": self._explaining.doubts,

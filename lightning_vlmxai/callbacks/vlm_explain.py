@@ -87,15 +87,16 @@ class VLMExplainCallback(ValidationWatcher):
         min_per_class: The least number of probes of each class in `watch_classes`.
         lag: How many rounds a round may trail before its verdicts are waited for: those of round N
             are collected when round N + lag is explained, or at the end of the fit.
-        every_n_validations: A round is at every n-th validation of the fit, the n-th, the 2n-th
-            and so on, counted over the whole run and on after a resumption.
-        deadline_s: Seconds that this wait lasts at most. What has no verdict by then is
-            unscored(deadline); a verdict that comes later is kept in `late.jsonl`, uncounted.
+        every_n_validations: A round is at every n-th validation of the fit, counted on if resumed.
+        deadline_s: Seconds that this wait lasts at most. What comes later is kept in `late.jsonl`,
+            and is unscored(deadline) in all figures.
         watch_classes: Names of (true) classes whose own figures are logged as well, as
             `vlmxai/class/<name>/<metric>`.
         isolation: How training is kept from the explanations: "auto" borrows the network where the
             rehearsal, with a copy, leaves all as it was, and else explains a copy each round;
             "borrow" and "copy" do one of them and look once; "trust" borrows and doesn't look.
+        judged_share: Of a round's probes that is judged, in (0, 1]: those whose prediction changed
+            and a sample. For the others last verdicts stand; rates and intervals allow for it.
         controls: So many pictures with known answers, drawn anew, are judged with each round: they
             count in no rate, and say as `vlmxai/judge/auc` and the like how good the judge is.
         faithfulness: Figures of how faithful the maps are, of `trust.FAITHFULNESS`, logged as
@@ -145,6 +146,7 @@ class VLMExplainCallback(ValidationWatcher):
         deadline_s: float = 120.0,
         watch_classes: Sequence[str] = (),
         isolation: str = "auto",
+        judged_share: float = 1.0,
         controls: int = 0,
         faithfulness: Sequence[str] = (),
         find_shortcuts: bool = False,
@@ -160,6 +162,7 @@ class VLMExplainCallback(ValidationWatcher):
             deadline_s=deadline_s,
             watch_classes=watch_classes,
             isolation=isolation,
+            judged_share=judged_share,
             controls=controls,
             faithfulness=faithfulness,
             find_shortcuts=find_shortcuts,

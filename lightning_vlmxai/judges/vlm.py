@@ -77,8 +77,6 @@ class VLMJudge:
             table in `judges.prices`.
         cache: Whether answers are kept in the run folder and never paid for again, or the path
             of a file to keep them in.
-        reuse_iou: Agreement of a probe's mask with the one last judged, in (0, 1], from which
-            its verdict stays while the prediction does; always asked anew if None.
 
     Raises:
         ConfigurationError: If an argument is not as described.
@@ -112,7 +110,6 @@ class VLMJudge:
         budget: Budget | None = None,
         prices: dict[str, list[float]] | None = None,
         cache: bool | str = True,
-        reuse_iou: float | None = None,
         query: dict[str, str] | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
@@ -133,8 +130,6 @@ class VLMJudge:
         for name, seconds in (("timeout_s", timeout_s), ("call_timeout_s", call_timeout_s)):
             require(name, "above 0 seconds", seconds > 0, seconds, "Pass a longer time")
         require("wait_s", "at least 0 seconds", wait_s >= 0, wait_s, "Pass 0 or a time")
-        if reuse_iou is not None:
-            require("reuse_iou", "in (0, 1]", 0 < reuse_iou <= 1, reuse_iou, "Pass 0.95 or None")
         self.model = model
         self._base_url = base_url
         self._query = dict(query or {})
@@ -156,7 +151,6 @@ class VLMJudge:
         self._prompt = load_prompt(style, view)
         self._run_dir: Path | None = None
         self._cache_choice = cache
-        self.reuse_iou = reuse_iou
         self._share = concurrency
         self._client: ChatClient | None = None
         self._encoder: ThreadPoolExecutor

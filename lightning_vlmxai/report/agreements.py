@@ -88,10 +88,13 @@ def agree_round(
     Raises:
         ConfigurationError: If the other run has other probes, or no such round.
     """
-    judge = {name_sample(s): s.score for s in list_rateable(of) if s.score is not None}
+    every = list_rateable(of)
+    judge = {name_sample(s): s.score for s in every if s.score is not None and not s.stands}
     name = one_line(text(run.settings.get("judge")), 40) or "judge"
     judges = {name: judge}
     notes = []
+    if earlier := sum(s.stands for s in every):
+        notes.append(f"{earlier} verdicts of earlier rounds, of other masks, are left out.")
     if other is not None:
         second, told = _judge_of(run, of, other)
         notes += told
@@ -230,7 +233,7 @@ def _judge_of(run: Run, of: RunRound, other: Run) -> tuple[dict[str, float], lis
     left = {"another prediction": 0, "another picture": 0, "a picture missing": 0}
     for sample in list_rateable(twin):
         own = mine.get(name_sample(sample))
-        if own is None or sample.score is None:
+        if own is None or sample.score is None or sample.stands:
             continue
         if own.prediction_name != sample.prediction_name:
             left["another prediction"] += 1

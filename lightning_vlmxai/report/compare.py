@@ -319,6 +319,12 @@ def _warn(runs: Sequence[Run], views: Sequence[View]) -> list[str]:
     for letter, run in zip(LETTERS, runs, strict=False):
         if not any(count_round(of).judged for of in run.curve):
             warnings.append(f"{letter} has no round with a judged sample.")
+    for letter, run in zip(LETTERS, runs, strict=False):
+        if any(s.inclusion < 1 for of in run.curve for s in of.samples):
+            warnings.append(
+                f"{letter} did not judge all probes in each round: shares count verdicts as they "
+                "stand, some of earlier rounds; its own report has the estimated rates."
+            )
     if views and len({_time(of) for of in views[0].rounds}) > 1 and views[0].key == "last":
         warnings.append(f"The runs have no judged epoch in common: these are {views[0].name}.")
     return warnings

@@ -5,10 +5,20 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ..records import Quadrant
-from ..rounds import Interval, wilson_interval
+from ..rounds import (
+    Answer,
+    Interval,
+    estimate,
+    estimated_metrics,
+    estimated_rates,
+    response_of,
+    widened_interval,
+    wilson_interval,
+)
 from .costs import add_known
 from .run import RunRound, RunSample
 
@@ -28,6 +38,10 @@ class Figures:
         partly: Of the Correct-Low ones, whose kept region lies on the object and covers little.
         scored: Samples with a score; more than `judged` where some have no label.
         high: Of these, whose score is High.
+        kept: Of these, whose last verdict stands: rates are estimates, which `rates` and
+            `intervals` hold, and counts are of the verdicts as they stand.
+        answered: Samples that judging all would score, as estimated; None where that is `scored`.
+        low: Rate of the Low among these with its interval, as estimated; None where it is counted.
     """
 
     probes: int
@@ -40,6 +54,11 @@ class Figures:
     partly: int = 0
     scored: int = 0
     high: int = 0
+    kept: int = 0
+    rates: Mapping[Quadrant, float] = field(default_factory=dict)
+    intervals: Mapping[Quadrant, Interval] = field(default_factory=dict)
+    answered: float | None = None
+    low: Interval | None = None
 
     @property
     def borderline_rate(self) -> float | None:
@@ -59,19 +78,26 @@ class Figures:
     @property
     def coverage(self) -> float | None:
         """Samples with a score over all."""
-        return self.scored / self.probes if self.probes else None
+        scored = self.scored if self.answered is None else self.answered
+        return scored / self.probes if self.probes else None
 
     @property
     def low_interval(self) -> Interval | None:
         """Wilson's interval of the Low among the scored, 95 %; None if there are none."""
+        if self.answered is not None:
+            return self.low
         return wilson_interval(self.scored - self.high, self.scored) if self.scored else None
 
     def rate(self, quadrant: Quadrant) -> float | None:
         """Return a quadrant's rate over the judged samples; None if there are none."""
+        if self.answered is not None:
+            return self.rates.get(quadrant)
         return self.counts.get(quadrant, 0) / self.judged if self.judged else None
 
     def interval(self, quadrant: Quadrant) -> Interval | None:
         """Return Wilson's interval of `rate`, 95 %."""
+        if self.answered is not None:
+            return self.intervals.get(quadrant)
         judged = self.judged
         return wilson_interval(self.counts.get(quadrant, 0), judged) if judged else None
 
@@ -100,7 +126,11 @@ class Cost:
 
 
 def count_samples(
-    samples: Sequence[RunSample], threshold: float = 2.5, *, missing: int = 0
+    samples: Sequence[RunSample],
+    threshold: float = 2.5,
+    *,
+    missing: int = 0,
+    response: float = 1.0,
 ) -> Figures:
     """Return the figures of samples; a score of at least `threshold` is High.
 
@@ -108,12 +138,13 @@ def count_samples(
         samples: To count.
         threshold: High from this score on.
         missing: How many more could not be explained: they are not judged.
+        response: Share of the round's drawn probes that were answered, where these are a class.
 
     Example:
         >>> count_samples([]).rate(Quadrant.CORRECT_LOW) is None
         True
     """
-    return Figures(
+    figures = Figures(
         probes=len(samples) + missing,
         counts=Counter(s.quadrant for s in samples if s.quadrant is not None),
         average_score=_mean(s.score for s in samples if s.score is not None),
@@ -125,6 +156,26 @@ def count_samples(
         scored=sum(s.score is not None for s in samples),
         high=sum(s.score is not None and s.score >= threshold for s in samples),
     )
+    if all(s.inclusion >= 1 for s in samples):
+        return figures
+    answers = [_answer(s) for s in samples]
+    rates = estimated_rates(answers, threshold, response)
+    of_low = estimate(answers, lambda _, score: float(score < threshold), response)
+    low = None if of_low.mean is None else min(max(of_low.mean, 0.0), 1.0)
+    return replace(
+        figures,
+        average_score=estimated_metrics(answers, threshold, response).get("average_score"),
+        kept=sum(s.stands for s in samples),
+        rates={quadrant: rate for quadrant, (rate, _) in rates.items()},
+        intervals={quadrant: ends for quadrant, (_, ends) in rates.items()},
+        answered=of_low.number,
+        low=None if low is None else widened_interval(low, of_low.number, of_low.variance),
+    )
+
+
+def _answer(s: RunSample) -> Answer:
+    score = None if s.stands else s.score
+    return Answer(s.is_correct, score, s.inclusion, s.expected_score, not s.stands)
 
 
 def count_round(of: RunRound, threshold: float = 2.5) -> Figures:
@@ -140,15 +191,36 @@ def count_round(of: RunRound, threshold: float = 2.5) -> Figures:
         attention_drift=of.metrics.get("attention_drift"),
         accuracy=of.metrics.get("accuracy"),
         scored=int(judged),
+        **_told(of),
     )
 
 
-def count_classes(samples: Sequence[RunSample]) -> dict[str, Figures]:
+def _told(of: RunRound) -> dict[str, Any]:
+    """Return the estimates of a round that not all were judged in, as it was told."""
+    metrics = of.metrics
+    if "judged_share" not in metrics or not metrics.get("reused"):
+        return {}
+    name = Quadrant.CORRECT_LOW.value
+    lower, upper = (metrics.get(f"{name}_rate_{end}") for end in ("lower", "upper"))
+    return {
+        "kept": int(metrics["reused"]),
+        "rates": {q: metrics[key] for q in Quadrant if (key := f"{q.value}_rate") in metrics},
+        "intervals": {}
+        if lower is None or upper is None
+        else {Quadrant.CORRECT_LOW: Interval(lower, upper)},
+        "answered": metrics.get("coverage", 0.0) * of.probes,
+    }
+
+
+def count_classes(samples: Sequence[RunSample], threshold: float = 2.5) -> dict[str, Figures]:
     """Return the figures of each true class, highest Correct-Low rate first."""
+    response = response_of(map(_answer, samples))
     members: dict[str, list[RunSample]] = {}
     for sample in samples:
         members.setdefault(sample.label_name, []).append(sample)
-    figures = {name: count_samples(own) for name, own in members.items()}
+    figures = {
+        name: count_samples(own, threshold, response=response) for name, own in members.items()
+    }
     low = Quadrant.CORRECT_LOW
     return dict(
         sorted(

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..records import Quadrant, Round
-from ..rounds import Finding, Outcome, Outcomes, find
+from ..rounds import Finding, Interval, Outcome, Outcomes, find
 from ..trust import mask_agreement, say_partly
+from .figures import count_round
 from .run import Run, RunRound
 from .shortcuts import find_shortcut_lines
 from .text import one_line
@@ -15,6 +16,8 @@ from .text import one_line
 
 def outcomes_of(of: RunRound, *, is_audit: bool = False, threshold: float = 2.5) -> Outcomes:
     """Return a round of a folder as findings see it."""
+    figures = count_round(of, threshold)
+    rate, ends = figures.rate(Quadrant.CORRECT_LOW), figures.interval(Quadrant.CORRECT_LOW)
     return Outcomes(
         stage=of.stage,
         number=of.number,
@@ -33,6 +36,8 @@ def outcomes_of(of: RunRound, *, is_audit: bool = False, threshold: float = 2.5)
             for s in of.samples
         ),
         is_audit=is_audit,
+        low=None if not figures.kept or rate is None or ends is None else (rate, ends),
+        kept=figures.kept,
     )
 
 
@@ -64,7 +69,16 @@ def outcomes_of_closed(closed: Round) -> Outcomes:
         epoch=closed.epoch,
         fingerprint=closed.fingerprint,
         samples=tuple(samples),
+        low=_estimated_low(closed),
+        kept=sum(sample.verdict.is_reused for sample in closed.samples),
     )
+
+
+def _estimated_low(closed: Round) -> tuple[float, Interval] | None:
+    name, metrics = "correct_low_rate", closed.metrics
+    if name not in metrics or all(sample.inclusion >= 1 for sample in closed.samples):
+        return None
+    return metrics[name], Interval(metrics[f"{name}_lower"], metrics[f"{name}_upper"])
 
 
 def find_in_run(run: Run, stage: str | None = None) -> list[Finding]:

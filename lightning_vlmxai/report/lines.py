@@ -116,6 +116,9 @@ def read_sample(
             if is_correct is not None:
                 quadrant = assign_quadrant(score, is_correct=is_correct, threshold=threshold)
     probe = _whole(line.get("probe")) or 0
+    inclusion, expected_score = _number(line.get("inclusion")), _number(line.get("expected_score"))
+    if expected_score is None or inclusion is None or not 0 < inclusion < 1:
+        inclusion, expected_score = 1.0, None
     spread, measures = _number(line.get("spread")), _measures(line) or _NO_MEASURES
     asked = line.get("asked")
     stage = keep(_text(line.get("stage")) or "fit")
@@ -162,6 +165,8 @@ def read_sample(
         attends_to=tuple(
             (keep(what), is_part) for what, is_part in read_attended(line.get("attends_to")) or ()
         ),
+        inclusion=inclusion,
+        expected_score=expected_score,
     )
 
 

@@ -12,7 +12,7 @@ from .agreements import load_agreements
 from .asked import describe_asked
 from .corrected import correct_run, describe_corrected
 from .export import describe_exports
-from .figures import Cost, Figures, add_costs, count_round
+from .figures import Cost, Figures, add_costs, count_classes, count_round
 from .findings import describe_findings
 from .grouping import describe_grouped
 from .html import render_page, show_dollars, show_value, write_page
@@ -60,6 +60,7 @@ FACTS = (
     ("fill", "Fill"),
     ("threshold", "High from score"),
     ("lag", "Lag"),
+    ("judged_share", "Judged share"),
 )
 """Settings that a report's head shows, where the run's file has them."""
 
@@ -133,7 +134,8 @@ def make_report(
         scripts=SCRIPTS,
         data={
             "rounds": [
-                _describe_round(of, figures[of.key], is_audit=run.is_audit) for of in run.rounds
+                _describe_round(of, figures[of.key], is_audit=run.is_audit, threshold=run.threshold)
+                for of in run.rounds
             ],
             "curve": [run.rounds.index(of) for of in run.curve],
             **pack_samples(samples, {of.key: i for i, of in enumerate(run.rounds)}, numbers, run),
@@ -248,6 +250,7 @@ def describe_figures(figures: Figures) -> dict[str, Any]:
         "scored": figures.scored,
         "high": figures.high,
         "low": figures.low_interval,
+        "kept": figures.kept,
     }
 
 
@@ -259,7 +262,9 @@ def describe_quadrants() -> list[dict[str, str]]:
     ]
 
 
-def _describe_round(of: RunRound, figures: Figures, *, is_audit: bool) -> dict[str, Any]:
+def _describe_round(
+    of: RunRound, figures: Figures, *, is_audit: bool, threshold: float
+) -> dict[str, Any]:
     return {
         "key": one_line(of.key),
         "stage": one_line(of.stage),
@@ -268,8 +273,15 @@ def _describe_round(of: RunRound, figures: Figures, *, is_audit: bool) -> dict[s
         "step": of.step,
         "fingerprint": one_line(of.fingerprint),
         **describe_figures(figures),
+        **({"classes": _describe_classes(of, threshold)} if figures.kept else {}),
         **({"cost": _describe_cost(add_costs(of.samples))} if is_audit else {}),
     }
+
+
+def _describe_classes(of: RunRound, threshold: float) -> dict[str, Any]:
+    """Return the estimates of each class, which a page can't count from its samples."""
+    classes = count_classes(of.samples, threshold)
+    return {name: describe_figures(own) for name, own in classes.items()}
 
 
 def _describe_cost(cost: Cost) -> dict[str, Any]:

@@ -39,6 +39,8 @@ class RunSample:
         prediction: Number of the predicted class.
         words: Of the predicted caption, each with what it adds to the cosine; empty of all others.
         attends_to: What the judge saw, each with whether it is a part of the named object.
+        inclusion: Probability with which it was to be judged in its round, in (0, 1].
+        expected_score: What its past verdicts made one expect, where `inclusion` is below 1.
     """
 
     stage: str
@@ -81,6 +83,13 @@ class RunSample:
     prediction: int | None = None
     words: tuple[tuple[str, float], ...] = ()
     attends_to: tuple[tuple[str, bool | None], ...] = ()
+    inclusion: float = 1.0
+    expected_score: float | None = None
+
+    @property
+    def stands(self) -> bool:
+        """Whether its verdict is one of an earlier round, of another mask: none was drawn."""
+        return self.is_reused and self.inclusion < 1
 
     @property
     def place(self) -> tuple[int, int | None]:

@@ -76,7 +76,8 @@ def _say_round(
     now = count_round(of, run.threshold)
     what = f"audit ({of.stage})" if run.is_audit else f"{of.stage} round {of.number}"
     kind = "samples" if run.is_audit else "probes"
-    say(f"vlmxai: {what}, {now.scored:,} of {now.probes:,} {kind} judged")
+    kept = f", {now.kept:,} of them in earlier rounds: rates are estimates" if now.kept else ""
+    say(f"vlmxai: {what}, {now.scored:,} of {now.probes:,} {kind} judged{kept}")
     for notice in run.notices if run.is_audit else ():
         say(f"  {notice}")
     for finding in find_in_run(run, of.stage):

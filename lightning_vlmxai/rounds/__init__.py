@@ -1,6 +1,7 @@
 """Explanations and their verdicts go in, validation by validation; closed rounds come out."""
 
 from .book import RoundBook
+from .estimates import Answer, Estimate, count_answered, estimate, estimate_quadrants, response_of
 from .faults import Faults
 from .findings import Finding, Outcome, Outcomes, find
 from .groups import Group, Member, Share, bin_confidence, compare_groups, stand_out
@@ -12,9 +13,12 @@ from .quadrants import (
     ROUND_METRICS,
     Interval,
     assign_quadrant,
+    estimated_metrics,
+    estimated_rates,
     faithfulness_names,
     figures_of,
     quadrant_metrics,
+    widened_interval,
     wilson_interval,
 )
 from .ranks import Ranks
@@ -29,6 +33,8 @@ __all__ = [
     "PALETTE",
     "QUADRANT_METRICS",
     "ROUND_METRICS",
+    "Answer",
+    "Estimate",
     "Faults",
     "Finding",
     "Group",
@@ -47,6 +53,11 @@ __all__ = [
     "benjamini_hochberg",
     "bin_confidence",
     "compare_groups",
+    "count_answered",
+    "estimate",
+    "estimate_quadrants",
+    "estimated_metrics",
+    "estimated_rates",
     "faithfulness_names",
     "figures_of",
     "find",
@@ -56,8 +67,10 @@ __all__ = [
     "mcnemar_p",
     "paired_interval",
     "quadrant_metrics",
+    "response_of",
     "show_score",
     "stand_out",
+    "widened_interval",
     "wilson_interval",
     "with_probe",
     "without_probe",

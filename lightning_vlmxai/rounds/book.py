@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,9 +34,9 @@ from .open_round import (
     with_probe,
     without_probe,
 )
+from .panel import Chance, Panel
 from .quadrants import assign_quadrant, round_metrics
 from .ranks import Ranks
-from .reuse import VerdictReuse, from_state, to_state
 
 DrawControls = Callable[[Sequence[Explanation], int, str], Sequence[Control]]
 """Controls of a round, from its explanations, number and stage: the same ones on every rank."""
@@ -60,8 +61,9 @@ class RoundBook:
         ranks: The processes that share the work.
         fingerprint: Of the probe set.
         number: Of the first round.
-        reuse_iou: Agreement of a probe's mask with the one last judged, in (0, 1], from which its
-            verdict stays while the prediction does; None asks anew.
+        judged_share: Of a round's probes that is judged where last verdicts can stand for the
+            others, in (0, 1]; 1 judges all. See `Panel`.
+        seed: Of who is drawn.
         is_over: Asked in every wait whether the run is to end: then it is cut short.
         draw_controls: Gives the pictures with known answers that are judged after the samples of
             a round, and count in none of its figures.
@@ -78,7 +80,8 @@ class RoundBook:
         ranks: Ranks | None = None,
         fingerprint: str = "",
         number: int = 0,
-        reuse_iou: float | None = None,
+        judged_share: float = 1.0,
+        seed: int = 0,
         is_over: Callable[[], bool] = lambda: False,
         draw_controls: DrawControls = lambda *_: (),
     ) -> None:
@@ -93,7 +96,9 @@ class RoundBook:
         self._fingerprint = fingerprint
         self._open: deque[OpenRound] = deque()
         self._drift = DriftMemory()
-        self._reuse = VerdictReuse(reuse_iou)
+        self._panel = Panel(
+            judged_share, seed=seed, threshold=threshold, watch_classes=watch_classes
+        )
         self._late: list[Late] = []
         self._late_rounds: list[Round] = []
         self._concluded: dict[str, Any] | None = None
@@ -128,8 +133,8 @@ class RoundBook:
             failure=failure,
         )
         self.next_number += 1
-        known = [self._reuse.find(make_request(e)) for e in sent(explanations)]
-        self._submit(start, explanations, [self._drift.look(e) for e in explanations], known)
+        chances = self._panel.draw(sent(explanations), start.number)
+        self._submit(start, explanations, [self._drift.look(e) for e in explanations], chances)
 
     def collect(self) -> list[Round]:
         """Return the rounds that trail by `lag`, oldest first, waiting for their verdicts."""
@@ -201,7 +206,7 @@ class RoundBook:
         return {
             "next_number": self.next_number,
             "drift": self._drift.state_dict(),
-            "reuse": self._reuse.state_dict(),
+            "panel": self._panel.state_dict(),
             "open": [
                 {
                     "start": to_dict(opened.start),
@@ -210,7 +215,7 @@ class RoundBook:
                         for e in opened.explanations
                     ],
                     "shifts": [shift and tuple(shift) for shift in opened.shifts],
-                    "known": [verdict and to_state(verdict) for verdict in opened.known],
+                    "chances": [chance.to_state() for chance in opened.chances],
                 }
                 for opened in self._open
             ],
@@ -224,7 +229,8 @@ class RoundBook:
             probes: The same as then; none where the state has their pictures.
         """
         self._drift.load_state_dict(state["drift"])
-        self._reuse.load_state_dict(state.get("reuse", []))
+        if "panel" in state:
+            self._panel.load_state_dict(state["panel"])
         of_index = {probe.index: probe for probe in probes}
         for saved in state["open"]:
             explanations = [
@@ -234,16 +240,16 @@ class RoundBook:
                 for told in saved["explanations"]
             ]
             shifts = [shift and Shift(*shift) for shift in saved["shifts"]]
-            known = saved.get("known", [None] * len(sent(explanations)))
-            verdicts = [told and from_state(told) for told in known]
-            self._submit(RoundStart(**saved["start"]), explanations, shifts, verdicts)
+            chances = [Chance.from_state(told) for told in saved.get("chances", ())]
+            chances = chances or [Chance() for _ in sent(explanations)]
+            self._submit(RoundStart(**saved["start"]), explanations, shifts, chances)
 
     def _submit(
         self,
         start: RoundStart,
         explanations: Sequence[Explanation],
         shifts: Sequence[Shift | None],
-        known: Sequence[Verdict | None],
+        chances: Sequence[Chance],
     ) -> None:
         self._give_up_overdue()
         controls = tuple(self._draw_controls(explanations, start.number, start.stage))
@@ -255,7 +261,7 @@ class RoundBook:
             *(control.request for control in controls),
         ]
         requests = self._ranks.share(told)
-        held = self._ranks.share([*known, *(None for _ in controls)])
+        held = self._ranks.share([*(c.known for c in chances), *(None for _ in controls)])
         try:
             asked = self._worker.submit(
                 [r for r, verdict in zip(requests, held, strict=True) if verdict is None]
@@ -269,7 +275,7 @@ class RoundBook:
                 start=start,
                 explanations=tuple(explanations),
                 shifts=tuple(shifts),
-                known=tuple(known),
+                chances=tuple(chances),
                 controls=controls,
                 ticket=ticket,
             )
@@ -306,18 +312,30 @@ class RoundBook:
     def _settle(self, opened: OpenRound, of_all: Iterator[Verdict]) -> Round:
         """Return a round with the verdicts on what was sent: explanations, then controls."""
         blank = Verdict.unscored(UnscoredReason.BLANK_SALIENCY, "the saliency map is constant")
-        samples = []
+        samples, drawn = [], iter(opened.chances)
         for explanation, shift in zip(opened.explanations, opened.shifts, strict=True):
+            chance = Chance() if explanation.is_blank else next(drawn)
             verdict = blank if explanation.is_blank else next(of_all)
+            verdict = chance.known or verdict  # every rank has it, and no judge that is out
             sample = self._to_sample(explanation, verdict)
             if shift is not None:
                 sample = replace(sample, **shift._asdict())
-            self._reuse.remember(make_request(explanation), verdict)
-            score_drift = self._drift.rescore(explanation.key, verdict.score)
-            samples.append(replace(sample, score_drift=score_drift))
+            if chance.expected is not None and chance.inclusion < 1:
+                sample = replace(sample, inclusion=chance.inclusion, expected_score=chance.expected)
+            if chance.is_asked:
+                score_drift = self._drift.rescore(explanation.key, verdict.score)
+                sample = replace(sample, score_drift=score_drift)
+            samples.append(sample)
+        self._panel.hear(
+            [(s.explanation, s.verdict) for s in samples if not s.explanation.is_blank],
+            opened.chances,
+        )
         metrics = round_metrics(
             samples, missing=opened.start.missing, watch_classes=self._watch_classes
         )
+        if self._panel.rotates and opened.chances:
+            asked = math.fsum(chance.inclusion for chance in opened.chances)
+            metrics["judged_share"] = asked / len(opened.chances)
         closed = self._to_round(opened.start, samples, metrics)
         judged = (JudgedControl(control=c, verdict=next(of_all)) for c in opened.controls)
         return replace(closed, controls=tuple(judged))

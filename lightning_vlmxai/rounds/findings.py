@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ..records import Quadrant
 from .groups import SURE, Share, stand_out
 from .paired import holm, mcnemar_p
-from .quadrants import wilson_interval
+from .quadrants import Interval, wilson_interval
 
 FEW = 5
 """Judged probes of a class; with fewer hardly any difference is more than chance."""
@@ -51,7 +51,9 @@ class Outcome(NamedTuple):
 class Outcomes:
     """A round as findings see it: `number`, `epoch` and `fingerprint` are those of `Round`.
 
-    An audit (`is_audit`) has one: its sentences name no epoch.
+    An audit (`is_audit`) has one: its sentences name no epoch. `low` is the Correct-Low rate with
+    its interval where that is an estimate, as `kept` verdicts are of earlier rounds; classes and
+    moves are then told by the verdicts as they stand, in which a change is never made up.
     """
 
     stage: str
@@ -60,6 +62,8 @@ class Outcomes:
     fingerprint: str
     samples: tuple[Outcome, ...]
     is_audit: bool = False
+    low: tuple[float, Interval] | None = None
+    kept: int = 0
 
     @property
     def judged(self) -> list[Outcome]:
@@ -164,9 +168,12 @@ def _say_unlabelled(of: Outcomes) -> Finding | None:
 
 def _say_rate(count: int, total: int) -> str:
     """Return a rate with its interval, to as many digits as tell its ends apart."""
-    lower, upper = wilson_interval(count, total)
-    places = 2 if upper - lower > 0.02 else 3
-    return f"{count / total:.{places}f}, 95 % {lower:.{places}f} to {upper:.{places}f}"
+    return _say_ends(count / total, wilson_interval(count, total))
+
+
+def _say_ends(rate: float, ends: Interval) -> str:
+    places = 2 if ends.upper - ends.lower > 0.02 else 3
+    return f"{rate:.{places}f}, 95 % {ends.lower:.{places}f} to {ends.upper:.{places}f}"
 
 
 class _Count(NamedTuple):
@@ -304,6 +311,11 @@ def _say_overall(judged: Sequence[Outcomes]) -> Finding:
     first, now = judged[0], judged[-1]
     low, total = sum(s.is_low for s in now.judged), len(now.judged)
     text = f"Correct-Low is {low:,} of {total:,}{now.in_when} ({_say_rate(low, total)})"
+    if now.low is not None:
+        text = (
+            f"Correct-Low is estimated{now.in_when} ({_say_ends(*now.low)}; {now.kept} of {total} "
+            "verdicts are of earlier rounds)"
+        )
     if now.accuracy is not None:
         text += f" at an accuracy of {now.accuracy:.2f}"
     known = sum(bool(s.is_correct) for s in now.judged)
@@ -314,6 +326,8 @@ def _say_overall(judged: Sequence[Outcomes]) -> Finding:
     rate = _move(first, now, lambda s: None if s.quadrant is None else s.is_low)
     right = _move(first, now, lambda s: s.is_correct)
     then = sum(s.is_low for s in first.judged) / len(first.judged)
+    if first.low is not None:
+        then = first.low[0]
     return Finding(
         f"{text}. In {first.when} it was {then:.2f} at {first.accuracy:.2f}: Correct-Low {rate}, "
         f"accuracy {right}.",

@@ -12,6 +12,7 @@ import torch
 from ..judges import Ticket
 from ..records import Control, Explanation, Probe, Round, Verdict
 from .drift import Shift
+from .panel import Chance
 
 NOTHING = torch.empty(0)
 """In the place of a tensor that is kept elsewhere."""
@@ -46,7 +47,7 @@ class OpenRound:
         start: What is known of it.
         explanations: Of all ranks, in probe order.
         shifts: How far each is from the probe's last one.
-        known: Verdicts on those that were sent, where one holds already.
+        chances: What was drawn for those that can be judged: who is, and what stands else.
         controls: That all ranks have judged after them.
         ticket: For this rank's share of both.
     """
@@ -54,7 +55,7 @@ class OpenRound:
     start: RoundStart
     explanations: tuple[Explanation, ...]
     shifts: tuple[Shift | None, ...]
-    known: tuple[Verdict | None, ...]
+    chances: tuple[Chance, ...]
     controls: tuple[Control, ...]
     ticket: Ticket
 

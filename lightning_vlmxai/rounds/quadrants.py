@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..records import Quadrant, Sample
+from .estimates import Answer, estimate, estimate_quadrants, response_of
 
 QUADRANT_METRICS = (
     *(f"{quadrant.value}_rate" for quadrant in Quadrant),
@@ -66,7 +67,11 @@ def assign_quadrant(score: float, *, is_correct: bool, threshold: float = 2.5) -
     return Quadrant.CORRECT_LOW if is_correct else Quadrant.WRONG_LOW
 
 
-def wilson_interval(successes: float, total: float, *, z: float = 1.959963984540054) -> Interval:
+Z95 = 1.959963984540054
+"""Normal quantile of 95 %, two-sided."""
+
+
+def wilson_interval(successes: float, total: float, *, z: float = Z95) -> Interval:
     """Return Wilson's score interval of a proportion (95 % by default).
 
     Args:
@@ -95,11 +100,12 @@ def wilson_interval(successes: float, total: float, *, z: float = 1.959963984540
     return Interval(lower, upper)
 
 
-def quadrant_metrics(samples: Sequence[Sample]) -> dict[str, float]:
+def quadrant_metrics(samples: Sequence[Sample], response: float = 1.0) -> dict[str, float]:
     """Return the rates of the four quadrants and the scores, over the *judged* samples.
 
     Args:
         samples: Of one round, or of one class in it; unscored ones count in no denominator.
+        response: Share of the round's drawn probes that were answered; see `estimate`.
 
     Returns:
         `correct_high_rate`, `correct_low_rate`, `wrong_high_rate`, `wrong_low_rate` and
@@ -107,12 +113,16 @@ def quadrant_metrics(samples: Sequence[Sample]) -> dict[str, float]:
         intervals of `correct_low_rate` and `low_given_correct` as `<name>_lower` and
         `<name>_upper`; `average_score` in [0, 5] and its standard error `average_score_stderr`
         (sample standard deviation over the root of their number, from two scores on). A figure
-        whose denominator is empty is absent: it is neither 0 nor NaN.
+        whose denominator is empty is absent: it is neither 0 nor NaN. Where some samples need not
+        have been judged (`Sample.inclusion`) they are estimates: see `estimated_metrics`.
 
     Example:
         >>> quadrant_metrics([])
         {}
     """
+    if any(sample.inclusion < 1 for sample in samples):
+        answers = [Answer.of(s) for s in samples]
+        return estimated_metrics(answers, samples[0].threshold, response)
     return figures_of(
         Counter(sample.quadrant for sample in samples if sample.quadrant is not None),
         [s.verdict.score for s in samples if s.verdict.score is not None],
@@ -159,6 +169,88 @@ def _with_interval(name: str, successes: int, total: int) -> dict[str, float]:
     return {name: successes / total, f"{name}_lower": lower, f"{name}_upper": upper}
 
 
+def estimated_metrics(
+    answers: Sequence[Answer], threshold: float, response: float = 1.0
+) -> dict[str, float]:
+    """Return `quadrant_metrics` of a round in which not all were judged.
+
+    Each is right on average over the draws, but for what is cut off at the ends of its range.
+
+    Args:
+        answers: Of the round, or of a class in it.
+        threshold: High from this score on.
+        response: See `estimate`.
+    """
+    rates = estimated_rates(answers, threshold, response)
+    metrics = {f"{q.value}_rate": rate for q, (rate, _) in rates.items()}
+    right = [a for a in answers if a.is_correct]
+    for name, found in (
+        ("correct_low_rate", rates),
+        ("low_given_correct", estimated_rates(right, threshold, response)),
+    ):
+        if found:
+            rate, ends = found[Quadrant.CORRECT_LOW]
+            metrics |= {name: rate, f"{name}_lower": ends.lower, f"{name}_upper": ends.upper}
+    scores = estimate(answers, lambda _, score: score, response)
+    if scores.mean is None:
+        return metrics
+    metrics["average_score"] = min(max(scores.mean, 0.0), 5.0)
+    told = [s for a in answers if (s := a.score if a.was_asked else a.expected) is not None]
+    if len(told) > 1:
+        average = math.fsum(told) / len(told)
+        spread = math.fsum((score - average) ** 2 for score in told) / (len(told) - 1)
+        metrics["average_score_stderr"] = math.sqrt(spread / scores.number + scores.variance)
+    return metrics
+
+
+def estimated_rates(
+    answers: Sequence[Answer], threshold: float, response: float = 1.0
+) -> dict[Quadrant, tuple[float, Interval]]:
+    """Return the rate of each quadrant with its 95 % interval; none over nothing.
+
+    Rates are brought into [0, 1] where an estimate lies outside, and add up to 1 all the same. The
+    interval is Wilson's of as many judged samples as would leave an estimate as uncertain.
+
+    Args:
+        answers: Of a round in which not all were judged.
+        threshold: High from this score on.
+        response: See `estimate`.
+    """
+    found = estimate_quadrants(answers, threshold, response)
+    number = found[Quadrant.CORRECT_LOW].number
+    if not number:
+        return {}
+    totals: dict[Quadrant, float] = {}
+    for low, high in (
+        (Quadrant.CORRECT_LOW, Quadrant.CORRECT_HIGH),
+        (Quadrant.WRONG_LOW, Quadrant.WRONG_HIGH),
+    ):
+        both = found[low].total + found[high].total  # no draw is in it: who is right is known
+        totals[low] = min(max(found[low].total, 0.0), both)
+        totals[high] = both - totals[low]
+    return {
+        q: (
+            min(totals[q] / number, 1.0),
+            widened_interval(min(totals[q] / number, 1.0), number, found[q].variance),
+        )
+        for q in Quadrant
+    }
+
+
+def widened_interval(rate: float, number: float, variance: float) -> Interval:
+    """Return Wilson's 95 % interval of an estimated rate; never narrower than of a counted one.
+
+    Args:
+        rate: In [0, 1].
+        number: How many samples it is over, above 0.
+        variance: That it has beyond that of a rate counted over them.
+    """
+    z2 = Z95 * Z95
+    centre = (rate * number + z2 / 2) / (number + z2)
+    effective = max(1.0, number / (1 + number * variance / (centre * (1 - centre))))
+    return wilson_interval(rate * effective, effective)
+
+
 def round_metrics(
     samples: Sequence[Sample], *, missing: int = 0, watch_classes: Sequence[str] = ()
 ) -> dict[str, float]:
@@ -171,7 +263,8 @@ def round_metrics(
 
     Returns:
         `quadrant_metrics`, `accuracy` = right / explained samples, the unscored among them,
-        `coverage` = judged / probes, `unscored`, `reused` = verdicts kept from
+        `coverage` = judged / probes (verdicts that stand count by the share of the drawn that were
+        answered), `unscored`, `reused` = verdicts kept from
         an earlier round, the means of the probes' `attention_drift`, `centre_shift` and
         `score_drift` (see `Sample`; over those that have one), `calls`, `tokens`, `cost` (US
         dollars; absent where a price is unknown), the figures of `faithfulness_names` where they
@@ -182,24 +275,29 @@ def round_metrics(
     if not probes:
         return {}
     metrics = quadrant_metrics(samples)
+    answers = [Answer.of(sample) for sample in samples]
     judged = sum(sample.verdict.score is not None for sample in samples)
     told = [s.explanation.is_correct for s in samples if s.explanation.is_correct is not None]
     if told:
         metrics["accuracy"] = sum(told) / len(told)
     metrics["reused"] = float(sum(sample.verdict.is_reused for sample in samples))
     for name in DRIFTS:
-        drifts = [d for d in (getattr(sample, name) for sample in samples) if d is not None]
-        if drifts:
-            metrics[name] = math.fsum(drifts) / len(drifts)
+        drifts = [
+            (getattr(s, name), s.inclusion if name == "score_drift" else 1.0) for s in samples
+        ]
+        known = [(drift, 1 / share) for drift, share in drifts if drift is not None]
+        if known:
+            weight = math.fsum(w for _, w in known)
+            metrics[name] = math.fsum(drift * w for drift, w in known) / weight
     usages = [sample.verdict.usage for sample in samples]
-    metrics["coverage"] = judged / probes
+    metrics["coverage"] = estimate(answers, lambda *_: 1.0).number / probes
     metrics["unscored"] = float(probes - judged)
     metrics["calls"] = float(sum(usage.calls for usage in usages))
     metrics["tokens"] = float(sum(usage.tokens for usage in usages))
     costs = [usage.cost_usd for usage in usages]
-    known = [cost for cost in costs if cost is not None]
-    if len(known) == len(costs):
-        metrics["cost"] = math.fsum(known)
+    prices = [cost for cost in costs if cost is not None]
+    if len(prices) == len(costs):
+        metrics["cost"] = math.fsum(prices)
     metrics |= _faithfulness(samples)
     for row in class_table(samples):
         if row.label_name in watch_classes:
@@ -259,6 +357,7 @@ def class_table(samples: Sequence[Sample]) -> list[ClassRow]:
         >>> class_table([])
         []
     """
+    response = response_of(map(Answer.of, samples))
     of_class: defaultdict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         of_class[sample.explanation.label_name].append(sample)
@@ -267,7 +366,7 @@ def class_table(samples: Sequence[Sample]) -> list[ClassRow]:
             label_name=name,
             explained=len(members),
             judged=sum(member.verdict.score is not None for member in members),
-            metrics=quadrant_metrics(members),
+            metrics=quadrant_metrics(members, response),
         )
         for name, members in sorted(of_class.items())
     ]

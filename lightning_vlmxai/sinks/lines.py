@@ -48,6 +48,11 @@ def describe_sample(closed: Round, sample: Sample) -> dict[str, Any]:
         "asked": list(v.asked),
         "is_cached": v.is_cached,
         "is_reused": v.is_reused,
+        **(
+            {"inclusion": sample.inclusion, "expected_score": sample.expected_score}
+            if sample.inclusion < 1
+            else {}
+        ),
         "calls": v.usage.calls,
         "tokens": v.usage.tokens,
         "cost_usd": v.usage.cost_usd,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw
 
 from ..records import Quadrant, Round, Sample
-from ..rounds import quadrant_metrics
+from ..rounds import Answer, quadrant_metrics, response_of
 from .pictures import (
     EDGE,
     GAP,
@@ -135,6 +135,8 @@ def _describe_frame(sample: Sample) -> tuple[str, str]:
         outcome = [score, QUADRANT_TITLES[sample.quadrant]]
     else:
         outcome = [score, verdict.reason.value.replace("_", " ") if verdict.reason else ""]
+    if verdict.is_reused:
+        outcome.append("earlier verdict")
     if drift is not None:
         outcome.append(f"drift {drift:.2f}")
     return (
@@ -164,12 +166,13 @@ class ClassRow:
 
 def class_rows(samples: Sequence[Sample]) -> list[ClassRow]:
     """Return the quadrants of each class, highest Correct-Low rate first, unjudged classes last."""
+    response = response_of(map(Answer.of, samples))
     members: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         members[sample.explanation.label_name].append(sample)
     rows = []
     for name, own in members.items():
-        metrics = quadrant_metrics(own)
+        metrics = quadrant_metrics(own, response)
         rates = {q: metrics[f"{q.value}_rate"] for q in Quadrant if metrics}
         judged = sum(sample.verdict.score is not None for sample in own)
         rows.append(ClassRow(name=name, judged=judged, probes=len(own), rates=rates))

@@ -24,7 +24,7 @@ HERE = Path(ranks_script.__file__).parent
 SCENARIOS = [
     "validate", "fit", "neutral", "judge_fails", "explaining_fails", "one_probe", "stream",
     "resume", "sync_batch_norm", "paid", "faults", "controls", "audit",
-    "image_text", "shortcuts",
+    "image_text", "shortcuts", "panel",
 ]  # fmt: skip
 
 Told = dict[str, Any]
@@ -115,11 +115,19 @@ def test_two_ranks_find_the_shortcut_of_one(told: list[Told], folder: Path, tmp_
 
 
 @pytest.mark.parametrize(
-    "scenario", ["fit", "judge_fails", "explaining_fails", "one_probe", "stream", "paid"]
+    "scenario", ["fit", "judge_fails", "explaining_fails", "one_probe", "stream", "paid", "panel"]
 )
 def test_all_ranks_know_the_same(told: list[Told], scenario: str) -> None:
     """Figures, samples and, where there is one, the gate's decision."""
     assert told[0][scenario] == told[1][scenario]
+
+
+def test_all_ranks_draw_the_same(told: list[Told]) -> None:
+    """Some verdicts stand, on both ranks; those that are judged are shared."""
+    drawn = told[0]["panel"]["drawn"]
+    assert drawn == told[1]["panel"]["drawn"]
+    assert 0 < sum(is_reused for *_, is_reused in drawn) < 13
+    assert told[0]["panel"]["metrics"]["coverage"] == 1
 
 
 def test_all_ranks_stop_together(told: list[Told]) -> None:

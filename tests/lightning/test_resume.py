@@ -68,7 +68,7 @@ class SaveAfterValidation(pl.Callback):
 def run(
     folder: Path,
     logger: MemoryLogger,
-    pace: dict[str, int],
+    pace: dict[str, Any],
     *,
     at: int | None,
     save_at: set[int],
@@ -121,7 +121,11 @@ def test_a_run_that_is_interrupted_anywhere_ends_as_if_it_never_was(
 ) -> None:
     """Curves, run folder, patience, end and weights are equal to the last digit."""
     draw = random.Random(seed)  # noqa: S311
-    pace = {"lag": draw.randrange(4), "every_n_validations": draw.randint(1, 2)}
+    pace: dict[str, Any] = {
+        "lag": draw.randrange(4),
+        "every_n_validations": draw.randint(1, 2),
+        "judged_share": (1.0, 0.5, 0.3)[seed % 3],
+    }
     pace["controls"] = 4 * (seed % 2)
     whole, broken = MemoryLogger(), MemoryLogger()
     *ended, whole_dir, weights = run(tmp_path / "whole", whole, pace, at=None, save_at=set())

@@ -34,6 +34,11 @@ function countClass(name, own) {
     intervals: counts.map((n) => wilson(n, judged)), score: judged ? sum / judged : null };
 }
 
+// What was estimated of a class where not all of a round was judged: it comes with the page.
+function estimateOf(round, name) {
+  return round.classes && Object.hasOwn(round.classes, name) ? round.classes[name] : null;
+}
+
 // The true classes of a round, worst Correct-Low first.
 function classesOf(round) {
   const members = new Map();
@@ -42,31 +47,36 @@ function classesOf(round) {
     if (!members.has(label)) members.set(label, []);
     members.get(label).push(i);
   }
-  return [...members].map(([label, own]) => countClass(page.texts[label], own))
+  return [...members].map(([label, own]) => ({ ...countClass(page.texts[label], own), ...estimateOf(round, page.texts[label]) }))
     .sort((a, b) => (b.rates[LOW] ?? 0) - (a.rates[LOW] ?? 0) || b.counts[LOW] - a.counts[LOW] || (a.name < b.name ? -1 : 1));
 }
 
-// Correct-Low and judged samples of each class over the rounds of the curve.
+// Correct-Low of each class over the rounds of the curve, with its interval; null where none was judged.
 function classSeries() {
   if (page.series) return page.series;
-  page.series = new Map();
+  const counted = new Map();
   page.curve.forEach((round, at) => {
     for (const i of samplesByRound()[round]) {
       if (!has(page.samples.quadrant[i])) continue;
       const name = page.texts[page.samples.label[i]];
-      if (!page.series.has(name)) page.series.set(name, page.curve.map(() => [0, 0]));
-      const of = page.series.get(name)[at];
+      if (!counted.has(name)) counted.set(name, page.curve.map(() => [0, 0]));
+      const of = counted.get(name)[at];
       of[1] += 1;
       if (page.samples.quadrant[i] === LOW) of[0] += 1;
     }
   });
+  page.series = new Map([...counted].map(([name, of]) => [name, of.map(([low, judged], at) => {
+    if (!judged) return null;
+    const told = estimateOf(page.rounds[page.curve[at]], name);
+    return told ? { rate: told.rates[LOW], ends: told.intervals[LOW] } : { rate: low / judged, ends: wilson(low, judged) };
+  })]));
   return page.series;
 }
 
 // A class's Correct-Low over the rounds, small: from 0 to 1, a gap where nothing was judged.
 function sparkline(name) {
   const of = classSeries().get(name) ?? [], width = 76, height = 20, last = Math.max(1, of.length - 1);
-  const rates = of.map(([low, judged]) => (judged ? low / judged : null));
+  const rates = of.map((at) => at?.rate ?? null);
   const x = (i) => 2 + (i / last) * (width - 6), y = (rate) => height - 3 - rate * (height - 6);
   const told = rates.filter(has);
   const root = svg("svg", { class: "spark correct_low", width, height, viewBox: `0 0 ${width} ${height}`, role: "img",

@@ -18,7 +18,7 @@ function tiles(curve) {
       [k === LOW ? [`95 %: ${ends(last.intervals[k])}`, h("br")] : null, since(last.rates[k], first?.rates[k])])),
     tile("Accuracy", decimals(last.accuracy), ["of all explained", h("br"), since(last.accuracy, first?.accuracy)]),
     tile("Average score", decimals(last.score), since(last.score, first?.score)),
-    tile("Coverage", percent(last.coverage), `${last.judged} of ${last.probes} judged, ${roundName(last)}`));
+    tile("Coverage", percent(last.coverage), `${last.judged} of ${last.probes} judged${last.kept ? `, ${last.kept} of them earlier` : ""}, ${roundName(last)}`));
 }
 
 function curves(curve, state) {
@@ -63,9 +63,14 @@ function matrix(round) {
     missing > 0 ? h("p", { class: "hint" },
       h("a", { href: galleryHref({ round: round.key, quadrant: "unscored" }) }, `${missing.toLocaleString("en")} unscored`),
       " of ", round.probes.toLocaleString("en"), ": counted in no rate.") : null,
+    round.kept ? h("p", { class: "hint", id: "kept" }, tellKept(round)) : null,
     round.judged ? h("p", { class: "hint", id: "borderline" }, tellBorderline(round)) : null,
     round.partly ? h("p", { class: "hint", id: "partly" }, h("a", { href: galleryHref({ round: round.key, quadrant: "correct_low", find: "partly attended" }) }, `${round.partly} of ${round.counts[LOW]} Correct-Low`),
       " are partly attended: what is kept lies on the object and covers little of it.") : null);
+}
+
+function tellKept(round) {
+  return `${round.kept} of ${round.judged} verdicts are of earlier rounds and stand; counts are of verdicts as they stand, rates are estimates, corrected by what became of those that were drawn to be judged anew.`;
 }
 
 function tellBorderline(round) {
@@ -147,8 +152,8 @@ function watchedCurves(at) {
   const names = page.watched.filter((name) => classSeries().has(name));
   return names.slice(0, 12).map((name) => lineChart({ ...at, title: name, note: "Correct-Low of this watched class, 95 % interval", top: 1, height: 150,
     series: [{ name: "", long: `${name}: Correct-Low`, cls: "correct_low", shape: 1,
-      values: classSeries().get(name).map(([low, judged]) => (judged ? low / judged : null)),
-      band: classSeries().get(name).map(([low, judged]) => wilson(low, judged)) }] }));
+      values: classSeries().get(name).map((at) => at?.rate ?? null),
+      band: classSeries().get(name).map((at) => at?.ends ?? null) }] }));
 }
 
 function overview(section, query) {

@@ -18,7 +18,7 @@ from lightning_vlmxai.judges import name_place, read_attended, tell_attended
 from lightning_vlmxai.judges.answers import ANSWER_SCHEMA, Answer, read_answer
 from lightning_vlmxai.judges.cache import VerdictCache
 from lightning_vlmxai.records import JudgeRequest, Verdict
-from lightning_vlmxai.rounds.reuse import from_state, to_state
+from lightning_vlmxai.rounds.panel import Chance
 from openai_server import OpenAIServer, Seen, completion, error
 
 SEEN = [{"what": "a red dot", "on_object": False}, {"what": "ear", "on_object": True}]
@@ -126,12 +126,13 @@ def test_a_cache_of_before_can_be_read(tmp_path: Path) -> None:
     assert found["new"].attends_to == READ
 
 
-def test_a_reused_verdict_keeps_them_and_a_state_of_before_has_none() -> None:
+def test_a_verdict_that_stands_keeps_them() -> None:
     """Through a checkpoint's plain values."""
-    state = to_state(Verdict.scored(3, attends_to=READ))
-    assert from_state(state).attends_to == READ
-    del state["attends_to"]
-    assert from_state(state).attends_to is None
+    state = Chance(is_asked=False, kept=Verdict.scored(3, attends_to=READ)).to_state()
+    known = Chance.from_state(state).known
+    assert known is not None
+    assert known.attends_to == READ
+    assert known.is_reused
 
 
 @pytest.mark.parametrize(
