@@ -347,13 +347,10 @@ class Sample:
         attention_drift: 1 - IoU of the mask with the probe's last one, in [0, 1]; None at first.
         centre_shift: Distance of the mask's centre of mass from that of the probe's last one, over
             the picture's diagonal, in [0, 1]; None at first.
-        score_drift: Absolute difference of the score from the probe's last one, in [0, 5]; None
-            where it has none of this round or had none before.
+        score_drift: Absolute difference from its last score, in [0, 5]; None without one of both.
         threshold: From which the score is High.
-        inclusion: Probability with which it was to be judged in this round, in (0, 1]; where it is
-            below 1 and it was not, an earlier verdict of it stands.
-        expected_score: What its past verdicts made one expect, in [0, 5], whether it was judged or
-            not; None where `inclusion` is 1.
+        inclusion: Probability of being judged in its round, in (0, 1]; else an earlier one stands.
+        expected_score: What past verdicts made one expect, in [0, 5]; None where that is 1.
     """
 
     explanation: Explanation
