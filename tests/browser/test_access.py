@@ -139,6 +139,7 @@ def look(page: Page) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_every_view_can_be_read_by_all(open_page: Open, folder: Path) -> None:
     """No violation by axe, and no text with a contrast below 4.5."""
     page = open_page(write_report(folder))
@@ -153,6 +154,7 @@ def test_every_view_can_be_read_by_all(open_page: Open, folder: Path) -> None:
     assert {view: wrong for view, wrong in found.items() if wrong} == {}
 
 
+@pytest.mark.slow
 def test_an_audit_can_be_read_by_all(open_page: Open, tmp_path: Path) -> None:
     """Groups that stand out, samples with and without a picture."""
     lines = draw_lines(60, classes=20, bad={"camera=yard": 0.9})

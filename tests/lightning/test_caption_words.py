@@ -70,7 +70,7 @@ def encoders(module: Contrastive) -> tuple[Any, Any]:
     [
         lambda: Towers(make_clip()),
         lambda: Joint(make_clip(output_dict=True)),
-        lambda: Together(make_transformers()),
+        pytest.param(lambda: Together(make_transformers()), marks=pytest.mark.slow),
         lambda: Features(make_transformers("Siglip")),
     ],
     ids=["towers", "joint", "transformers", "siglip"],

@@ -57,7 +57,7 @@ def interrupt(folder: Path, where: str, number: int, *, again: bool = False) -> 
         pytest.param("training", signal.SIGINT, marks=pytest.mark.slow),
         pytest.param("training", signal.SIGTERM, marks=pytest.mark.slow),
         ("collecting", signal.SIGTERM),
-        ("ending", signal.SIGINT),
+        pytest.param("ending", signal.SIGINT, marks=pytest.mark.slow),
         pytest.param("ending", signal.SIGTERM, marks=pytest.mark.slow),
     ],
 )

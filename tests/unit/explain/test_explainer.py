@@ -190,6 +190,7 @@ def test_class_names_must_fit_the_model() -> None:
         Explainer(class_names=("dark",))(LiveModel(_Net()), [_probe(0)])
 
 
+@pytest.mark.slow
 def test_two_hundred_explanations_leave_nothing_behind() -> None:
     """No hook, no `.grad`, no tensor and no memory stays with the model."""
     net, probes = _Net(), [_probe(0), _probe(1)]

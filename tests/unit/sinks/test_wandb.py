@@ -113,6 +113,7 @@ def held_pictures() -> list[Any]:
     return [thing for thing in gc.get_objects() if type(thing) is wandb.Image]
 
 
+@pytest.mark.slow
 def test_one_table_grows_by_the_rows_of_each_round(logger: WandbLogger, tmp_path: Path) -> None:
     """A part has its own round's rows and no others, and no picture is kept once it is written."""
     rounds = make_rounds()
