@@ -69,9 +69,9 @@ def encoders(module: Contrastive) -> tuple[Any, Any]:
     "make",
     [
         lambda: Towers(make_clip()),
-        lambda: Joint(make_clip(output_dict=True)),
+        pytest.param(lambda: Joint(make_clip(output_dict=True)), marks=pytest.mark.slow),
         pytest.param(lambda: Together(make_transformers()), marks=pytest.mark.slow),
-        lambda: Features(make_transformers("Siglip")),
+        pytest.param(lambda: Features(make_transformers("Siglip")), marks=pytest.mark.slow),
     ],
     ids=["towers", "joint", "transformers", "siglip"],
 )

@@ -40,6 +40,10 @@ def start(*command: str) -> None:
     assert done.returncode == 0, done.stderr[-2500:]
 
 
+pytestmark = pytest.mark.slow
+"""Two processes each train a dozen times, in half a minute of both cores."""
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return where two ranks, launched by torchrun, wrote what they found."""

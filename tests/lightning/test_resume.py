@@ -65,6 +65,10 @@ class SaveAfterValidation(pl.Callback):
             trainer.save_checkpoint(self.folder / f"{trainer.global_step}.ckpt")
 
 
+QUICK = {0, 1, 5, 10, 15}
+"""Seeds that run everywhere: each share that is judged, with controls and without."""
+
+
 def run(
     folder: Path,
     logger: MemoryLogger,
@@ -115,7 +119,10 @@ def controls_of(run_dir: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in line.items() if k != "latency_s"} for line in last.values()]
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(
+    "seed",
+    [pytest.param(seed, marks=[] if seed in QUICK else pytest.mark.slow) for seed in range(20)],
+)
 def test_a_run_that_is_interrupted_anywhere_ends_as_if_it_never_was(
     tmp_path: Path, seed: int
 ) -> None:

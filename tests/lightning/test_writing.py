@@ -149,11 +149,9 @@ def test_a_checkpoint_never_counts_a_round_that_is_not_in_the_folder(
             lines = read_lines(tmp_path / "run" / "rounds.jsonl")
             closed = sorted(set(range(state["next_number"])) - set(still_open))
             seen.append((closed, [line["number"] for line in lines]))
-            begun.clear()
-            asked.clear()
-
-        def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-            asked.set()
+            if trainer.current_epoch + 1 < (trainer.max_epochs or 0):  # nobody asks at the end
+                begun.clear()
+                asked.clear()
 
     monkeypatch.setattr(RunFolderSink, "write", wait)
     fit(tmp_path, Asks())

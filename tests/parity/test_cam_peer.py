@@ -194,7 +194,7 @@ def test_targets_of_the_peer_are_targets_here() -> None:
 @pytest.mark.parametrize(
     ("load", "layer_name"),
     [
-        (real_data.trained_mobilenet, "features.18"),
+        pytest.param(real_data.trained_mobilenet, "features.18", marks=pytest.mark.slow),
         (real_data.trained_squeezenet, "features.12"),
     ],
     ids=["MobileNetV2", "SqueezeNet"],
@@ -223,6 +223,7 @@ def test_perturbations_of_photos_equal_the_peer() -> None:
 
 
 @needs_data
+@pytest.mark.slow
 def test_segmented_photos_equal_the_peer() -> None:
     """On the trained DeepLab the map of the largest object is the peer's for its mask."""
     model = real_data.trained_deeplab()

@@ -69,7 +69,8 @@ def _check(
 
 
 SLOW = (
-    "deeplabv3_resnet101", "deeplabv3_resnet50", "efficientnet_b1", "fcn_resnet50", "maxvit_t"
+    "deeplabv3_resnet101", "deeplabv3_resnet50", "efficientnet_b1", "fcn_resnet50", "maxvit_t",
+    "swin_t", "vit_b_16",
 )  # fmt: skip
 
 
