@@ -8,10 +8,11 @@ demo: .venv/ready
 	$(BIN)/python examples/digits_red_dot.py
 
 # One thread a process: two processes of two threads each would wait for each other. Three processes for
-# two cores: a quarter of the time is spent waiting for servers and for processes that tests start.
+# two cores: a quarter of the time is spent waiting for servers and for processes that tests start. Files in their
+# order: those with few long tests would else come last.
 test: check
 	OMP_NUM_THREADS=1 PYTEST_XDIST_AUTO_NUM_WORKERS=$$(( $$(getconf _NPROCESSORS_ONLN) * 3 / 2 )) \
-		$(BIN)/python -m pytest -n auto --dist loadfile
+		$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: .venv/ready
 	$(BIN)/ruff check .
