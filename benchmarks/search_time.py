@@ -59,7 +59,7 @@ def main() -> None:
         forwards, searches = [], []
         with borrowed(model), torch.no_grad():
             model(images)
-            for _ in range(2 if size > 2e8 else 4):
+            for _ in range(2 if size > 2e8 else 10):
                 forwards.append(seconds(model, images))
                 searches.append(seconds(locate, model, images))
                 forwards.append(seconds(model, images))

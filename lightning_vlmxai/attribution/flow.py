@@ -58,9 +58,10 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation, and note it if the picture has a part in it."""
-        out = func(*args, **(kwargs or {}))
         kwargs = kwargs or {}
-        given = tensors_among([*args, *kwargs.values()])
+        out = func(*args, **kwargs)
+        name, read, written_to = _known(func)
+        given = _at(read, args, kwargs)
         memory = [memory_of(tensor) for tensor in given]
         parents = {
             step
@@ -70,10 +71,7 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         made = tensors_among([out])
         number = len(self.steps)
         if parents:
-            name, places = _known(func)
-            written = tensors_among(
-                [args[at] if at < len(args) else kwargs.get(key) for at, key in places]
-            )
+            written = _at(written_to, args, kwargs)
             is_view = bool(made) and not written and all(memory_of(t) in memory for t in made)
             shape = tuple(made[0].shape) if made else ()
             self.steps.append(Step(name, tuple(sorted(parents)), is_view, shape))
@@ -183,12 +181,23 @@ def _view(tensor: Tensor) -> Any:
         return "opaque"
 
 
+Argument = tuple[int, str]
+"""At which place an argument is given, and by which name."""
+
+
+def _at(places: tuple[Argument, ...], args: Any, kwargs: Any) -> list[Tensor]:
+    """Return the tensors in arguments at those places."""
+    return tensors_among(
+        [args[at] if at < len(args) else kwargs.get(key) for at, key in places] if places else ()
+    )
+
+
 @cache
-def _known(func: Any) -> tuple[str, tuple[tuple[int, str], ...]]:
-    """Return an operation's name, and place and name of the arguments that it writes to."""
+def _known(func: Any) -> tuple[str, tuple[Argument, ...], tuple[Argument, ...]]:
+    """Return an operation's name, which arguments may hold tensors, and which it writes to."""
+    arguments = list(enumerate(func._schema.arguments))
+    holds = [(at, a.name) for at, a in arguments if "Tensor" in str(a.type)]
     written = [
-        (place, argument.name)
-        for place, argument in enumerate(func._schema.arguments)
-        if argument.alias_info is not None and argument.alias_info.is_write
+        (at, a.name) for at, a in arguments if a.alias_info is not None and a.alias_info.is_write
     ]
-    return str(func).rsplit(".", 1)[0], tuple(written)
+    return str(func).rsplit(".", 1)[0], tuple(holds), tuple(written)

@@ -10,7 +10,7 @@ from ..calls import Call, as_call
 from ..errors import AttributionError, expected
 from ..tasks import Task
 from .cuts import WITHOUT_LAYER, what_works
-from .hooks import Place, clean_name, named_layers
+from .hooks import Place, clean_name
 from .reading import MIXED, SURE, Layout
 from .search import Choice, Search
 from .sites import Scene, hookable, look
@@ -128,7 +128,7 @@ def locate(module: nn.Module, inputs: Tensor | Call, name: str | None = None) ->
                 what_works(module, call, scene),
             )
         )
-    return _target(module, search, choice)
+    return _target(scene, search, choice)
 
 
 def candidates(module: nn.Module, inputs: Tensor | Call, *, most: int = 8) -> list[Target]:
@@ -143,11 +143,12 @@ def candidates(module: nn.Module, inputs: Tensor | Call, *, most: int = 8) -> li
         inputs: As for `locate`.
         most: At most so many, evenly from all, their norms not counted.
     """
-    search = Search(module, look(module, as_call(inputs)))
-    return [_target(module, search, choice) for choice in search.candidates(most)]
+    scene = look(module, as_call(inputs))
+    search = Search(module, scene)
+    return [_target(scene, search, choice) for choice in search.candidates(most)]
 
 
-def _target(module: nn.Module, search: Search, choice: Choice, name: str = "") -> Target:
+def _target(scene: Scene, search: Search, choice: Choice, name: str = "") -> Target:
     """Return a choice as a target, under a name of the user's own if there is one."""
     doubt = choice.doubt
     if not doubt and choice.sure < SURE:
@@ -157,9 +158,13 @@ def _target(module: nn.Module, search: Search, choice: Choice, name: str = "") -
         )
     name = name or search.name_of(choice)
     place = Place.parse(name)
-    layer = named_layers(module)[place.name]
     return Target(
-        name=name, layer=layer, layout=choice.layout, place=place, sure=choice.sure, doubt=doubt
+        name=name,
+        layer=scene.layers[place.name],
+        layout=choice.layout,
+        place=place,
+        sure=choice.sure,
+        doubt=doubt,
     )
 
 
@@ -202,4 +207,4 @@ def _read_named(module: nn.Module, call: Call, scene: Scene, search: Search, nam
             f"{shapes} of {name!r}, some of them turned, cut or of another grid",
             f'Pass `target_layer="{place.name}[{right[0]}]"`, or {WITHOUT_LAYER}' if right else "",
         )
-    return _target(module, search, Choice(site=runs[-1], layout=layouts[-1], sure=sure), name)
+    return _target(scene, search, Choice(site=runs[-1], layout=layouts[-1], sure=sure), name)

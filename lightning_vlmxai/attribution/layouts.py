@@ -59,14 +59,13 @@ class Layouts:
     def _axes(self) -> dict[Layout, Tensor]:
         """The ways in which four axes may be maps, and how the first tensor of each moves."""
         found: dict[Layout, Tensor] = {}
-        seen: set[tuple[torch.Size | None, torch.Size | None]] = set()
+        seen: set[tuple[int, ...]] = set()
         for site in sorted(self._scene.sites, key=lambda site: site.step):
             moved = self._scene.moved.get(site.step)
             if len(site.shape) != 4 or site.rows is None or moved is None:
                 continue
-            shapes = _shape(moved.first), _shape(moved.last)
-            if shapes not in seen:  # the ways are those of its shape
-                seen.add(shapes)
+            if site.shape not in seen:  # the ways are those of its shape
+                seen.add(site.shape)
                 found = axes_of(moved.first, moved.last, self._scene.planted) | found
         return found
 
@@ -107,10 +106,6 @@ class Layouts:
         others = others_of(moved)
         ways = [(*others, False)] if others != (0, 0) else [*known, (0, 0, False)]
         return read_mixed(moved, planted, dict.fromkeys(ways), rows=0)
-
-
-def _shape(tensor: Tensor | None) -> torch.Size | None:
-    return None if tensor is None else tensor.shape
 
 
 def is_reordered(before: Tensor, moved: Tensor) -> bool:

@@ -273,6 +273,7 @@ def separation(moved: Tensor, cells: Tensor) -> float:
     inside, outside = moved[cells > 0.5], moved[cells == 0]
     if not len(inside) or not len(outside) or not bool(moved.isfinite().all()):
         return 0.5
-    ranks = torch.searchsorted(outside.sort().values, inside, right=False)
-    below = torch.searchsorted(outside.sort().values, inside, right=True)
+    outside = outside.sort().values
+    ranks = torch.searchsorted(outside, inside, right=False)
+    below = torch.searchsorted(outside, inside, right=True)
     return float((ranks + below).double().mean() / 2 / len(outside))

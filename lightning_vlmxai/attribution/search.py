@@ -10,7 +10,7 @@ from functools import cached_property
 
 from torch import nn
 
-from .hooks import Place, named_layers, plain_name
+from .hooks import Place, plain_name
 from .layouts import Layouts
 from .reading import SURE, Layout
 from .sites import Scene, Site
@@ -64,7 +64,6 @@ class Search:
     def __init__(self, module: nn.Module, scene: Scene) -> None:
         self._scene = scene
         self._flow = scene.flow
-        self._layers = named_layers(module)
         self._trials = Trials(module, scene)
         self.layouts = Layouts(scene)
 
@@ -313,7 +312,7 @@ class Search:
 
     def _named(self, site: Site) -> Site:
         """Return the same tensor at the outermost block that gave it, plain containers opened."""
-        layers = self._layers
+        layers = self._scene.layers
         same = [s for s in self._outputs if s.step == site.step]
         found = self._around(site)[-1]
         while _is_container(layers[found.name]):

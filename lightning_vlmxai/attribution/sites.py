@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from ..calls import Call
 from ..tasks import logits_of
@@ -44,17 +46,27 @@ class Site:
     rows: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Movement:
-    """How far a tensor's places move with the planted change.
+    """How far a tensor's places move with the planted change: of most tensors nobody asks.
 
     Args:
-        first: Of the places if channels come first, `[h, w]`; None if these are no grid.
-        last: The same if they come last, `[h, w]`; of tokens, `[N]`.
+        channels_first: What moves if channels come first, `[c, h, w]`; None if that is no grid.
+        channels_last: The same if they come last, `[h, w, c]`; of tokens, `[N, c]`.
     """
 
-    first: Tensor | None
-    last: Tensor | None
+    channels_first: Tensor | None
+    channels_last: Tensor | None
+
+    @cached_property
+    def first(self) -> Tensor | None:
+        """How far places move if channels come first, `[h, w]`."""
+        return _total(self.channels_first, 0)
+
+    @cached_property
+    def last(self) -> Tensor | None:
+        """How far they move if these come last, `[h, w]`; of tokens, `[N]`."""
+        return _total(self.channels_last, -1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +74,7 @@ class Scene:
     """What one forward showed.
 
     Args:
+        layers: The layers that were looked at, by name.
         pair: The call, of two rows.
         planted: Where the second picture was changed, `[H, W]` bool.
         flow: How the picture went through.
@@ -73,6 +86,7 @@ class Scene:
         logits: What came out, `[2, ...]`.
     """
 
+    layers: Mapping[str, nn.Module]
     pair: Call
     planted: Tensor
     flow: Flow
@@ -145,8 +159,7 @@ def look(
             )
         )
         if rows is not None and step not in moved and features.is_floating_point():
-            picture, other = features.unbind(rows)
-            moved[step] = _movement(picture, other, planted)
+            moved[step] = _movement(features, rows, planted)
 
     def before(name: str) -> Any:
         def hook(layer: nn.Module, args: Any, kwargs: Any) -> None:
@@ -164,19 +177,24 @@ def look(
             with unseen():
                 see(name, first_tensor(output), event, is_output=True)
                 done[name] += 1
-                together.append(frozenset(flow.step_of(leaf) or 0 for leaf in _maps(output)))
+                if maps := _maps(output):
+                    together.append(frozenset(flow.step_of(leaf) or 0 for leaf in maps))
 
         return hook
 
+    layers = hookable(module)
     with ExitStack() as stack:
-        for name, layer in hookable(module).items():
-            stack.callback(layer.register_forward_pre_hook(before(name), with_kwargs=True).remove)
-            stack.callback(layer.register_forward_hook(behind(name)).remove)
+        handles: list[RemovableHandle] = []
+        stack.callback(lambda: [handle.remove() for handle in handles])
+        for name, layer in layers.items():
+            handles.append(layer.register_forward_pre_hook(before(name), with_kwargs=True))
+            handles.append(layer.register_forward_hook(behind(name)))
         stack.enter_context(torch.no_grad())
         stack.enter_context(eager())
         stack.enter_context(flow)
         logits = logits_of(pair.run(module))
     return Scene(
+        layers=layers,
         pair=pair,
         planted=planted,
         flow=flow,
@@ -242,26 +260,31 @@ def _maps(output: Any) -> list[Tensor]:
     return [leaf for leaf in [*output, *inner] if isinstance(leaf, Tensor) and leaf.ndim == 4]
 
 
-def _movement(picture: Tensor, changed: Tensor, planted: Tensor) -> Movement:
-    """Return how far places move, as seen in some of the channels."""
+def _movement(features: Tensor, rows: int, planted: Tensor) -> Movement:
+    """Return how places move, as seen in some of the channels."""
     size = (planted.shape[0], planted.shape[1])
+    sides = [side for axis, side in enumerate(features.shape) if axis != rows]
 
-    def total(axis: int) -> Tensor:
-        stride = -(-picture.shape[axis] // _CHANNELS)
-        chosen = (slice(None),) * (axis % picture.ndim) + (slice(None, None, stride),)
-        return (changed[chosen] - picture[chosen]).abs_().sum(dim=axis, dtype=torch.float32)
+    def difference(channels: int) -> Tensor:
+        axis = channels if channels < rows else channels + 1
+        stride = -(-sides[channels] // _CHANNELS)
+        picture, changed = features[(*[slice(None)] * axis, slice(None, None, stride))].unbind(rows)
+        return changed - picture
 
-    def is_grid(rows: int, columns: int) -> bool:
-        return min(rows, columns) > 1 and (
-            is_alike(rows, columns, size) or is_alike(columns, rows, size)
+    def is_grid(height: int, width: int) -> bool:
+        return min(height, width) > 1 and (
+            is_alike(height, width, size) or is_alike(width, height, size)
         )
 
-    if picture.ndim == 2:
-        return Movement(first=None, last=total(-1))
+    last = len(sides) - 1
     return Movement(
-        first=total(0) if is_grid(*picture.shape[1:]) else None,
-        last=total(-1) if is_grid(*picture.shape[:2]) else None,
+        channels_first=difference(0) if last == 2 and is_grid(*sides[1:]) else None,
+        channels_last=difference(last) if last == 1 or is_grid(*sides[:2]) else None,
     )
+
+
+def _total(difference: Tensor | None, axis: int) -> Tensor | None:
+    return None if difference is None else difference.abs().sum(dim=axis, dtype=torch.float32)
 
 
 _CHANNELS = 16

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..tasks import logits_of
-from .hooks import Place, changed, named_layers, put
+from .hooks import Place, changed, put
 from .reading import Layout
 from .sites import Outline, Scene, Site, eager
 
@@ -121,7 +121,7 @@ class Trials:
         }
 
     def _answer(self, changes: Changes, skipped: dict[str, Any]) -> Tensor:
-        layers = named_layers(self._module)
+        layers = self._scene.layers
         with ExitStack() as stack:
             for name, change in changes.items():
                 place = Place.parse(name)
