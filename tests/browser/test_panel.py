@@ -54,5 +54,17 @@ def test_tiles_classes_and_curves_are_estimates(open_page: Open, tmp_path: Path)
     for name in set(told) - {HOSTILE_NAME}:
         assert shown[name].split()[0] == f"{told[name]['correct_low_rate']:.2f}"
         assert f"{told[name]['correct_low_rate_upper']:.2f}" in shown[name]
+    expect(page.locator("#overview")).to_contain_text("estimates where earlier ones stand")
+    expect(page.locator("#figures .hint").first).to_contain_text("verdicts of earlier rounds stand")
     page.locator("#overview select[name=chosen-round]").select_option("fit-0")
     expect(page.locator("#kept")).to_have_count(0)
+
+
+def test_where_all_are_judged_nothing_is_said_of_estimates(
+    open_page: Open, tmp_path: Path
+) -> None:
+    """The rates are counts over the judged."""
+    write_run(tmp_path, [make_round(0), make_round(1)])
+    page = open_page(write_report(tmp_path))
+    expect(page.locator("#overview")).to_contain_text("rates over the judged samples of a round")
+    expect(page.locator("#figures .hint").first).not_to_contain_text("estimates")

@@ -30,7 +30,7 @@ function curves(curve, state) {
   const one = (title, note, name, top, get) => lineChart({ ...at, title, note, top, height: 150,
     series: [{ name, long: title, cls: "figure", shape: 0, values: curve.map(get) }] });
   const rates = lineChart({ ...at, title: "Quadrant rates and accuracy", top: 1, height: 260,
-    note: "rates over the judged samples of a round, accuracy over the explained; the band is Correct-Low's 95 % interval",
+    note: `rates over the ${curve.some((round) => round.kept) ? "samples with a verdict, estimates where earlier ones stand" : "judged samples of a round"}, accuracy over the explained; the band is Correct-Low's 95 % interval`,
     series: [{ name: "Acc", long: "Accuracy", cls: "accuracy", shape: 3, dash: "1 4", values: curve.map((round) => round.accuracy) }, ...page.quadrants.map((q, k) => ({ name: q.short, long: q.name, cls: q.id, shape: k,
       values: curve.map((round) => round.rates[k]),
       band: k === LOW ? curve.map((round) => round.intervals[k]) : null }))] });
