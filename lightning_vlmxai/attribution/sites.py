@@ -185,7 +185,7 @@ def look(
     layers = hookable(module)
     with ExitStack() as stack:
         handles: list[RemovableHandle] = []
-        stack.callback(lambda: [handle.remove() for handle in handles])
+        stack.callback(_remove, handles)
         for name, layer in layers.items():
             handles.append(layer.register_forward_pre_hook(before(name), with_kwargs=True))
             handles.append(layer.register_forward_hook(behind(name)))
@@ -204,6 +204,11 @@ def look(
         together=tuple(together),
         logits=logits,
     )
+
+
+def _remove(handles: list[RemovableHandle]) -> None:
+    for handle in handles:
+        handle.remove()
 
 
 def plant(images: Tensor) -> tuple[Tensor, Tensor]:

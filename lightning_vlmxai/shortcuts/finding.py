@@ -39,6 +39,7 @@ class Shortcut:
         right: Right answers that were judged.
         other_low: Those of all other classes.
         other_right: Likewise.
+        earlier: Of all these verdicts, how many stand from earlier rounds.
         place: Where they look and others don't; None if that is no more than chance.
         topic: What they look at, in the judge's words; None likewise.
         likeness: Pictures of other classes that look there as these do; None if not known.
@@ -58,6 +59,7 @@ class Shortcut:
     right: int
     other_low: int
     other_right: int
+    earlier: int = 0
     place: Place | None = None
     topic: Topic | None = None
     likeness: Likeness | None = None
@@ -92,10 +94,12 @@ class Shortcut:
         if where and not named and where != "the whole picture":
             rest = f"what lies {rest}"
         rates = f"95 %: {100 * ends.lower:.0f} to {100 * ends.upper:.0f} %"
+        verdicts = f"{self.earlier} of these {self.right + self.other_right} verdicts"
+        stands = f"; {verdicts} are of earlier rounds" if self.earlier else ""
         others = f"other classes {self.other_low} of {self.other_right}"
         verb = "rest on" if self.is_proven else "look at"
         share = f"{self.low} of {self.right} right answers {verb} {rest}"
-        said = [f"{self.label}: {share} ({rates}; {others})."]
+        said = [f"{self.label}: {share} ({rates}; {others}{stands})."]
         if self.topic and named:
             t = self.topic
             said.append(
@@ -185,6 +189,7 @@ def find_shortcuts(
                 right=share.total,
                 other_low=sum(s.low for s in shares.values()) - share.low,
                 other_right=sum(s.total for s in shares.values()) - share.total,
+                earlier=sum(s.verdict.is_reused for s in right),
                 place=place,
                 topic=topics.get(name),
                 likeness=likeness,

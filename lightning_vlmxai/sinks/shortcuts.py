@@ -117,6 +117,7 @@ def _describe(one: Shortcut, found: ShortcutsFound, files: dict[int, str | None]
         "upper": ends.upper,
         "other_low": one.other_low,
         "other_right": one.other_right,
+        "earlier": one.earlier,
         "place": None
         if one.place is None
         else {

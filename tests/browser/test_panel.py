@@ -60,9 +60,7 @@ def test_tiles_classes_and_curves_are_estimates(open_page: Open, tmp_path: Path)
     expect(page.locator("#kept")).to_have_count(0)
 
 
-def test_where_all_are_judged_nothing_is_said_of_estimates(
-    open_page: Open, tmp_path: Path
-) -> None:
+def test_where_all_are_judged_nothing_is_said_of_estimates(open_page: Open, tmp_path: Path) -> None:
     """The rates are counts over the judged."""
     write_run(tmp_path, [make_round(0), make_round(1)])
     page = open_page(write_report(tmp_path))

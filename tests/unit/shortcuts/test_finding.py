@@ -99,6 +99,16 @@ def test_what_a_judge_tells_of_the_object_is_no_cue() -> None:
     assert spoken[11] == Spoken("cat", False, ())
 
 
+def test_verdicts_that_stand_from_earlier_rounds_are_told() -> None:
+    """Where not all were judged anew, the sentence's first figure is partly of another model."""
+    samples, _ = cases(10)
+    (found,) = find_shortcuts(samples)
+    assert "earlier" not in found.text
+    kept = [replace(s, verdict=replace(s.verdict, is_reused=True)) for s in samples[:7]]
+    (found,) = find_shortcuts([*kept, *samples[7:]])
+    assert "; other classes 0 of 30; 7 of these 42 verdicts are of earlier rounds)" in found.text
+
+
 def test_words_of_earlier_rounds_are_passed_in() -> None:
     """They are used instead of the samples' own."""
     samples, _ = cases(10)
