@@ -176,6 +176,8 @@ def _ask_cleanlab(
     with warnings.catch_warnings():
         # Of classes with a single sample, in which pruning flags nothing: `min_per_class` told.
         warnings.filterwarnings("ignore", message="May not flag all label issues")
+        # scikit-learn's own up to 1.7, of many classes with few samples each.
+        warnings.filterwarnings("ignore", message="The number of unique classes is greater")
         # More jobs would fork.
         flagged = find_label_issues(labels, probabilities, filter_by=name, n_jobs=1)
     return np.asarray(flagged, dtype=np.bool_)

@@ -282,7 +282,8 @@ def test_half_precision_and_frozen_towers(name: str) -> None:
     assert alike.min() > 0.97
     for p in model.parameters():
         p.requires_grad_(False)
-    assert torch.equal(explained(model).raw, full)
+    # Without gradients of weights some versions of torch multiply by another kernel.
+    torch.testing.assert_close(explained(model).raw, full, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")

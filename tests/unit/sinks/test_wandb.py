@@ -26,6 +26,14 @@ wandb = pytest.importorskip("wandb", reason="wandb is an extra")
 internal = pytest.importorskip("wandb.proto.wandb_internal_pb2", reason="wandb is an extra")
 BLOCK = 32 * 1024
 
+# wandb 0.20 leaves a socket for the garbage collector.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
+    ),
+]
+
 
 @pytest.fixture
 def logger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WandbLogger:
