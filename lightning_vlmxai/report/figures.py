@@ -82,6 +82,11 @@ class Figures:
         return scored / self.probes if self.probes else None
 
     @property
+    def is_told(self) -> bool:
+        """Whether the judge told anything: verdicts of earlier rounds alone say nothing."""
+        return self.judged > 0 and bool(self.coverage)
+
+    @property
     def low_interval(self) -> Interval | None:
         """Wilson's interval of the Low among the scored, 95 %; None if there are none."""
         if self.answered is not None:

@@ -38,6 +38,7 @@ def outcomes_of(of: RunRound, *, is_audit: bool = False, threshold: float = 2.5)
         is_audit=is_audit,
         low=None if not figures.kept or rate is None or ends is None else (rate, ends),
         kept=figures.kept,
+        is_out=figures.kept > 0 and not figures.coverage,
     )
 
 
@@ -63,6 +64,7 @@ def outcomes_of_closed(closed: Round) -> Outcomes:
                 is_partly=is_partly,
             )
         )
+    kept = sum(sample.verdict.is_reused for sample in closed.samples)
     return Outcomes(
         stage=closed.stage,
         number=closed.number,
@@ -70,7 +72,8 @@ def outcomes_of_closed(closed: Round) -> Outcomes:
         fingerprint=closed.fingerprint,
         samples=tuple(samples),
         low=_estimated_low(closed),
-        kept=sum(sample.verdict.is_reused for sample in closed.samples),
+        kept=kept,
+        is_out=kept > 0 and not closed.metrics.get("coverage"),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from rich.console import Console
 
 from helpers_judge import make_judge
 from lightning_vlmxai import (
@@ -20,8 +22,11 @@ from lightning_vlmxai import (
     VLMExplainCallback,
 )
 from lightning_vlmxai.records import JudgeRequest, Quadrant, Round
+from lightning_vlmxai.report.compare import _list_views
 from lightning_vlmxai.report.figures import count_round
+from lightning_vlmxai.report.findings import History, find_in_run
 from lightning_vlmxai.report.reader import read_run
+from lightning_vlmxai.report.summary import print_summary
 from lightning_vlmxai.testing import ScriptedJudge
 from neutral_fit import Combination
 from neutrality import compare, describe
@@ -175,6 +180,36 @@ def test_min_judged_counts_what_is_answered_not_what_stands() -> None:
             lack = QuadrantStopping(monitor, min_judged=least)._lack(closed)
             assert (not lack) is is_enough
             assert is_enough or f"{counts} judged probes" in lack
+
+
+def test_a_judge_that_says_reused_is_heard_all_the_same(tmp_path: Path) -> None:
+    """Who was asked is known of the draw, not of what a judge makes of its own memory."""
+    again = replace(Verdict.scored(1), is_reused=True)
+    judge = ScriptedJudge(lambda of: again if of.round_number == 3 else Verdict.scored(4))
+    _, closed = train(tmp_path, judge, module=Still(), epochs=4)
+    assert closed[3].metrics["average_score"] < 4
+    assert closed[3].metrics["reused"] < PROBES
+
+
+def test_a_round_without_an_answer_is_told_as_one(tmp_path: Path) -> None:
+    """Sentences, summary and comparison make no rate of verdicts that all are of earlier rounds."""
+    out = Verdict.unscored(UnscoredReason.TIMEOUT, "slow")
+    judge = ScriptedJudge(lambda request: out if request.round_number == 3 else Verdict.scored(1))
+    explain, closed = train(tmp_path, judge, module=Still(), epochs=4)
+    assert closed[-1].metrics["reused"] > 0
+    assert explain.run_dir is not None
+    reused = int(closed[-1].metrics["reused"])
+    said = f"No sample of epoch 3 was judged ({reused} kept, {PROBES - reused} timeout)"
+    run = read_run(explain.run_dir)
+    assert find_in_run(run)[-1].text.startswith(said)
+    assert "Correct-Low is estimated in epoch 2" in " ".join(f.text for f in find_in_run(run))
+    history = History()
+    assert [history.tell(of) for of in closed][-1][-1].startswith(said)
+    console = Console(file=io.StringIO(), width=200)
+    print_summary(explain.run_dir, console=console)
+    assert "fit round 2, 24 of 24 probes judged" in console.file.getvalue()  # type: ignore[attr-defined]
+    views = _list_views([run, run], None)
+    assert [of.number for view in views for of in view.rounds].count(3) == 0
 
 
 @pytest.mark.parametrize(
