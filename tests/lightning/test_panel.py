@@ -182,6 +182,32 @@ def test_min_judged_counts_what_is_answered_not_what_stands() -> None:
             assert is_enough or f"{counts} judged probes" in lack
 
 
+@pytest.mark.filterwarnings("ignore:.*settings differ")
+@pytest.mark.parametrize("lag", [0, 1])
+def test_no_verdict_of_another_judge_stands_after_a_resumption(tmp_path: Path, lag: int) -> None:
+    """All are asked of the judge that is passed now, those of an open round too."""
+    checkpoint = tmp_path / "run.ckpt"
+
+    class Save(pl.Callback):
+        def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+            if trainer.current_epoch == 3:
+                trainer.save_checkpoint(checkpoint)
+
+    _, closed = train(
+        tmp_path, ScriptedJudge([Verdict.scored(1)]), Save(), module=Still(), epochs=4, lag=lag
+    )
+    assert closed[-1].metrics["reused"] > 0
+    other = ScriptedJudge([Verdict.scored(5)])
+    other.name = "other"
+    explain = VLMExplainCallback(other, probe_size=PROBES, judged_share=0.4, lag=lag)
+    rounds = Rounds(explain)
+    trainer = make_trainer(tmp_path, explain, rounds, max_epochs=EPOCHS)
+    trainer.fit(Still(), loader(Squares()), loader(Squares(48, seed=1)), ckpt_path=checkpoint)
+    assert [of.number for of in rounds.closed] == list(range(4 - lag, EPOCHS - lag))
+    scores = {s.verdict.score for of in rounds.closed for s in of.samples}
+    assert scores == {5.0}
+
+
 def test_a_judge_that_says_reused_is_heard_all_the_same(tmp_path: Path) -> None:
     """Who was asked is known of the draw, not of what a judge makes of its own memory."""
     again = replace(Verdict.scored(1), is_reused=True)
