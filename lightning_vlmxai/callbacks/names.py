@@ -43,8 +43,8 @@ def check_names(
         same = [str(place) for place, name in enumerate(names) if name == shared[0]]
         more = f" (and {len(shared) - 1} more names)" if len(shared) > 1 else ""
         rank_zero_warn(
-            f"vlmxai: classes {', '.join(same)} share the name {shared[0]!r}{more}: figures, tables "
-            "and shortcuts take them for one class. Pass `class_names=` with a name for each."
+            f"vlmxai: classes {', '.join(same)} share the name {shared[0]!r}{more}: figures, "
+            "tables and shortcuts take them for one class. Pass `class_names=` with one for each."
         )
     unknown = [name for name in watched if names and name not in names]
     if names and unknown:

@@ -121,9 +121,11 @@ class Shortcutting:
         with live.lent() as network:
             if _is_dense(network, bound.explainer, bound.probes):
                 return replace(found, note=_NOT_FOR.format("has a class a pixel"))
-            if len(held := right_classes(closed.samples)) < 2:
-                who = f"only of {held[0]!r}" if held else "of no class"
-                return replace(found, note=_NO_OTHERS.format(found.right, who))
+            # Of verdicts that all are of earlier rounds nothing is told.
+            held = right_classes(closed.samples) if closed.metrics.get("coverage") else []
+            if len(held) < 2:
+                told = (found.right, f"only of {held[0]!r}") if held else (0, "of no class")
+                return replace(found, note=_NO_OTHERS.format(*told))
             shortcuts = [
                 self._try(one, closed, bound.explainer, bound.probes, network)
                 for one in find_shortcuts(closed.samples, spoken=self._spoken)

@@ -51,10 +51,11 @@ class Outcome(NamedTuple):
 class Outcomes:
     """A round as findings see it: `number`, `epoch` and `fingerprint` are those of `Round`.
 
-    An audit (`is_audit`) has one: its sentences name no epoch. `low` is the Correct-Low rate with
-    its interval where that is an estimate, as `kept` verdicts are of earlier rounds; classes and
-    moves are then told by the verdicts as they stand, in which a change is never made up. Where
-    the judge answered nothing (`is_out`) these say nothing of the round.
+    An audit (`is_audit`) has one: its sentences name no epoch. `low` is the Correct-Low rate
+    (without labels that of the Low) with its interval where that is an estimate, as `kept` verdicts
+    are of earlier rounds; classes and moves are then told by the verdicts as they stand, in which a
+    change is never made up. Where the judge answered nothing (`is_out`) these say nothing of the
+    round.
     """
 
     stage: str
@@ -162,10 +163,16 @@ def _say_unlabelled(of: Outcomes) -> Finding | None:
     if not highs:
         return None
     low, total = len(highs) - sum(highs), len(highs)
+    unknown = "There are no labels: which of the predictions are right is not known."
+    if of.low is not None:
+        return Finding(
+            "The share of predictions that rest on something else than the thing they name is "
+            f"estimated ({_say_ends(*of.low)}; {of.kept} of {total} verdicts are of earlier "
+            f"rounds). {unknown}"
+        )
     return Finding(
         f"{low:,} of {total:,} predictions rest on something else than the thing they name "
-        f"({_say_rate(low, total)}). There are no labels: which of the predictions "
-        "are right is not known."
+        f"({_say_rate(low, total)}). {unknown}"
     )
 
 

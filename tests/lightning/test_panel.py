@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
 from helpers_judge import make_judge
 from lightning_vlmxai import (
     ConfigurationError,
+    Item,
     QuadrantStopping,
     UnscoredReason,
     Verdict,
@@ -25,8 +28,11 @@ from lightning_vlmxai.records import JudgeRequest, Quadrant, Round
 from lightning_vlmxai.report.compare import _list_views
 from lightning_vlmxai.report.figures import count_round
 from lightning_vlmxai.report.findings import History, find_in_run
+from lightning_vlmxai.report.grouping import describe_grouped
+from lightning_vlmxai.report.metadata import read_metadata
 from lightning_vlmxai.report.reader import read_run
 from lightning_vlmxai.report.summary import print_summary
+from lightning_vlmxai.rounds import Answer, estimate
 from lightning_vlmxai.testing import ScriptedJudge
 from neutral_fit import Combination
 from neutrality import compare, describe
@@ -208,6 +214,50 @@ def test_no_verdict_of_another_judge_stands_after_a_resumption(tmp_path: Path, l
     assert scores == {5.0}
 
 
+class _Bare(Squares):
+    def __getitem__(self, index: int) -> Any:
+        return super().__getitem__(index)[0]
+
+
+class _Unlabelled(Still):
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        return self(batch).sum() * 0
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self(batch)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.4])
+def test_without_labels_the_low_are_estimated_and_dashboards_are_complete(
+    tmp_path: Path, share: float
+) -> None:
+    """Log, logger and report tell one figure, which is an estimate where not all were judged."""
+    explain = VLMExplainCallback(
+        ScriptedJudge(lambda of: Verdict.scored((of.probe_index + of.round_number) % 6)),
+        probe_size=PROBES,
+        judged_share=share,
+        lag=0,
+        class_names=["red", "blue"],
+        unpack=lambda row: Item(image=row, target=None),
+    )
+    rounds = Rounds(explain)
+    logger = TensorBoardLogger(tmp_path)
+    trainer = make_trainer(tmp_path, explain, rounds, max_epochs=3, logger=logger)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*Sink.*")
+        trainer.fit(_Unlabelled(), loader(_Bare()), loader(_Bare(48, seed=1)))
+    assert explain.run_dir is not None
+    (said,) = find_in_run(read_run(explain.run_dir))
+    closed = rounds.closed[-1]
+    assert History().tell(closed) == (said.text,)
+    answers = [Answer.of(s) for s in closed.samples]
+    low = estimate(answers, lambda _, score: float(score < 2.5)).mean
+    assert low is not None
+    assert ("estimated" in said.text) is (share < 1)
+    assert f"({low:.2f}, 95 %" in said.text
+    assert (closed.metrics["reused"] > 0) is (share < 1)
+
+
 def test_a_judge_that_says_reused_is_heard_all_the_same(tmp_path: Path) -> None:
     """Who was asked is known of the draw, not of what a judge makes of its own memory."""
     again = replace(Verdict.scored(1), is_reused=True)
@@ -234,6 +284,11 @@ def test_a_round_without_an_answer_is_told_as_one(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=200)
     print_summary(explain.run_dir, console=console)
     assert "fit round 2, 24 of 24 probes judged" in console.file.getvalue()  # type: ignore[attr-defined]
+    (explain.run_dir / "who.csv").write_text(
+        "sample,half\n" + "".join(f"{s.probe},{s.probe % 2}\n" for s in run.rounds[-1].samples)
+    )
+    grouped = describe_grouped(run, read_metadata(explain.run_dir / "who.csv"))
+    assert {of["round"] for of in grouped.columns} == {2}
     views = _list_views([run, run], None)
     assert [of.number for view in views for of in view.rounds].count(3) == 0
 

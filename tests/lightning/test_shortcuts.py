@@ -195,6 +195,20 @@ class _Many(DottedSquares):
         return picture, nn.functional.one_hot(torch.tensor(label), 2).float(), mask
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_of_old_verdicts_alone_no_shortcut_is_told(tmp_path: Path) -> None:
+    """With the judge out in the last round, its verdicts that stand are no finding of it."""
+
+    def script(request: JudgeRequest) -> Verdict:
+        if request.round_number == 2:
+            return Verdict.unscored(UnscoredReason.TIMEOUT, "slow")
+        return Verdict.scored(1.0 if request.label_name == "red" else 5.0)
+
+    (line,) = fit(tmp_path, judge=ScriptedJudge(script), judged_share=0.3, lag=0, epochs=3)
+    assert "0 were judged, of no class" in line
+    assert read(tmp_path)["shortcuts"] == []
+
+
 @pytest.mark.parametrize(("is_out", "who"), [(False, "12 were judged, only of 'red'"), (True, "0")])
 @pytest.mark.filterwarnings("ignore")
 def test_with_nothing_to_hold_a_class_against_none_is_said_to_be_missing(
