@@ -82,13 +82,17 @@ class RoundSettings:
         return tuple(map(metric_name, (*ROUND_METRICS, *share, *judge, *faithful, *watched)))
 
 
-def warn_of_changes(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Warn of what makes curves before and after a checkpoint differ by itself.
+def rounds_that_go_on(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint's rounds; warn of what makes curves before and after differ by itself.
+
+    With another probe set there are none. With other settings no verdict of before stands for a
+    probe: it answers another question.
 
     Args:
-        saved: `fingerprint` of the probe set and `settings`, of the checkpoint.
-        now: Likewise, of the run that goes on.
+        saved: `fingerprint` of the probe set, `settings` and `rounds`, of the checkpoint.
+        now: The first two, of the run that goes on.
     """
+    rounds: dict[str, Any] = dict(saved["rounds"])
     if saved["fingerprint"] != now["fingerprint"]:
         rank_zero_warn(
             "vlmxai: the probe set differs from the checkpoint's (fingerprint "
@@ -106,6 +110,9 @@ def warn_of_changes(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             f"vlmxai: settings differ from the checkpoint's ({'; '.join(changed)}): curves "
             "before and after can't be compared. Pass the same ones, or start a new run."
         )
+        rounds.pop("panel", None)
+        rounds["open"] = [{**of, "chances": ()} for of in rounds["open"]]
+    return rounds if saved["fingerprint"] == now["fingerprint"] else {}
 
 
 def nothing_yet() -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ..shortcuts import (
     Spoken,
     TrainingList,
     find_shortcuts,
+    right_classes,
     spoken_of,
     try_cause,
 )
@@ -30,6 +31,10 @@ FindTraining = Callable[
     [LiveModel, Bound, Sequence[Sample], Sequence[Shortcut]], list[TrainingList]
 ]
 _NOT_FOR = "Shortcuts are looked for in single-label classifiers; this one {}: none was looked for."
+_NO_OTHERS = (
+    "Shortcuts show where right answers of a class are held against those of others: {} were "
+    "judged, {}, so that none was looked for."
+)
 
 
 class Shortcutting:
@@ -116,6 +121,11 @@ class Shortcutting:
         with live.lent() as network:
             if _is_dense(network, bound.explainer, bound.probes):
                 return replace(found, note=_NOT_FOR.format("has a class a pixel"))
+            # Of verdicts that all are of earlier rounds nothing is told.
+            held = right_classes(closed.samples) if closed.metrics.get("coverage") else []
+            if len(held) < 2:
+                told = (found.right, f"only of {held[0]!r}") if held else (0, "of no class")
+                return replace(found, note=_NO_OTHERS.format(*told))
             shortcuts = [
                 self._try(one, closed, bound.explainer, bound.probes, network)
                 for one in find_shortcuts(closed.samples, spoken=self._spoken)

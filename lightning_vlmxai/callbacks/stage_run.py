@@ -31,7 +31,7 @@ from .explained import Explained
 from .explaining import Explaining
 from .isolating import Isolation
 from .publishing import Publisher
-from .round_settings import RoundSettings, warn_of_changes
+from .round_settings import RoundSettings, rounds_that_go_on
 from .shortcutting import Shortcutting
 from .training_pictures import TrainingPictures
 
@@ -211,9 +211,8 @@ class StageRun:
                 self._doubt(line)
             if self._saved:
                 now = {"fingerprint": probe_set.fingerprint, "settings": self._describe()}
-                warn_of_changes(self._saved, now)
-            if self._saved and self._saved["fingerprint"] == probe_set.fingerprint:
-                self._book.resume(self._saved["rounds"], probe_set.probes)
+                if rounds := rounds_that_go_on(self._saved, now):
+                    self._book.resume(rounds, probe_set.probes)
         return self._book
 
     def _prove(

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..errors import ConfigurationError, JudgeError, expected
 from ..records import JudgeRequest, UnscoredReason, Usage, Verdict
@@ -279,7 +279,8 @@ class JudgeWorker:
                 if not isinstance(verdict, Verdict):
                     got = type(verdict).__name__
                     raise TypeError(expected("judge", "a function to a Verdict", got, "Return one"))
-                return verdict
+                # What was asked for is an answer, wherever a judge keeps its own.
+                return replace(verdict, is_reused=False)
             except Exception as error:  # a judge's bug is one sample's failure, not the run's
                 return Verdict.unscored(UnscoredReason.JUDGE_ERROR, f"{error!r}")
 

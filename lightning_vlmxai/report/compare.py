@@ -199,7 +199,7 @@ def _list_views(runs: Sequence[Run], rounds: Sequence[str] | None) -> list[View]
             )
         chosen = tuple(_find(run, key) for run, key in zip(runs, rounds, strict=True))
         views.append(_view("chosen", chosen))
-    judged = [[of for of in run.curve if count_round(of).judged] for run in runs]
+    judged = [[of for of in run.curve if count_round(of).is_told] for run in runs]
     if not all(judged):
         return views
     by_time = [{_time(of): of for of in own} for own in judged]
@@ -317,7 +317,7 @@ def _warn(runs: Sequence[Run], views: Sequence[View]) -> list[str]:
             f"{told}. Rates are compared as those of different samples (Fisher, Newcombe)."
         )
     for letter, run in zip(LETTERS, runs, strict=False):
-        if not any(count_round(of).judged for of in run.curve):
+        if not any(count_round(of).is_told for of in run.curve):
             warnings.append(f"{letter} has no round with a judged sample.")
     for letter, run in zip(LETTERS, runs, strict=False):
         if any(s.inclusion < 1 for of in run.curve for s in of.samples):

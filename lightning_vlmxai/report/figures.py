@@ -41,7 +41,8 @@ class Figures:
         kept: Of these, whose last verdict stands: rates are estimates, which `rates` and
             `intervals` hold, and counts are of the verdicts as they stand.
         answered: Samples that judging all would score, as estimated; None where that is `scored`.
-        low: Rate of the Low among these with its interval, as estimated; None where it is counted.
+        low_rate: Rate of the Low among these, as estimated; None where it is counted.
+        low: Its interval, likewise.
     """
 
     probes: int
@@ -58,6 +59,7 @@ class Figures:
     rates: Mapping[Quadrant, float] = field(default_factory=dict)
     intervals: Mapping[Quadrant, Interval] = field(default_factory=dict)
     answered: float | None = None
+    low_rate: float | None = None
     low: Interval | None = None
 
     @property
@@ -80,6 +82,11 @@ class Figures:
         """Samples with a score over all."""
         scored = self.scored if self.answered is None else self.answered
         return scored / self.probes if self.probes else None
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the judge told anything: verdicts of earlier rounds alone say nothing."""
+        return self.judged > 0 and bool(self.coverage)
 
     @property
     def low_interval(self) -> Interval | None:
@@ -160,17 +167,34 @@ def count_samples(
         return figures
     answers = [_answer(s) for s in samples]
     rates = estimated_rates(answers, threshold, response)
-    of_low = estimate(answers, lambda _, score: float(score < threshold), response)
-    low = None if of_low.mean is None else min(max(of_low.mean, 0.0), 1.0)
+    number, low, ends = estimate_low(answers, threshold, response)
     return replace(
         figures,
         average_score=estimated_metrics(answers, threshold, response).get("average_score"),
         kept=sum(s.stands for s in samples),
         rates={quadrant: rate for quadrant, (rate, _) in rates.items()},
         intervals={quadrant: ends for quadrant, (_, ends) in rates.items()},
-        answered=of_low.number,
-        low=None if low is None else widened_interval(low, of_low.number, of_low.variance),
+        answered=number,
+        low_rate=low,
+        low=ends,
     )
+
+
+def estimate_low(
+    answers: Sequence[Answer], threshold: float, response: float = 1.0
+) -> tuple[float, float | None, Interval | None]:
+    """Return over how many samples the rate of the Low is estimated, that rate and its interval.
+
+    Args:
+        answers: Of a round in which not all were judged, whatever is known of labels.
+        threshold: High from this score on.
+        response: See `estimate`.
+    """
+    found = estimate(answers, lambda _, score: float(score < threshold), response)
+    if found.mean is None:
+        return found.number, None, None
+    rate = min(max(found.mean, 0.0), 1.0)
+    return found.number, rate, widened_interval(rate, found.number, found.variance)
 
 
 def _answer(s: RunSample) -> Answer:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..records import Quadrant, Round
-from ..rounds import Finding, Interval, Outcome, Outcomes, find
+from ..rounds import Answer, Finding, Interval, Outcome, Outcomes, find
 from ..trust import mask_agreement, say_partly
-from .figures import count_round
+from .figures import count_round, estimate_low
 from .run import Run, RunRound
 from .shortcuts import find_shortcut_lines
 from .text import one_line
@@ -18,6 +18,8 @@ def outcomes_of(of: RunRound, *, is_audit: bool = False, threshold: float = 2.5)
     """Return a round of a folder as findings see it."""
     figures = count_round(of, threshold)
     rate, ends = figures.rate(Quadrant.CORRECT_LOW), figures.interval(Quadrant.CORRECT_LOW)
+    if not figures.judged:  # there are no labels
+        rate, ends = figures.low_rate, figures.low
     return Outcomes(
         stage=of.stage,
         number=of.number,
@@ -36,8 +38,9 @@ def outcomes_of(of: RunRound, *, is_audit: bool = False, threshold: float = 2.5)
             for s in of.samples
         ),
         is_audit=is_audit,
-        low=None if not figures.kept or rate is None or ends is None else (rate, ends),
+        low=None if figures.answered is None or rate is None or ends is None else (rate, ends),
         kept=figures.kept,
+        is_out=figures.kept > 0 and not figures.coverage,
     )
 
 
@@ -61,8 +64,12 @@ def outcomes_of_closed(closed: Round) -> Outcomes:
                 sample.quadrant,
                 reason.value if reason else "",
                 is_partly=is_partly,
+                is_high=None
+                if (score := sample.verdict.score) is None
+                else score >= sample.threshold,
             )
         )
+    kept = sum(sample.verdict.is_reused for sample in closed.samples)
     return Outcomes(
         stage=closed.stage,
         number=closed.number,
@@ -70,14 +77,19 @@ def outcomes_of_closed(closed: Round) -> Outcomes:
         fingerprint=closed.fingerprint,
         samples=tuple(samples),
         low=_estimated_low(closed),
-        kept=sum(sample.verdict.is_reused for sample in closed.samples),
+        kept=kept,
+        is_out=kept > 0 and not closed.metrics.get("coverage"),
     )
 
 
 def _estimated_low(closed: Round) -> tuple[float, Interval] | None:
     name, metrics = "correct_low_rate", closed.metrics
-    if name not in metrics or all(sample.inclusion >= 1 for sample in closed.samples):
+    if all(sample.inclusion >= 1 for sample in closed.samples):
         return None
+    if name not in metrics:
+        answers = [Answer.of(sample) for sample in closed.samples]
+        _, low, ends = estimate_low(answers, closed.samples[0].threshold)
+        return None if low is None or ends is None else (low, ends)
     return metrics[name], Interval(metrics[f"{name}_lower"], metrics[f"{name}_upper"])
 
 

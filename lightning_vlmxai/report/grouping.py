@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from ..records import Quadrant
 from ..rounds import Group, Member, bin_confidence, compare_groups
+from .figures import count_round
 from .metadata import Metadata, match_metadata
 from .run import Run, RunRound
 from .text import one_line
@@ -134,7 +135,7 @@ def describe_grouped(run: Run, metadata: Metadata | None) -> Grouped:
     They are those of an audit's rounds; of a fit's last judged round where something is told of
     its samples, else none.
     """
-    judged = [of for of in run.rounds if any(s.score is not None for s in of.samples)]
+    judged = [of for of in run.rounds if count_round(of, run.threshold).coverage]
     if not run.is_audit:
         judged = judged[-1:]
         if metadata is None and not any(s.groups for of in judged for s in of.samples):

@@ -53,7 +53,7 @@ def print_summary(
     if stage is None:
         stage = run.curve[-1].stage if run.curve else "fit"
     rounds = [of for of in run.rounds if of.stage == stage]
-    judged = [of for of in rounds if count_round(of).scored]
+    judged = [of for of in rounds if count_round(of).coverage]
     if not judged:
         said = "no round has been written" if not rounds else "no sample was judged"
         say(f"vlmxai: {said} ({stage}, {run_dir})")

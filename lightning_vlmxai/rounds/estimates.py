@@ -78,9 +78,14 @@ class Estimate(NamedTuple):
         return mean - half, mean + half
 
 
-def response_of(answers: Iterable[Answer]) -> float:
-    """Return the share of a round's drawn probes that were answered; 1 where none was drawn."""
-    return _response([a for a in answers if a.expected is not None and a.was_asked], 1.0)
+def response_of(answers: Iterable[Answer], otherwise: float = 1.0) -> float:
+    """Return the share of the drawn probes that were answered.
+
+    Args:
+        answers: Of a round, or of a class in it.
+        otherwise: What it is where none was drawn.
+    """
+    return _response([a for a in answers if a.expected is not None and a.was_asked], otherwise)
 
 
 def _response(drawn: Sequence[Answer], otherwise: float) -> float:

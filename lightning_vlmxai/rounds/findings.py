@@ -51,9 +51,11 @@ class Outcome(NamedTuple):
 class Outcomes:
     """A round as findings see it: `number`, `epoch` and `fingerprint` are those of `Round`.
 
-    An audit (`is_audit`) has one: its sentences name no epoch. `low` is the Correct-Low rate with
-    its interval where that is an estimate, as `kept` verdicts are of earlier rounds; classes and
-    moves are then told by the verdicts as they stand, in which a change is never made up.
+    An audit (`is_audit`) has one: its sentences name no epoch. `low` is the Correct-Low rate
+    (without labels that of the Low) with its interval where that is an estimate, as `kept` verdicts
+    are of earlier rounds; classes and moves are then told by the verdicts as they stand, in which a
+    change is never made up. Where the judge answered nothing (`is_out`) these say nothing of the
+    round.
     """
 
     stage: str
@@ -64,11 +66,12 @@ class Outcomes:
     is_audit: bool = False
     low: tuple[float, Interval] | None = None
     kept: int = 0
+    is_out: bool = False
 
     @property
     def judged(self) -> list[Outcome]:
-        """The samples with a score."""
-        return [s for s in self.samples if s.quadrant is not None]
+        """The samples with a score; none where all of these are of earlier rounds."""
+        return [s for s in self.samples if s.quadrant is not None and not self.is_out]
 
     @property
     def accuracy(self) -> float | None:
@@ -148,21 +151,28 @@ def find(rounds: Iterable[Outcomes]) -> list[Finding]:
 def _say_unjudged(of: Outcomes) -> Finding:
     if not of.samples:
         return Finding(f"Nothing could be explained in {of.when}.")
-    reasons = Counter(s.reason or "unknown" for s in of.samples).most_common(3)
+    kept = "kept" if of.is_out else "unknown"
+    reasons = Counter(s.reason or kept for s in of.samples).most_common(3)
     told = ", ".join(f"{count} {reason}" for reason, count in reasons)
     return Finding(f"No sample of {of.when} was judged ({told}): nothing can be said of it.")
 
 
 def _say_unlabelled(of: Outcomes) -> Finding | None:
     """Return what scores tell without a label; None where there is none."""
-    highs = [s.is_high for s in of.samples if s.is_high is not None]
+    highs = [s.is_high for s in of.samples if s.is_high is not None and not of.is_out]
     if not highs:
         return None
     low, total = len(highs) - sum(highs), len(highs)
+    unknown = "There are no labels: which of the predictions are right is not known."
+    if of.low is not None:
+        return Finding(
+            "The share of predictions that rest on something else than the thing they name is "
+            f"estimated ({_say_ends(*of.low)}; {of.kept} of {total} verdicts are of earlier "
+            f"rounds). {unknown}"
+        )
     return Finding(
         f"{low:,} of {total:,} predictions rest on something else than the thing they name "
-        f"({_say_rate(low, total)}). There are no labels: which of the predictions "
-        "are right is not known."
+        f"({_say_rate(low, total)}). {unknown}"
     )
 
 

@@ -184,9 +184,10 @@ def estimated_metrics(
     rates = estimated_rates(answers, threshold, response)
     metrics = {f"{q.value}_rate": rate for q, (rate, _) in rates.items()}
     right = [a for a in answers if a.is_correct]
+    of_right = response_of(answers, response)  # where none of these was drawn
     for name, found in (
         ("correct_low_rate", rates),
-        ("low_given_correct", estimated_rates(right, threshold, response)),
+        ("low_given_correct", estimated_rates(right, threshold, of_right)),
     ):
         if found:
             rate, ends = found[Quadrant.CORRECT_LOW]

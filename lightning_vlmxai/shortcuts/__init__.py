@@ -6,6 +6,7 @@ from .finding import (
     cue_region,
     find_shortcuts,
     rests_elsewhere,
+    right_classes,
     spoken_of,
     try_cause,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "paste_effect",
     "ratio_interval",
     "rests_elsewhere",
+    "right_classes",
     "spoken_of",
     "try_cause",
 ]

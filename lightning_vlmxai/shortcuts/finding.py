@@ -200,6 +200,11 @@ def find_shortcuts(
     return sorted(found, key=lambda s: -s.low / s.right)
 
 
+def right_classes(samples: Sequence[Sample]) -> list[str]:
+    """Return the names of the classes of which right answers were judged, sorted."""
+    return sorted({sample.explanation.label_name for sample in _right(samples)})
+
+
 def spoken_of(samples: Sequence[Sample]) -> dict[int, Spoken]:
     """Return what the judge saw in right samples, by the index of the probe.
 

@@ -155,7 +155,7 @@ class ClassRow:
         name: Of the class.
         judged: Samples with a score: the rates' denominator.
         probes: All samples.
-        rates: In [0, 1]; empty where none was judged.
+        rates: In [0, 1]; empty where none was judged, or nothing is known of labels.
     """
 
     name: str
@@ -173,7 +173,7 @@ def class_rows(samples: Sequence[Sample]) -> list[ClassRow]:
     rows = []
     for name, own in members.items():
         metrics = quadrant_metrics(own, response)
-        rates = {q: metrics[f"{q.value}_rate"] for q in Quadrant if metrics}
+        rates = {q: metrics[key] for q in Quadrant if (key := f"{q.value}_rate") in metrics}
         judged = sum(sample.verdict.score is not None for sample in own)
         rows.append(ClassRow(name=name, judged=judged, probes=len(own), rates=rates))
     return sorted(rows, key=lambda r: (-r.rates.get(Quadrant.CORRECT_LOW, -1), -r.judged, r.name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from lightning_vlmxai import (
 )
 from lightning_vlmxai.records import Verdict
 from lightning_vlmxai.testing import ScriptedJudge
-from tiny import Squares, TinyModule, loader, make_trainer
+from tiny import Separable, Squares, TinyModule, loader, make_trainer
 
 
 def fit(tmp_path: Path, callback: VLMExplainCallback, dataset: Any, module: Any = None) -> None:
@@ -152,6 +153,20 @@ def test_class_names_of_the_wrong_length(tmp_path: Path) -> None:
     callback = VLMExplainCallback(class_names=["a", "b", "c"])
     with pytest.raises(ConfigurationError, match=r"`class_names` to be 2 names.* got 3 names"):
         fit(tmp_path, callback, Squares())
+
+
+@pytest.mark.parametrize("names", [["crane", "crane"], ["crane", "Crane"]])
+def test_classes_of_the_same_name_are_told(tmp_path: Path, names: list[str]) -> None:
+    """Their figures are those of one class."""
+    callback = VLMExplainCallback(class_names=names, probe_size=8)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        make_trainer(tmp_path, callback, max_epochs=1).fit(
+            Separable(), loader(Squares()), loader(Squares())
+        )
+    told = [str(w.message) for w in caught if "share the name" in str(w.message)]
+    assert len(told) == (names[0] == names[1])
+    assert all("classes 0, 1 share the name 'crane'" in line for line in told)
 
 
 def test_a_watched_class_that_does_not_exist(tmp_path: Path) -> None:

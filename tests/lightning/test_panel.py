@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import warnings
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,18 +12,27 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
 
 from helpers_judge import make_judge
 from lightning_vlmxai import (
     ConfigurationError,
+    Item,
     QuadrantStopping,
     UnscoredReason,
     Verdict,
     VLMExplainCallback,
 )
 from lightning_vlmxai.records import JudgeRequest, Quadrant, Round
+from lightning_vlmxai.report.compare import _list_views
 from lightning_vlmxai.report.figures import count_round
+from lightning_vlmxai.report.findings import History, find_in_run
+from lightning_vlmxai.report.grouping import describe_grouped
+from lightning_vlmxai.report.metadata import read_metadata
 from lightning_vlmxai.report.reader import read_run
+from lightning_vlmxai.report.summary import print_summary
+from lightning_vlmxai.rounds import Answer, estimate
 from lightning_vlmxai.testing import ScriptedJudge
 from neutral_fit import Combination
 from neutrality import compare, describe
@@ -175,6 +186,111 @@ def test_min_judged_counts_what_is_answered_not_what_stands() -> None:
             lack = QuadrantStopping(monitor, min_judged=least)._lack(closed)
             assert (not lack) is is_enough
             assert is_enough or f"{counts} judged probes" in lack
+
+
+@pytest.mark.filterwarnings("ignore:.*settings differ")
+@pytest.mark.parametrize("lag", [0, 1])
+def test_no_verdict_of_another_judge_stands_after_a_resumption(tmp_path: Path, lag: int) -> None:
+    """All are asked of the judge that is passed now, those of an open round too."""
+    checkpoint = tmp_path / "run.ckpt"
+
+    class Save(pl.Callback):
+        def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+            if trainer.current_epoch == 3:
+                trainer.save_checkpoint(checkpoint)
+
+    _, closed = train(
+        tmp_path, ScriptedJudge([Verdict.scored(1)]), Save(), module=Still(), epochs=4, lag=lag
+    )
+    assert closed[-1].metrics["reused"] > 0
+    other = ScriptedJudge([Verdict.scored(5)])
+    other.name = "other"
+    explain = VLMExplainCallback(other, probe_size=PROBES, judged_share=0.4, lag=lag)
+    rounds = Rounds(explain)
+    trainer = make_trainer(tmp_path, explain, rounds, max_epochs=EPOCHS)
+    trainer.fit(Still(), loader(Squares()), loader(Squares(48, seed=1)), ckpt_path=checkpoint)
+    assert [of.number for of in rounds.closed] == list(range(4 - lag, EPOCHS - lag))
+    scores = {s.verdict.score for of in rounds.closed for s in of.samples}
+    assert scores == {5.0}
+
+
+class _Bare(Squares):
+    def __getitem__(self, index: int) -> Any:
+        return super().__getitem__(index)[0]
+
+
+class _Unlabelled(Still):
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        return self(batch).sum() * 0
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self(batch)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.4])
+def test_without_labels_the_low_are_estimated_and_dashboards_are_complete(
+    tmp_path: Path, share: float
+) -> None:
+    """Log, logger and report tell one figure, which is an estimate where not all were judged."""
+    explain = VLMExplainCallback(
+        ScriptedJudge(lambda of: Verdict.scored((of.probe_index + of.round_number) % 6)),
+        probe_size=PROBES,
+        judged_share=share,
+        lag=0,
+        class_names=["red", "blue"],
+        unpack=lambda row: Item(image=row, target=None),
+    )
+    rounds = Rounds(explain)
+    logger = TensorBoardLogger(tmp_path)
+    trainer = make_trainer(tmp_path, explain, rounds, max_epochs=3, logger=logger)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*Sink.*")
+        trainer.fit(_Unlabelled(), loader(_Bare()), loader(_Bare(48, seed=1)))
+    assert explain.run_dir is not None
+    (said,) = find_in_run(read_run(explain.run_dir))
+    closed = rounds.closed[-1]
+    assert History().tell(closed) == (said.text,)
+    answers = [Answer.of(s) for s in closed.samples]
+    low = estimate(answers, lambda _, score: float(score < 2.5)).mean
+    assert low is not None
+    assert ("estimated" in said.text) is (share < 1)
+    assert f"({low:.2f}, 95 %" in said.text
+    assert (closed.metrics["reused"] > 0) is (share < 1)
+
+
+def test_a_judge_that_says_reused_is_heard_all_the_same(tmp_path: Path) -> None:
+    """Who was asked is known of the draw, not of what a judge makes of its own memory."""
+    again = replace(Verdict.scored(1), is_reused=True)
+    judge = ScriptedJudge(lambda of: again if of.round_number == 3 else Verdict.scored(4))
+    _, closed = train(tmp_path, judge, module=Still(), epochs=4)
+    assert closed[3].metrics["average_score"] < 4
+    assert closed[3].metrics["reused"] < PROBES
+
+
+def test_a_round_without_an_answer_is_told_as_one(tmp_path: Path) -> None:
+    """Sentences, summary and comparison make no rate of verdicts that all are of earlier rounds."""
+    out = Verdict.unscored(UnscoredReason.TIMEOUT, "slow")
+    judge = ScriptedJudge(lambda request: out if request.round_number == 3 else Verdict.scored(1))
+    explain, closed = train(tmp_path, judge, module=Still(), epochs=4)
+    assert closed[-1].metrics["reused"] > 0
+    assert explain.run_dir is not None
+    reused = int(closed[-1].metrics["reused"])
+    said = f"No sample of epoch 3 was judged ({reused} kept, {PROBES - reused} timeout)"
+    run = read_run(explain.run_dir)
+    assert find_in_run(run)[-1].text.startswith(said)
+    assert "Correct-Low is estimated in epoch 2" in " ".join(f.text for f in find_in_run(run))
+    history = History()
+    assert [history.tell(of) for of in closed][-1][-1].startswith(said)
+    console = Console(file=io.StringIO(), width=200)
+    print_summary(explain.run_dir, console=console)
+    assert "fit round 2, 24 of 24 probes judged" in console.file.getvalue()  # type: ignore[attr-defined]
+    (explain.run_dir / "who.csv").write_text(
+        "sample,half\n" + "".join(f"{s.probe},{s.probe % 2}\n" for s in run.rounds[-1].samples)
+    )
+    grouped = describe_grouped(run, read_metadata(explain.run_dir / "who.csv"))
+    assert {of["round"] for of in grouped.columns} == {2}
+    views = _list_views([run, run], None)
+    assert [of.number for view in views for of in view.rounds].count(3) == 0
 
 
 @pytest.mark.parametrize(

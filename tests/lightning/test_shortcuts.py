@@ -15,8 +15,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 
 from dotted import DottedSquares, ReadsDots
-from lightning_vlmxai import QuadrantStopping, Verdict, VLMExplainCallback
+from lightning_vlmxai import QuadrantStopping, UnscoredReason, Verdict, VLMExplainCallback
 from lightning_vlmxai.callbacks import shortcutting
+from lightning_vlmxai.records import JudgeRequest
+from lightning_vlmxai.report.reader import read_run
+from lightning_vlmxai.report.shortcuts import say_shortcuts
 from lightning_vlmxai.tasks import MultiLabelClassification, Segmentation
 from lightning_vlmxai.testing import ScriptedJudge
 from tiny import Squares, TinyModule, loader, make_trainer
@@ -190,6 +193,40 @@ class _Many(DottedSquares):
     def __getitem__(self, index: int) -> Any:
         picture, label, mask = super().__getitem__(index)
         return picture, nn.functional.one_hot(torch.tensor(label), 2).float(), mask
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_of_old_verdicts_alone_no_shortcut_is_told(tmp_path: Path) -> None:
+    """With the judge out in the last round, its verdicts that stand are no finding of it."""
+
+    def script(request: JudgeRequest) -> Verdict:
+        if request.round_number == 2:
+            return Verdict.unscored(UnscoredReason.TIMEOUT, "slow")
+        return Verdict.scored(1.0 if request.label_name == "red" else 5.0)
+
+    (line,) = fit(tmp_path, judge=ScriptedJudge(script), judged_share=0.3, lag=0, epochs=3)
+    assert "0 were judged, of no class" in line
+    assert read(tmp_path)["shortcuts"] == []
+
+
+@pytest.mark.parametrize(("is_out", "who"), [(False, "12 were judged, only of 'red'"), (True, "0")])
+@pytest.mark.filterwarnings("ignore")
+def test_with_nothing_to_hold_a_class_against_none_is_said_to_be_missing(
+    tmp_path: Path, is_out: bool, who: str
+) -> None:
+    """Where no other class has a judged right answer, nothing could stand out."""
+
+    def script(request: JudgeRequest) -> Verdict:
+        if is_out and request.round_number >= 0:
+            return Verdict.unscored(UnscoredReason.TIMEOUT, "slow")
+        return Verdict.scored(1.0)
+
+    data = DottedSquares()
+    data.targets = [0] * len(data.targets)
+    (line,) = fit(tmp_path, judge=ScriptedJudge(script), data=data)
+    assert who in line
+    assert read(tmp_path)["note"] == line.removeprefix("vlmxai: ")
+    assert say_shortcuts(read_run(tmp_path)) == [read(tmp_path)["note"]]
 
 
 @pytest.mark.parametrize(

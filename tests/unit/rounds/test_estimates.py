@@ -19,6 +19,7 @@ from lightning_vlmxai.rounds.estimates import (
     response_of,
 )
 from lightning_vlmxai.rounds.quadrants import (
+    QUADRANT_METRICS,
     assign_quadrant,
     class_table,
     estimated_rates,
@@ -146,6 +147,22 @@ def test_a_class_of_which_none_was_drawn_goes_by_its_round() -> None:
     ]
     rows = {row.label_name: row.metrics for row in class_table(well)}
     assert rows["ox"]["wrong_high_rate"] == 1
+
+
+def test_right_answers_of_which_none_was_drawn_go_by_the_others() -> None:
+    """Where those that were drawn all failed, `low_given_correct` is none of old verdicts alone."""
+    drawn = [False, False, True, True, False]  # both are wrong
+    out = [s for s in make(drawn, failed=[2, 3]) if s.inclusion < 1]
+    assert round_metrics(out).keys() & set(QUADRANT_METRICS) == set()
+    half = round_metrics([s for s in make(drawn, failed=[3]) if s.inclusion < 1])
+    answered = (1 / 0.6) / (1 / 0.6 + 1 / 0.45)  # of the two, by weight
+    right = [Answer(True, None, INCLUSION[i], KEPT[i], False) for i in (0, 1, 4)]
+    found = estimated_rates(right, 2.5, answered)[Quadrant.CORRECT_LOW]
+    assert (half["low_given_correct"], half["low_given_correct_upper"]) == (
+        found[0],
+        found[1].upper,
+    )
+    assert found[1] != estimated_rates(right, 2.5, 1.0)[Quadrant.CORRECT_LOW][1]
 
 
 def test_an_interval_is_never_narrower_than_that_of_as_many_counted() -> None:
