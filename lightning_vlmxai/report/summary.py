@@ -76,7 +76,8 @@ def _say_round(
     now = count_round(of, run.threshold)
     what = f"audit ({of.stage})" if run.is_audit else f"{of.stage} round {of.number}"
     kind = "samples" if run.is_audit else "probes"
-    kept = f", {now.kept:,} of them in earlier rounds: rates are estimates" if now.kept else ""
+    kept = f", {now.kept:,} of them in earlier rounds: rates are estimates"
+    kept = "" if now.answered is None else kept
     say(f"vlmxai: {what}, {now.scored:,} of {now.probes:,} {kind} judged{kept}")
     for notice in run.notices if run.is_audit else ():
         say(f"  {notice}")

@@ -14,12 +14,12 @@ from lightning_vlmxai.records import Explanation, JudgeRequest, Quadrant, Round,
 from lightning_vlmxai.report import print_summary, write_report
 from lightning_vlmxai.report.agreements import agree_round
 from lightning_vlmxai.report.figures import count_classes, count_round
-from lightning_vlmxai.report.findings import find_in_run
+from lightning_vlmxai.report.findings import History, find_in_run
 from lightning_vlmxai.report.rating import name_sample
 from lightning_vlmxai.report.ratings import Ratings
 from lightning_vlmxai.report.reader import read_run
 from lightning_vlmxai.rounds.book import RoundBook
-from lightning_vlmxai.rounds.quadrants import class_table
+from lightning_vlmxai.rounds.quadrants import class_table, round_metrics
 from lightning_vlmxai.sinks import RunFolderSink
 from lightning_vlmxai.testing import ScriptedJudge
 from run_folders import SETTINGS, make_round, unpack
@@ -144,3 +144,33 @@ def test_agreement_is_of_the_verdicts_of_the_round(folder: tuple[Path, list[Roun
     assert 0 < stands == folder[1][-1].metrics["reused"]
     assert found.pairs[0].number == PROBES - stands
     assert any(note.startswith(f"{stands} verdicts of earlier rounds") for note in found.notes)
+
+
+def test_where_chance_drew_all_the_rates_are_estimates_all_the_same(tmp_path: Path) -> None:
+    """Page, summary and sentences have the logged rates, from the samples and without them."""
+    drawn = tuple(
+        replace(s, inclusion=0.3 + 0.02 * place, expected_score=5.0 - (s.verdict.score or 0.0))
+        for place, s in enumerate(make_round(1).samples)
+        if s.verdict.score is not None and not s.verdict.is_reused
+    )
+    metrics = {**round_metrics(drawn), "judged_share": 0.5}
+    assert metrics["reused"] == 0
+    closed = replace(make_round(1), samples=drawn, metrics=metrics)
+    RunFolderSink(tmp_path, SETTINGS).write(closed)
+    run = read_run(tmp_path)
+    (of,) = run.rounds
+    rate, counted = metrics["correct_low_rate"], sum(s.quadrant is LOW for s in drawn) / len(drawn)
+    assert round(rate, 2) != round(counted, 2)
+    for figures in (count_round(of), count_round(replace(of, samples=()))):
+        assert figures.rate(LOW) == pytest.approx(rate, abs=1e-12)
+    (shown,) = unpack(write_report(tmp_path).read_text())["rounds"]
+    assert shown["rates"][1] == pytest.approx(rate, abs=1e-12)
+    for row in class_table(drawn):
+        told = shown["classes"][row.label_name]["rates"][1]
+        assert told == pytest.approx(row.metrics["correct_low_rate"], abs=1e-12)
+    said = " ".join(finding.text for finding in find_in_run(run))
+    assert said == " ".join(History().tell(closed))
+    assert f"estimated in epoch 1 ({rate:.2f}, 95 %" in said
+    console = Console(record=True, width=200)
+    print_summary(tmp_path, console=console)
+    assert "0 of them in earlier rounds: rates are estimates" in console.export_text()
