@@ -118,6 +118,22 @@ def test_what_a_sampler_never_draws_is_no_training_picture(tmp_path: Path, sampl
     assert {int(row["index"]) for row in _rows(tmp_path)} == drawn
 
 
+class _Fails(_Half):
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        if torch.utils.data.get_worker_info() is not None:
+            raise OSError(f"disk {index}\nis gone")
+        return super().__getitem__(index)
+
+
+def test_a_data_set_that_fails_is_told_on_one_line(tmp_path: Path) -> None:
+    """What was raised in the other process, without its traceback."""
+    found = _fit(tmp_path, loader(_Fails()))
+    assert found["training"]["note"].startswith("OSError: disk ")
+    assert found["training"]["note"].endswith(" is gone")
+    assert "Traceback" not in found["text"]
+    assert "\n" not in found["text"]
+
+
 class _Stream(IterableDataset[tuple[Tensor, int]]):
     def __iter__(self) -> Iterator[tuple[Tensor, int]]:
         data = DottedSquares()
