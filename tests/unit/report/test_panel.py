@@ -13,6 +13,7 @@ from lightning_vlmxai.judges.worker import JudgeWorker
 from lightning_vlmxai.records import Explanation, JudgeRequest, Quadrant, Round, Verdict
 from lightning_vlmxai.report import print_summary, write_report
 from lightning_vlmxai.report.agreements import agree_round
+from lightning_vlmxai.report.compare import make_comparison
 from lightning_vlmxai.report.figures import count_classes, count_round
 from lightning_vlmxai.report.findings import History, find_in_run
 from lightning_vlmxai.report.rating import name_sample
@@ -29,7 +30,7 @@ PROBES, ROUNDS = 30, 4
 LOW = Quadrant.CORRECT_LOW
 
 
-def close_rounds() -> list[Round]:
+def close_rounds(threshold: float = 2.5) -> list[Round]:
     """Return rounds of a book whose panel rotates; scores go up and down."""
 
     def answer(request: JudgeRequest) -> Verdict:
@@ -38,7 +39,7 @@ def close_rounds() -> list[Round]:
         return Verdict.scored(5 - score if place % 10 == request.round_number else score)
 
     worker = JudgeWorker(ScriptedJudge(answer))
-    book = RoundBook(worker, lag=0, deadline_s=60, threshold=2.5, judged_share=0.4)
+    book = RoundBook(worker, lag=0, deadline_s=60, threshold=threshold, judged_share=0.4)
     closed = []
     for number in range(ROUNDS):
         explanations: list[Explanation] = [
@@ -174,3 +175,31 @@ def test_where_chance_drew_all_the_rates_are_estimates_all_the_same(tmp_path: Pa
     console = Console(record=True, width=200)
     print_summary(tmp_path, console=console)
     assert "0 of them in earlier rounds: rates are estimates" in console.export_text()
+
+
+def test_another_threshold_is_that_of_every_figure(tmp_path: Path) -> None:
+    """Table, page, comparison and sentences after a resumption have the logged rates."""
+    rounds = close_rounds(3.5)
+    sink = RunFolderSink(tmp_path, {**SETTINGS, "threshold": 3.5})
+    for closed in rounds:
+        sink.write(closed)
+    metrics = [closed.metrics for closed in rounds]
+    run = read_run(tmp_path)
+    assert count_round(run.rounds[-1]).rates != count_round(run.rounds[-1], 3.5).rates
+    console = Console(record=True, width=200)
+    print_summary(tmp_path, console=console)
+    lines = [line for line in console.export_text().splitlines() if line.startswith("│")]
+    table = {line.split("│")[1].strip(): line for line in lines}
+    for name, quadrant in (("Correct-Low", LOW), ("Wrong-High", Quadrant.WRONG_HIGH)):
+        assert f" {metrics[-1][f'{quadrant.value}_rate']:.2f} " in table[name]
+    pages = [
+        unpack(write_report(tmp_path).read_text())["rounds"],
+        unpack(make_comparison([tmp_path, tmp_path], [".", "."]))["curves"][1],
+    ]
+    for shown in pages:
+        assert [of["rates"][1] for of in shown] == pytest.approx(
+            [of["correct_low_rate"] for of in metrics], abs=1e-12
+        )
+    then = History()
+    told = [then.tell(closed) for closed in rounds][-1]
+    assert History(run.rounds[:-1], run.threshold).tell(rounds[-1]) == told
