@@ -149,8 +149,10 @@ class Publisher:
 
     def _tell(self, closed: Round) -> tuple[str, ...]:
         if self._history is None:
-            earlier = read_run(self._run_dir).rounds if is_run_dir(self._run_dir) else ()
-            self._history = History(earlier)
+            self._history = History()
+            if is_run_dir(self._run_dir):
+                run = read_run(self._run_dir)
+                self._history = History(run.rounds, run.threshold)
         return self._history.tell(closed)
 
     def _open(self) -> list[Sink]:

@@ -121,6 +121,7 @@ class QuadrantStopping(EarlyStopping):
         self._min_judge_auc = min_judge_auc
         self._source: RoundSource | None = None
         self._seen: int | None = None
+        self._earlier: Round | None = None
         self._in_vain = 0
         self._faults = Faults()
 
@@ -149,6 +150,8 @@ class QuadrantStopping(EarlyStopping):
                     "metrics need its name in `watch_classes`",
                 )
             )
+        # Rounds of each fit count from 0; what is there by now is another's.
+        self._seen, self._earlier = None, self._source.latest_round
         if self._min_judge_auc and _AUC not in self._source.metric_names:
             raise ConfigurationError(
                 expected(
@@ -164,7 +167,7 @@ class QuadrantStopping(EarlyStopping):
         latest = self._source.latest_round if self._source else None
         if latest is None or latest.stage != "fit" or not self._is_open(trainer):
             return
-        if latest.number == self._seen:
+        if latest is self._earlier or latest.number == self._seen:
             return
         self._seen = latest.number
         lack = self._lack(latest)

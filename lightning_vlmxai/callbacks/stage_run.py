@@ -250,7 +250,8 @@ class StageRun:
         """Open again what was open in the checkpoint of a fit that has nothing left to do."""
         if self._book is None and self._saved.get("rounds", {}).get("open"):
             self._book = self._make_book(lag=0, number=self._first_round)
-            self._book.resume(self._saved["rounds"], ())
+            told = {"judge": self._judge.name, "threshold": self._settings.threshold}
+            self._book.resume(rounds_that_go_on(self._saved, {**self._saved, "settings": told}), ())
 
     def conclude(self) -> None:
         """Write what is judged by now, and the report: the run ends here, in an error maybe."""

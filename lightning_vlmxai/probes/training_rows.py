@@ -29,7 +29,7 @@ from .row_names import RowNames
 from .rows import same_tensor
 from .samples import Item, batch_size, take_row
 
-_OF_ALL = (RandomSampler, SequentialSampler, WeightedRandomSampler, DistributedSampler)
+_OF_ALL = (RandomSampler, SequentialSampler, DistributedSampler)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,8 +136,10 @@ def indices_of(loader: Any) -> list[int]:
     sampler = loader.batch_sampler.sampler
     if type(sampler) is SubsetRandomSampler:
         return sorted({int(index) for index in sampler.indices})
+    if type(sampler) is WeightedRandomSampler:  # what has no weight is never drawn
+        return [index for index, weight in enumerate(sampler.weights.tolist()) if weight > 0]
     if type(sampler) in _OF_ALL:
-        return list(range(len(dataset)))
+        return list(range(len(getattr(sampler, "data_source", dataset))))
     raise ProbeError(
         f"which samples the training loader's {type(sampler).__name__} gives isn't known"
     )

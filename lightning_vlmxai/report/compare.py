@@ -154,7 +154,7 @@ def make_comparison(
         data={
             "quadrants": describe_quadrants(),
             "letters": LETTERS[: len(runs)],
-            "curves": [[_describe_point(of) for of in run.curve] for run in runs],
+            "curves": [[_describe_point(of, run.threshold) for of in run.curve] for run in runs],
             "tables": tables,
             "views": [
                 {
@@ -237,8 +237,9 @@ def _time(of: RunRound) -> tuple[str, int]:
     return ("round", of.number) if of.epoch is None else ("epoch", of.epoch)
 
 
-def _describe_point(of: RunRound) -> dict[str, Any]:
-    return {"number": of.number, "epoch": of.epoch, **describe_figures(count_round(of))}
+def _describe_point(of: RunRound, threshold: float) -> dict[str, Any]:
+    figures = describe_figures(count_round(of, threshold))
+    return {"number": of.number, "epoch": of.epoch, **figures}
 
 
 def _describe_view(view: View) -> dict[str, Any]:

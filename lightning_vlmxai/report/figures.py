@@ -222,12 +222,12 @@ def count_round(of: RunRound, threshold: float = 2.5) -> Figures:
 def _told(of: RunRound) -> dict[str, Any]:
     """Return the estimates of a round that not all were judged in, as it was told."""
     metrics = of.metrics
-    if "judged_share" not in metrics or not metrics.get("reused"):
+    if metrics.get("judged_share", 1.0) >= 1:
         return {}
     name = Quadrant.CORRECT_LOW.value
     lower, upper = (metrics.get(f"{name}_rate_{end}") for end in ("lower", "upper"))
     return {
-        "kept": int(metrics["reused"]),
+        "kept": int(metrics.get("reused", 0.0)),
         "rates": {q: metrics[key] for q in Quadrant if (key := f"{q.value}_rate") in metrics},
         "intervals": {}
         if lower is None or upper is None

@@ -128,12 +128,13 @@ class History:
 
     Args:
         earlier: Of the run's folder, where a run is resumed.
+        threshold: Of theirs: High from this score on.
     """
 
-    def __init__(self, earlier: Sequence[RunRound] = ()) -> None:
+    def __init__(self, earlier: Sequence[RunRound] = (), threshold: float = 2.5) -> None:
         self._rounds: dict[tuple[str, int], Outcomes] = {}
         for of in earlier:
-            self._rounds[of.stage, of.number] = outcomes_of(of)
+            self._rounds[of.stage, of.number] = outcomes_of(of, threshold=threshold)
 
     def tell(self, closed: Round) -> tuple[str, ...]:
         """Take a closed round in and return what the run comes to by it.

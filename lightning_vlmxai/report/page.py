@@ -273,7 +273,7 @@ def _describe_round(
         "step": of.step,
         "fingerprint": one_line(of.fingerprint),
         **describe_figures(figures),
-        **({"classes": _describe_classes(of, threshold)} if figures.kept else {}),
+        **({"classes": _describe_classes(of, threshold)} if figures.answered is not None else {}),
         **({"cost": _describe_cost(add_costs(of.samples))} if is_audit else {}),
     }
 

@@ -95,7 +95,7 @@ def read_run(path: Path) -> Run:
     if is_audit:
         _note_unended(reading, rounds, unended)
     else:
-        _note_gaps(reading, rounds, order)
+        _note_gaps(reading, rounds, order, unended)
     shortcuts = reading.record("shortcuts.json")
     return Run(
         path=path,
@@ -244,13 +244,21 @@ def _add_late(line: dict[str, Any], samples: dict[_Key, _Samples]) -> None:
         )
 
 
-def _note_gaps(reading: Reading, rounds: tuple[RunRound, ...], order: list[_Key]) -> None:
+def _note_gaps(
+    reading: Reading, rounds: tuple[RunRound, ...], order: list[_Key], unended: list[_Key]
+) -> None:
     if not rounds:
         reading.notices.append("No round has been written yet.")
     elif not any(r.samples for r in rounds):
         reading.notices.append("samples.jsonl is missing or empty: only the rounds' figures stand.")
     if rounds and not order:
         reading.notices.append("rounds.jsonl is missing or empty: rounds were found by samples.")
+    for of in rounds if order else ():
+        if (of.stage, of.number) in unended:
+            reading.notices.append(
+                f"Round {visible(of.key, 40)} has no line in rounds.jsonl, as where its writing "
+                f"was cut short: its figures are of the {len(of.samples)} samples that are there."
+            )
     for stage in {key[0] for key in order}:
         numbers = [number for name, number in order if name == stage]
         left = sorted({n for n in numbers if n > numbers[-1]})

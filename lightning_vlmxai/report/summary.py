@@ -76,7 +76,8 @@ def _say_round(
     now = count_round(of, run.threshold)
     what = f"audit ({of.stage})" if run.is_audit else f"{of.stage} round {of.number}"
     kind = "samples" if run.is_audit else "probes"
-    kept = f", {now.kept:,} of them in earlier rounds: rates are estimates" if now.kept else ""
+    kept = f", {now.kept:,} of them in earlier rounds: rates are estimates"
+    kept = "" if now.answered is None else kept
     say(f"vlmxai: {what}, {now.scored:,} of {now.probes:,} {kind} judged{kept}")
     for notice in run.notices if run.is_audit else ():
         say(f"  {notice}")
@@ -85,7 +86,7 @@ def _say_round(
     for line in (*say_shortcuts(run), *say_gates(run)) if of.stage == "fit" else ():
         say(f"  {line}")
     if now.judged:
-        console.print(_table(judged))
+        console.print(_table(judged, run.threshold))
     metadata = None if groups is None else read_metadata(groups)
     groupings, notices = group_round(run, of, metadata)
     classes = [one for one in groupings if one.column in (CLASS, PREDICTED)]
@@ -96,8 +97,8 @@ def _say_round(
         say(line)
 
 
-def _table(judged: Sequence[RunRound]) -> Table:
-    now, then = count_round(judged[-1]), count_round(judged[0])
+def _table(judged: Sequence[RunRound], threshold: float) -> Table:
+    now, then = (count_round(judged[at], threshold) for at in (-1, 0))
     is_change = len(judged) > 1
     since = [f"since round {judged[0].number}"] if is_change else []
     table = Table()

@@ -37,7 +37,7 @@ class Faults:
         except ModelChangedError:
             raise
         except Exception as error:
-            self.last = f"{type(error).__name__}: {error}"
+            self.last = _tell(error)
             _log.info("%s failed", what, exc_info=True)
             if not tell_full(error) and (what, type(error)) not in self._told:
                 self._told.add((what, type(error)))
@@ -46,3 +46,17 @@ class Faults:
                     "(Further ones are not told; the log at level INFO has the traceback.)",
                     stacklevel=2,
                 )
+
+
+def _tell(error: Exception) -> str:
+    """Return an error on one line; of one from a loader's process what was raised there.
+
+    PyTorch hands it on with the traceback as a part of the message.
+    """
+    message, start = str(error), f"{type(error).__name__}: "
+    if "\nOriginal Traceback " in message:
+        lines = message.splitlines()
+        frames = [place for place, line in enumerate(lines) if line.startswith("  ")]
+        if frames and frames[-1] + 1 < len(lines):
+            message, start = "\n".join(lines[frames[-1] + 1 :]), ""
+    return start + " ".join(message.split())

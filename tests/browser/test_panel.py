@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from lightning_vlmxai.records import Round, Sample
+from lightning_vlmxai.records import Round, Sample, UnscoredReason, Verdict
 from lightning_vlmxai.report import write_report
 from lightning_vlmxai.rounds.quadrants import class_table, round_metrics
 from run_folders import HOSTILE_NAME, make_round, write_run
@@ -66,3 +66,19 @@ def test_where_all_are_judged_nothing_is_said_of_estimates(open_page: Open, tmp_
     page = open_page(write_report(tmp_path))
     expect(page.locator("#overview")).to_contain_text("rates over the judged samples of a round")
     expect(page.locator("#figures .hint").first).not_to_contain_text("estimates")
+
+
+def test_tiles_are_of_the_last_round_that_was_answered(open_page: Open, tmp_path: Path) -> None:
+    """A round whose verdicts all are of earlier rounds has no figure to show."""
+    last = leave_out(make_round(3))
+    out = Verdict.unscored(UnscoredReason.TIMEOUT, "slow")
+    samples = tuple(
+        s if s.verdict.is_reused else replace(s, verdict=out, quadrant=None) for s in last.samples
+    )
+    metrics = {**round_metrics(samples), "judged_share": 0.4}
+    write_run(tmp_path, [make_round(0), replace(last, samples=samples, metrics=metrics)])
+    page = open_page(write_report(tmp_path))
+    tiles = page.locator(".tile").all_inner_texts()
+    assert f"{make_round(0).metrics['correct_low_rate']:.2f}" in tiles[1].splitlines()
+    chosen = page.locator("#overview select[name=chosen-round]")
+    expect(chosen).to_have_value("fit-0")

@@ -189,8 +189,10 @@ def test_min_judged_counts_what_is_answered_not_what_stands() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*settings differ")
-@pytest.mark.parametrize("lag", [0, 1])
-def test_no_verdict_of_another_judge_stands_after_a_resumption(tmp_path: Path, lag: int) -> None:
+@pytest.mark.parametrize(("lag", "ends"), [(0, EPOCHS), (1, EPOCHS), (1, 4)])
+def test_no_verdict_of_another_judge_stands_after_a_resumption(
+    tmp_path: Path, lag: int, ends: int
+) -> None:
     """All are asked of the judge that is passed now, those of an open round too."""
     checkpoint = tmp_path / "run.ckpt"
 
@@ -207,10 +209,13 @@ def test_no_verdict_of_another_judge_stands_after_a_resumption(tmp_path: Path, l
     other.name = "other"
     explain = VLMExplainCallback(other, probe_size=PROBES, judged_share=0.4, lag=lag)
     rounds = Rounds(explain)
-    trainer = make_trainer(tmp_path, explain, rounds, max_epochs=EPOCHS)
+    trainer = make_trainer(tmp_path, explain, rounds, max_epochs=ends)
     trainer.fit(Still(), loader(Squares()), loader(Squares(48, seed=1)), ckpt_path=checkpoint)
-    assert [of.number for of in rounds.closed] == list(range(4 - lag, EPOCHS - lag))
-    scores = {s.verdict.score for of in rounds.closed for s in of.samples}
+    assert [of.number for of in rounds.closed] == list(range(4 - lag, ends - lag))
+    assert explain.latest_round is not None
+    closed = [*rounds.closed, explain.latest_round]  # that is closed after the last validation
+    assert closed[-1].number == ends - 1
+    scores = {s.verdict.score for of in closed for s in of.samples}
     assert scores == {5.0}
 
 

@@ -13,7 +13,15 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, SubsetRandomSampler
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
 
 from dotted import DottedSquares, ReadsDots
 from lightning_vlmxai import VLMExplainCallback
@@ -91,6 +99,39 @@ def test_of_a_subset_its_own_indices_count(tmp_path: Path) -> None:
     rows = _rows(tmp_path)
     assert {int(row["index"]) for row in rows} == set(range(20, 48))
     assert {int(row["index"]) for row in rows[:7]} == set(range(20, 48, 4))
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        WeightedRandomSampler([0.0] * 20 + [1.0] * 28, 48),
+        SequentialSampler(range(28)),
+        RandomSampler(range(28)),
+    ],
+)
+def test_what_a_sampler_never_draws_is_no_training_picture(tmp_path: Path, sampler: Any) -> None:
+    """As samples are left out by a weight of 0, or by a sampler over fewer."""
+    drawn = {index for _ in range(50) for index in sampler}
+    assert _fit(tmp_path, DataLoader(_Half(), batch_size=8, sampler=sampler))["training"][
+        "total"
+    ] == len(drawn)
+    assert {int(row["index"]) for row in _rows(tmp_path)} == drawn
+
+
+class _Fails(_Half):
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        if torch.utils.data.get_worker_info() is not None:
+            raise OSError(f"disk {index}\nis gone")
+        return super().__getitem__(index)
+
+
+def test_a_data_set_that_fails_is_told_on_one_line(tmp_path: Path) -> None:
+    """What was raised in the other process, without its traceback."""
+    found = _fit(tmp_path, loader(_Fails()))
+    assert found["training"]["note"].startswith("OSError: disk ")
+    assert found["training"]["note"].endswith(" is gone")
+    assert "Traceback" not in found["text"]
+    assert "\n" not in found["text"]
 
 
 class _Stream(IterableDataset[tuple[Tensor, int]]):

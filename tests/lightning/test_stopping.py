@@ -256,6 +256,22 @@ def test_a_round_is_counted_once_also_after_a_resumption() -> None:
     assert resumed._seen == 4
 
 
+@pytest.mark.parametrize("lag", [0, 1])
+def test_a_gate_looks_at_each_round_of_a_second_fit(tmp_path: Path, lag: int) -> None:
+    """Whose rounds count from 0 again: none is taken for one of the first fit."""
+    gate = QuadrantStopping(divergence_threshold=0.9)
+    ends = []
+    for fold in range(2):
+        judge = ScriptedJudge([Verdict.scored(0)])
+        ends.append(run(tmp_path / str(fold), judge, gate, lag=lag, module=Still))
+    assert ends == [1 + lag] * 2
+    explain = VLMExplainCallback(ScriptedJudge([Verdict.scored(0)]), probe_size=PROBES, lag=lag)
+    for fold in range(2):
+        trainer = make_trainer(tmp_path / f"same-{fold}", gate, explain, max_epochs=6)
+        trainer.fit(Still(), loader(Squares()), loader(Squares(16, seed=1)))
+        assert trainer.current_epoch == 1 + lag
+
+
 class Flips(Still):
     """Is wrong on every square from the second epoch on."""
 

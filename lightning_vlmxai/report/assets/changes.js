@@ -54,7 +54,7 @@ function classesIn(flow, then) {
 }
 
 function changes(section, query) {
-  const judged = page.curve.map((i) => page.rounds[i]).filter((round) => round.judged);
+  const judged = page.curve.map((i) => page.rounds[i]).filter((round) => round.judged && round.coverage);
   const said = [];
   const find = (name, usual) => {
     const key = query.get(name), found = page.rounds.find((round) => round.key === key);

@@ -10,7 +10,7 @@ function since(now, first) {
 }
 
 function tiles(curve) {
-  const judged = curve.filter((round) => round.judged);
+  const judged = curve.filter((round) => round.judged && round.coverage);
   const last = judged.at(-1), first = judged.length > 1 ? judged[0] : null;
   if (!last) return h("p", { class: "hint" }, "No round has a judged sample: there is no rate to show.");
   return h("div", { class: "tiles", id: "tiles" },
@@ -30,7 +30,7 @@ function curves(curve, state) {
   const one = (title, note, name, top, get) => lineChart({ ...at, title, note, top, height: 150,
     series: [{ name, long: title, cls: "figure", shape: 0, values: curve.map(get) }] });
   const rates = lineChart({ ...at, title: "Quadrant rates and accuracy", top: 1, height: 260,
-    note: `rates over the ${curve.some((round) => round.kept) ? "samples with a verdict, estimates where earlier ones stand" : "judged samples of a round"}, accuracy over the explained; the band is Correct-Low's 95 % interval`,
+    note: `rates over the ${curve.some((round) => round.classes) ? "samples with a verdict, estimates where earlier ones stand" : "judged samples of a round"}, accuracy over the explained; the band is Correct-Low's 95 % interval`,
     series: [{ name: "Acc", long: "Accuracy", cls: "accuracy", shape: 3, dash: "1 4", values: curve.map((round) => round.accuracy) }, ...page.quadrants.map((q, k) => ({ name: q.short, long: q.name, cls: q.id, shape: k,
       values: curve.map((round) => round.rates[k]),
       band: k === LOW ? curve.map((round) => round.intervals[k]) : null }))] });
@@ -63,7 +63,7 @@ function matrix(round) {
     missing > 0 ? h("p", { class: "hint" },
       h("a", { href: galleryHref({ round: round.key, quadrant: "unscored" }) }, `${missing.toLocaleString("en")} unscored`),
       " of ", round.probes.toLocaleString("en"), ": counted in no rate.") : null,
-    round.kept ? h("p", { class: "hint", id: "kept" }, tellKept(round)) : null,
+    round.classes ? h("p", { class: "hint", id: "kept" }, tellKept(round)) : null,
     round.judged ? h("p", { class: "hint", id: "borderline" }, tellBorderline(round)) : null,
     round.partly ? h("p", { class: "hint", id: "partly" }, h("a", { href: galleryHref({ round: round.key, quadrant: "correct_low", find: "partly attended" }) }, `${round.partly} of ${round.counts[LOW]} Correct-Low`),
       " are partly attended: what is kept lies on the object and covers little of it.") : null);
@@ -169,7 +169,7 @@ function overview(section, query) {
   if (asked && !found) said.push(`round "${asked}"`);
   const column = COLUMNS.findIndex(([name]) => name === sort.replace(/^-/, ""));
   if (sort && column < 0) said.push(`column "${sort}"`);
-  const usual = curve.findLast((round) => round.judged) ?? page.rounds.at(-1);
+  const usual = curve.findLast((round) => round.judged && round.coverage) ?? page.rounds.at(-1);
   const state = { round: (found ?? usual).key,
     table: { column: column < 0 ? null : column, direction: sort.startsWith("-") ? -1 : 1, all: query.has("all"), find: query.get("class") ?? "" } };
   // The address follows what is chosen, so that it can be shared.

@@ -13,13 +13,14 @@ from lightning_vlmxai.judges.worker import JudgeWorker
 from lightning_vlmxai.records import Explanation, JudgeRequest, Quadrant, Round, Verdict
 from lightning_vlmxai.report import print_summary, write_report
 from lightning_vlmxai.report.agreements import agree_round
+from lightning_vlmxai.report.compare import make_comparison
 from lightning_vlmxai.report.figures import count_classes, count_round
-from lightning_vlmxai.report.findings import find_in_run
+from lightning_vlmxai.report.findings import History, find_in_run
 from lightning_vlmxai.report.rating import name_sample
 from lightning_vlmxai.report.ratings import Ratings
 from lightning_vlmxai.report.reader import read_run
 from lightning_vlmxai.rounds.book import RoundBook
-from lightning_vlmxai.rounds.quadrants import class_table
+from lightning_vlmxai.rounds.quadrants import class_table, round_metrics
 from lightning_vlmxai.sinks import RunFolderSink
 from lightning_vlmxai.testing import ScriptedJudge
 from run_folders import SETTINGS, make_round, unpack
@@ -29,7 +30,7 @@ PROBES, ROUNDS = 30, 4
 LOW = Quadrant.CORRECT_LOW
 
 
-def close_rounds() -> list[Round]:
+def close_rounds(threshold: float = 2.5) -> list[Round]:
     """Return rounds of a book whose panel rotates; scores go up and down."""
 
     def answer(request: JudgeRequest) -> Verdict:
@@ -38,7 +39,7 @@ def close_rounds() -> list[Round]:
         return Verdict.scored(5 - score if place % 10 == request.round_number else score)
 
     worker = JudgeWorker(ScriptedJudge(answer))
-    book = RoundBook(worker, lag=0, deadline_s=60, threshold=2.5, judged_share=0.4)
+    book = RoundBook(worker, lag=0, deadline_s=60, threshold=threshold, judged_share=0.4)
     closed = []
     for number in range(ROUNDS):
         explanations: list[Explanation] = [
@@ -144,3 +145,61 @@ def test_agreement_is_of_the_verdicts_of_the_round(folder: tuple[Path, list[Roun
     assert 0 < stands == folder[1][-1].metrics["reused"]
     assert found.pairs[0].number == PROBES - stands
     assert any(note.startswith(f"{stands} verdicts of earlier rounds") for note in found.notes)
+
+
+def test_where_chance_drew_all_the_rates_are_estimates_all_the_same(tmp_path: Path) -> None:
+    """Page, summary and sentences have the logged rates, from the samples and without them."""
+    drawn = tuple(
+        replace(s, inclusion=0.3 + 0.02 * place, expected_score=5.0 - (s.verdict.score or 0.0))
+        for place, s in enumerate(make_round(1).samples)
+        if s.verdict.score is not None and not s.verdict.is_reused
+    )
+    metrics = {**round_metrics(drawn), "judged_share": 0.5}
+    assert metrics["reused"] == 0
+    closed = replace(make_round(1), samples=drawn, metrics=metrics)
+    RunFolderSink(tmp_path, SETTINGS).write(closed)
+    run = read_run(tmp_path)
+    (of,) = run.rounds
+    rate, counted = metrics["correct_low_rate"], sum(s.quadrant is LOW for s in drawn) / len(drawn)
+    assert round(rate, 2) != round(counted, 2)
+    for figures in (count_round(of), count_round(replace(of, samples=()))):
+        assert figures.rate(LOW) == pytest.approx(rate, abs=1e-12)
+    (shown,) = unpack(write_report(tmp_path).read_text())["rounds"]
+    assert shown["rates"][1] == pytest.approx(rate, abs=1e-12)
+    for row in class_table(drawn):
+        told = shown["classes"][row.label_name]["rates"][1]
+        assert told == pytest.approx(row.metrics["correct_low_rate"], abs=1e-12)
+    said = " ".join(finding.text for finding in find_in_run(run))
+    assert said == " ".join(History().tell(closed))
+    assert f"estimated in epoch 1 ({rate:.2f}, 95 %" in said
+    console = Console(record=True, width=200)
+    print_summary(tmp_path, console=console)
+    assert "0 of them in earlier rounds: rates are estimates" in console.export_text()
+
+
+def test_another_threshold_is_that_of_every_figure(tmp_path: Path) -> None:
+    """Table, page, comparison and sentences after a resumption have the logged rates."""
+    rounds = close_rounds(3.5)
+    sink = RunFolderSink(tmp_path, {**SETTINGS, "threshold": 3.5})
+    for closed in rounds:
+        sink.write(closed)
+    metrics = [closed.metrics for closed in rounds]
+    run = read_run(tmp_path)
+    assert count_round(run.rounds[-1]).rates != count_round(run.rounds[-1], 3.5).rates
+    console = Console(record=True, width=200)
+    print_summary(tmp_path, console=console)
+    lines = [line for line in console.export_text().splitlines() if line.startswith("│")]
+    table = {line.split("│")[1].strip(): line for line in lines}
+    for name, quadrant in (("Correct-Low", LOW), ("Wrong-High", Quadrant.WRONG_HIGH)):
+        assert f" {metrics[-1][f'{quadrant.value}_rate']:.2f} " in table[name]
+    pages = [
+        unpack(write_report(tmp_path).read_text())["rounds"],
+        unpack(make_comparison([tmp_path, tmp_path], [".", "."]))["curves"][1],
+    ]
+    for shown in pages:
+        assert [of["rates"][1] for of in shown] == pytest.approx(
+            [of["correct_low_rate"] for of in metrics], abs=1e-12
+        )
+    then = History()
+    told = [then.tell(closed) for closed in rounds][-1]
+    assert History(run.rounds[:-1], run.threshold).tell(rounds[-1]) == told

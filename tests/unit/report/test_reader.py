@@ -120,6 +120,18 @@ def test_a_missing_file_is_said(tmp_path: Path, missing: str, said: str) -> None
         assert {q.value: count_round(of).counts.get(q, 0) for q in Quadrant} == count(closed)
 
 
+def test_a_round_whose_writing_was_cut_short_is_told(tmp_path: Path) -> None:
+    """Its samples come before its own line: where that is missing, some of them may be."""
+    write_run(tmp_path)
+    for name, left_out in (("samples.jsonl", 4), ("rounds.jsonl", 1)):
+        lines = (tmp_path / name).read_text().splitlines(keepends=True)
+        (tmp_path / name).write_text("".join(lines[:-left_out]))
+    run = read_run(tmp_path)
+    (said,) = run.notices
+    assert said.startswith(f"Round {run.rounds[-1].key} has no line in rounds.jsonl")
+    assert f"the {PROBES - 4} samples" in said
+
+
 def test_an_empty_folder_is_read(tmp_path: Path) -> None:
     """There is no round, and that is said."""
     run = read_run(tmp_path)
