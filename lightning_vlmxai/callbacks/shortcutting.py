@@ -102,11 +102,14 @@ class Shortcutting:
     ) -> None:
         with self._ranks.together():
             if self._ranks.rank == 0:
+                found: ShortcutsFound | None = None
                 with self._faults.passed_over("Looking for shortcuts", "so none is told"):
                     found = self._find(live, closed, explaining)
                     if find_training is not None and explaining.bound:
                         found = self._add_training(live, explaining.bound, found, find_training)
-                    self._tell(found)
+                note = f"Looking for shortcuts failed, so none is told: {self._faults.last}."
+                with self._faults.passed_over("Telling of shortcuts", "so they are not told"):
+                    self._tell(found or ShortcutsFound(closed=closed, note=note))
 
     def _find(self, live: LiveModel, closed: Round, explaining: Explaining) -> ShortcutsFound:
         bound = explaining.bound

@@ -145,7 +145,7 @@ def test_a_gate_tells_before_it_ends_the_run_and_no_one_tells_twice(tmp_path: Pa
 
 @pytest.mark.parametrize("what", ["find_shortcuts", "try_cause"])
 def test_a_failure_ends_no_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
-    """It is a warning; where only the trial fails, the finding stands and says so."""
+    """It is a warning, and told in the report; if only the trial fails, the finding says so."""
 
     def fail(*_args: Any, **_options: Any) -> None:
         raise ValueError("no luck")
@@ -154,6 +154,10 @@ def test_a_failure_ends_no_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     told = fit(tmp_path)
     assert "no luck" in told[0]
     assert (tmp_path / "report.html").exists()
+    if what == "find_shortcuts":
+        note = "Looking for shortcuts failed, so none is told: ValueError: no luck."
+        assert (read(tmp_path)["note"], read(tmp_path)["shortcuts"]) == (note, [])
+        assert note in say_shortcuts(read_run(tmp_path))
     if what == "try_cause":
         assert len(told) == 1  # what wasn't tried, and is rare among too few, raises no alert
         (found,) = read(tmp_path)["shortcuts"]
