@@ -261,6 +261,7 @@ def test_legend_and_badges_have_the_one_palette(open_page: Open, folder: Path) -
             expect(own).to_have_css("background-color", f"rgb({rgb})")
 
 
+@pytest.mark.slow
 def test_the_page_of_suspicious_labels_can_be_read_by_all(open_page: Open, tmp_path: Path) -> None:
     """With a suspect open, marked, and when all are done."""
     pytest.importorskip("cleanlab", reason="the extra `labels` is not installed")

@@ -129,6 +129,7 @@ def test_an_address_that_names_what_is_not_there_says_so(
     expect(page.locator("#unknown")).to_contain_text(f"is not in this page: {named}.")
 
 
+@pytest.mark.slow
 def test_every_view_is_named_in_the_title_and_a_good_address_says_nothing(
     open_page: Open, run: tuple[Path, list[Round]]
 ) -> None:

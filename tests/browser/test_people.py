@@ -27,6 +27,7 @@ def whole_score(position: int, number: int) -> float:
     return float((position * 7 + number * 5) % 6)
 
 
+@pytest.mark.slow
 def test_from_twenty_ratings_to_corrected_rates(
     open_page: Open, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,6 +20,7 @@ from tiny import MEAN, Separable, Squares
 ROWS = 21
 
 
+@pytest.mark.slow
 def test_figures_are_those_of_the_function_for_each_row(tmp_path: Path) -> None:
     """Of the very map that the judge was shown; parts of a batch and the last one play no part."""
     maps: dict[int, torch.Tensor] = {}

@@ -100,6 +100,7 @@ def audit_into(folder: Path, data: Any = None, **settings: Any) -> list[dict[str
     return [request for path in files for request in check_limits(path)]
 
 
+@pytest.mark.slow
 def test_a_shuffled_partly_failed_partly_repeated_batch_gives_live_figures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -56,7 +56,7 @@ def interrupt(folder: Path, where: str, number: int, *, again: bool = False) -> 
     [
         pytest.param("training", signal.SIGINT, marks=pytest.mark.slow),
         pytest.param("training", signal.SIGTERM, marks=pytest.mark.slow),
-        ("collecting", signal.SIGTERM),
+        pytest.param("collecting", signal.SIGTERM, marks=pytest.mark.slow),
         pytest.param("ending", signal.SIGINT, marks=pytest.mark.slow),
         pytest.param("ending", signal.SIGTERM, marks=pytest.mark.slow),
     ],
@@ -78,6 +78,7 @@ def test_what_is_judged_is_written(where: str, number: int, tmp_path: Path) -> N
     assert "Correct" in printed
 
 
+@pytest.mark.slow
 def test_the_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
     """Where the first waits for what is under way, here for 10 minutes."""
     _, printed = interrupt(tmp_path, "twice", signal.SIGINT, again=True)

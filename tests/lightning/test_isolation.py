@@ -149,6 +149,7 @@ def test_the_network_itself_is_looked_at_when_it_is_first_borrowed(tmp_path: Pat
         fit(tmp_path, Hypocrite(), isolation="auto")
 
 
+@pytest.mark.slow
 def test_steps_that_are_compiled_are_repeated_on_a_copy(tmp_path: Path) -> None:
     """Nobody can look into them while they run, and nothing is proven by then."""
     combination = Combination(compiled="given", validate="limited", parts=("count",))

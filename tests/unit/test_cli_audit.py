@@ -125,6 +125,7 @@ def test_an_interrupted_audit_goes_on_by_the_same_command(folder: Path) -> None:
     assert sorted(line["probe"] for line in lines()) == list(range(8))
 
 
+@pytest.mark.slow
 def test_a_vlm_is_asked_and_its_cost_is_known(folder: Path) -> None:
     """With the options that `vlmxai judge` has; a budget ends the asking."""
     with OpenAIServer(judge_by_light) as server:

@@ -11,7 +11,7 @@ from lightning_vlmxai.tasks import Classification
 from minis import draw, hit_rate, train
 
 
-@pytest.mark.parametrize("name", ["vit_gap", "cnn"])
+@pytest.mark.parametrize("name", [pytest.param("vit_gap", marks=pytest.mark.slow), "cnn"])
 def test_peaks_lie_in_the_right_cell(name: str) -> None:
     """Half of the peaks at least, where one in 24 is chance; at the last norm fewer."""
     model = train(name, seed=0, steps=300)

@@ -152,6 +152,7 @@ print(sum(v.is_cached for v in verdicts), sum(v.score is not None for v in verdi
 """
 
 
+@pytest.mark.slow
 def test_killed_run_repeats_no_answered_call(tmp_path):
     """After kill -9 in the middle of a round, what had been answered is not asked again."""
     script, run_dir = tmp_path / "train.py", tmp_path / "run"
