@@ -33,13 +33,20 @@ class Claim:
 
     Args:
         future: Gives the verdict.
-        is_sent: Set once the judge was asked.
+        turn: Taken by whichever comes first: the judge is asked, or the request is given up.
         sent: Requests that the judge sent for it so far.
     """
 
     future: concurrent.futures.Future[Verdict]
-    is_sent: threading.Event = field(default_factory=threading.Event)
+    turn: threading.Lock = field(default_factory=threading.Lock)
     sent: Sent = field(default_factory=Sent)
+
+    def give_up(self) -> bool:
+        """Return whether the judge was not asked yet, and won't be; whoever waits is told."""
+        is_first = self.turn.acquire(blocking=False)
+        if is_first:
+            self.future.cancel()
+        return is_first
 
 
 @dataclass(slots=True, kw_only=True)
@@ -107,12 +114,10 @@ class Ticket:
                 verdict = Verdict.unscored(UnscoredReason.CLOSED, "the judge was closed before")
             elif claim.future.done():
                 verdict = claim.future.result()
-            elif claim.is_sent.is_set() or claim.future.cancel():
-                if not claim.future.cancelled():
+            else:
+                if not claim.give_up():
                     self.late[place] = claim.future
                 verdict = _missed(timeout_s, claim.sent.calls, is_over=is_interrupted)
-            else:
-                verdict = claim.future.result()
             verdicts.append(verdict)
         return verdicts[::-1]
 
@@ -120,8 +125,7 @@ class Ticket:
         """Give up the requests that the judge was not asked yet: they come back as unscored."""
         # From the end: none is asked because an earlier one made room for it.
         for claim in reversed(self.claims):
-            if not claim.is_sent.is_set():
-                claim.future.cancel()
+            claim.give_up()
 
 
 def _missed(timeout_s: float, calls: int, *, is_over: bool) -> Verdict:
@@ -252,12 +256,12 @@ class JudgeWorker:
         if is_full:
             detail = f"{self._max_pending} requests are waiting already"
             return _answered(Verdict.unscored(UnscoredReason.QUEUE_FULL, detail))
-        is_sent, sent = threading.Event(), Sent()
-        future = asyncio.run_coroutine_threadsafe(self._judge_one(request, is_sent, sent), loop)
+        turn, sent = threading.Lock(), Sent()
+        future = asyncio.run_coroutine_threadsafe(self._judge_one(request, turn, sent), loop)
         with self._lock:
             self._pending.add(future)
         future.add_done_callback(self._forget)
-        return Claim(future=future, is_sent=is_sent, sent=sent)
+        return Claim(future=future, turn=turn, sent=sent)
 
     def _forget(self, future: concurrent.futures.Future[Verdict]) -> None:
         with self._lock:
@@ -267,13 +271,12 @@ class JudgeWorker:
         with self._lock:
             return list(self._pending)
 
-    async def _judge_one(
-        self, request: JudgeRequest, is_sent: threading.Event, sent: Sent
-    ) -> Verdict:
+    async def _judge_one(self, request: JudgeRequest, turn: threading.Lock, sent: Sent) -> Verdict:
         assert self._slots is not None  # noqa: S101 - set before the first submission
         SENT.set(sent)
         async with self._slots:
-            is_sent.set()
+            if not turn.acquire(blocking=False):
+                raise asyncio.CancelledError  # given up before the loop came to it
             try:
                 verdict: object = await self._judge.judge(request)
                 if not isinstance(verdict, Verdict):

@@ -376,3 +376,27 @@ def test_loopback_only():
     with OpenAIServer() as server:
         host = server.base_url.split("//")[1].split(":")[0]
         assert socket.gethostbyname(host) == "127.0.0.1"
+
+
+def test_what_is_given_up_before_the_loop_comes_to_it_is_not_asked():
+    """However late the loop is: what was to be judged is still in its queue then."""
+    judge = FakeJudge(concurrency=2)
+    worker = JudgeWorker(judge)
+    worker.submit(make_requests(2))
+    wait_until(lambda: judge.started == 2)
+    judge.leave.set()
+    held, free = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        free.wait(30)
+
+    assert worker._loop is not None
+    worker._loop.call_soon_threadsafe(hold)
+    assert held.wait(30)
+    ticket = worker.submit(make_requests(50))
+    assert {v.reason for v in ticket.collect(0)} == {UnscoredReason.DEADLINE}
+    free.set()
+    assert worker.submit(make_requests(1)).collect(30)[0].score == 0
+    assert (judge.started, ticket.late) == (3, {})
+    worker.close()
