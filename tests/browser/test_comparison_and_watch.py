@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from lightning_vlmxai import cli
@@ -22,6 +23,7 @@ def opposite(probe: int, number: int) -> float | None:
     return None if score is None else 5.0 - score
 
 
+@pytest.mark.slow
 def test_two_runs_are_side_by_side(open_page: Open, tmp_path: Path) -> None:
     """Curves of both, and the pictures of each probe whose quadrant differs."""
     (*_, a) = write_run(tmp_path / "a")

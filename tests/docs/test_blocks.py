@@ -30,7 +30,7 @@ PAGES = ["README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").g
 LANGUAGES = {"python", "bash", "yaml", "xml", "text"}
 NOT_RUN = 1
 """Blocks that say why they are not run, in all."""
-SLOW = {"docs/auditing-a-data-set.md"}
+SLOW = {"docs/auditing-a-data-set.md", "docs/trusting-a-judge.md"}
 
 
 def test_each_block_names_a_language_and_few_are_not_run() -> None:

@@ -33,7 +33,11 @@ pytestmark = [
 COVER = make_cover()
 
 
-@pytest.mark.parametrize("combination", COVER, ids=map(str, range(len(COVER))))
+@pytest.mark.parametrize(
+    "combination",
+    # The first is compiled.
+    [pytest.param(of, id=str(i), marks=[pytest.mark.slow][i:]) for i, of in enumerate(COVER)],
+)
 def test_not_a_bit_of_a_training_differs(combination: Combination, tmp_path: Path) -> None:
     """With every value of every axis at least once, all states and metrics are equal."""
     if combination.averaging and not HAS_AVERAGING:

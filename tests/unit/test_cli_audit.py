@@ -40,6 +40,7 @@ def lines(run: str = "run") -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(run, "samples.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_every_picture_is_explained_and_judged_once(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import lightning_vlmxai
 
 HOUSE = Path(lightning_vlmxai.__file__).parent
@@ -44,6 +46,7 @@ def test_every_room_says_what_comes_in_and_what_goes_out() -> None:
         assert " out" in said, room
 
 
+@pytest.mark.slow
 def test_importing_the_package_brings_little_beyond_lightning() -> None:
     """Libraries that are slow to import, or that not all runs need, wait until they are used."""
     code = (

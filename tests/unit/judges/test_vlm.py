@@ -117,6 +117,7 @@ def test_base_url_falls_to_the_environment(monkeypatch):
     assert judged.score == 3
 
 
+@pytest.mark.slow
 def test_importing_the_package_leaves_openai_alone():
     """Neither the package nor the judge's room imports openai before a judge is opened."""
     code = "import sys, lightning_vlmxai.judges; sys.exit('openai' in sys.modules)"
