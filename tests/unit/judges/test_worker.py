@@ -386,13 +386,8 @@ def test_what_is_given_up_before_the_loop_comes_to_it_is_not_asked():
     wait_until(lambda: judge.started == 2)
     judge.leave.set()
     held, free = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        held.set()
-        free.wait(30)
-
     assert worker._loop is not None
-    worker._loop.call_soon_threadsafe(hold)
+    worker._loop.call_soon_threadsafe(lambda: (held.set(), free.wait(30)))
     assert held.wait(30)
     ticket = worker.submit(make_requests(50))
     assert {v.reason for v in ticket.collect(0)} == {UnscoredReason.DEADLINE}
