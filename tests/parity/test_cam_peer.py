@@ -93,9 +93,8 @@ def _peer_map(
 
 
 def _assert_same(found: Tensor, expected: Tensor, tolerance: float = 1e-4) -> None:
-    seen = expected.std(dim=(1, 2)) > 0.01
-    assert seen.any(), "blank and constant maps prove nothing"
-    assert (found.amax(dim=(1, 2))[seen] == 1).all()
+    assert (found.amax(dim=(1, 2)) == 1).all(), "a blank map proves nothing"
+    assert expected.std(dim=(1, 2)).amin() > 0.01, "a constant map proves nothing"
     assert float((found - expected).abs().amax()) <= tolerance
 
 
@@ -146,7 +145,10 @@ def test_quotients_equal_the_peer_on_tokens(method: str, seed: int) -> None:
     exact = [tensor.double().numpy() for tensor in (captured.activations, captured.gradients)]
     raw = torch.from_numpy(peer.get_cam_image(images, layer, None, *exact)).relu()
     expected = normalize_saliency(raw, size=(64, 64))
-    _assert_same(_our_map(model, layer, images, method), expected)
+    found = _our_map(model, layer, images, method)
+    seen = expected.amax(dim=(1, 2)) > 0  # with torch 2.6 one map has no cell above 0
+    assert torch.equal(found[~seen], expected[~seen])
+    _assert_same(found[seen], expected[seen])
 
 
 @pytest.mark.parametrize(

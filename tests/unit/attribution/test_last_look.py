@@ -271,7 +271,7 @@ def test_the_model_is_left_as_it_was(method: str) -> None:
 
 @pytest.mark.parametrize("name", ["open_clip", "transformers clip", "siglip of timm", "timm vit"])
 def test_half_precision_and_frozen_towers(name: str) -> None:
-    """Under bf16 autocast the maps are those of float32 up to rounding; frozen ones are equal."""
+    """Under bf16 autocast the maps are those of float32 up to rounding; frozen ones likewise."""
     pytest.importorskip("open_clip")
     model = build(name)
     full = explained(model).raw
